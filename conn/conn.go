@@ -1,0 +1,169 @@
+// Package conn is the contract between what moves bytes and what means something
+// by them. A handler is pushed the bytes of a connection and answers by queueing
+// bytes on it; it never blocks and never sees a socket. The same handler gives
+// the same bytes under every serving model.
+package conn
+
+import (
+	"errors"
+	"net/netip"
+
+	"github.com/myriad-server/myriad/buf"
+)
+
+// State says where a connection is in its life. It only moves forward; any state
+// may be followed directly by Closing or Closed.
+type State uint8
+
+// The states, in their order.
+const (
+	Opening  State = iota // accepted or being dialled; no callback yet
+	Open                  // bytes flow both ways
+	Draining              // Drain was called: queued bytes still go out, nothing more is delivered
+	Closing               // the descriptor is being closed
+	Closed                // Closed was called; the Conn must not be used any more
+)
+
+// String is the state's name in lower case, as operators see it.
+func (s State) String() string {
+	return [...]string{"opening", "open", "draining", "closing", "closed"}[s]
+}
+
+// Why a connection ended, for Handler.Closed. A nil reason is an orderly end; a
+// syscall.Errno is what the kernel said.
+var (
+	ErrTimeout     = errors.New("timed out")
+	ErrStopping    = errors.New("the server is stopping")
+	ErrOutputLimit = errors.New("more output queued than the connection may hold")
+	ErrPressure    = errors.New("closed while idle, to make room for new connections")
+	ErrAborted     = errors.New("aborted by the handler")
+)
+
+// Conn is a connection as its handler sees it. All of it is for the handler's
+// callbacks only, on the thread of control that calls them; what another
+// goroutine may hold is a Ref. None of the methods blocks. A Conn is good until
+// Handler.Closed has returned.
+type Conn interface {
+	// ID is unique in the process for the connection's life and long after.
+	ID() uint64
+	State() State
+	// Local and Remote are the two addresses; zero for Unix sockets. They may
+	// cost a system call.
+	Local() netip.AddrPort
+	Remote() netip.AddrPort
+
+	// Write queues a copy of p.
+	Write(p []byte)
+	// Reserve returns n bytes or more of space at the end of the queue, to be
+	// written into and then queued with Commit(used). It saves the copy of
+	// Write. n must not exceed the block size. Nil means that memory ran out;
+	// the connection is then being aborted.
+	Reserve(n int) []byte
+	Commit(used int)
+	// Send queues bytes from..to of b and takes over one hold of it.
+	Send(b *buf.Block, from, to int)
+	// SendFile queues n bytes of f at off, without copying where the driver
+	// can, and takes over one hold of f.
+	SendFile(f File, off, n int64)
+	// Queued is the number of bytes not yet accepted by the kernel.
+	Queued() int64
+
+	// Pause stops reading, so that backpressure reaches the peer. Resume undoes it.
+	Pause()
+	Resume()
+
+	// Now is the time of the current turn: monotonic nanoseconds since the
+	// model started. Wall is the same in Unix seconds.
+	Now() int64
+	Wall() int64
+	// SetTimer calls Handler.Expired once, ns nanoseconds from Now; it
+	// replaces the timer set before. Zero or less clears it.
+	SetTimer(ns int64)
+	// SetIdle says whether the connection waits between two exchanges. An idle
+	// connection may be closed when descriptors run out, oldest first.
+	SetIdle(idle bool)
+
+	// Attach keeps v with the connection. What holds nothing costs nothing:
+	// attach nil when the connection goes idle.
+	Attach(v any)
+	Attached() any
+
+	// Stopping reports that the server winds down: finish what was begun, then Drain.
+	Stopping() bool
+	// Drain sends what is queued, then closes. Nothing more is received.
+	Drain()
+	// Abort closes now. Queued bytes are lost; the peer sees a reset.
+	Abort(why error)
+
+	// Ref returns what other goroutines may keep to reach the connection.
+	Ref() Ref
+}
+
+// Door lets other goroutines in to the thread of control of a connection.
+type Door interface {
+	// Post runs f soon on the thread of control of connection id, if it is
+	// still open by then; false if the door is already shut for good.
+	Post(id uint64, f func(c Conn)) bool
+}
+
+// Ref reaches a connection from other goroutines, also after it has closed, when
+// it does nothing. The zero Ref reaches nothing.
+type Ref struct {
+	Door Door
+	ID   uint64
+}
+
+// Post runs f on the connection's own thread of control, outside any other
+// callback. It reports false when that is known to be impossible; true is no
+// promise, because the connection may close before.
+func (r Ref) Post(f func(c Conn)) bool {
+	return r.Door != nil && r.Door.Post(r.ID, f)
+}
+
+// File is a regular file with a holder count, so that a cache can let go of it
+// while it is still being sent. Release is called once per hold, from any goroutine.
+type File interface {
+	Descriptor() int
+	Hold()
+	Release()
+}
+
+// Handler gives bytes a meaning. One handler serves many connections, what it
+// must remember about one of them it attaches. A handler is never called by two
+// threads of control at once: models make as many handlers as they need.
+type Handler interface {
+	// Opened comes once, before any other.
+	Opened(c Conn)
+	// Received brings the bytes not yet used, in order. It returns how many it
+	// has used; the rest comes again with more behind it. in is only lent for
+	// the call. At most one block's worth is kept: a handler that uses nothing
+	// of a full block is stuck, and its connection is aborted.
+	Received(c Conn, in []byte) (used int)
+	// Ended says that the peer has sent its last byte. Bytes can still be sent.
+	// Received may have left bytes unused; they never come again.
+	Ended(c Conn)
+	// Flushed says that Queued has fallen to zero.
+	Flushed(c Conn)
+	// Expired says that the time set with SetTimer has come.
+	Expired(c Conn)
+	// Stopped says that the server winds down from now on; called once for
+	// each open connection.
+	Stopped(c Conn)
+	// Closed comes once, last. why is nil for an orderly end.
+	Closed(c Conn, why error)
+}
+
+// Datagrams is a socket that datagrams arrive at, as its handler sees it.
+type Datagrams interface {
+	Local() netip.AddrPort
+	// SendTo queues a copy of p as one datagram to its address. It reports
+	// false when the queue is full and the datagram was dropped.
+	SendTo(to netip.AddrPort, p []byte) bool
+	Now() int64
+}
+
+// DatagramHandler gives datagrams a meaning.
+type DatagramHandler interface {
+	// Datagram brings one datagram; p is only lent for the call.
+	Datagram(d Datagrams, from netip.AddrPort, p []byte)
+}
