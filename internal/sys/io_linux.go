@@ -28,22 +28,22 @@ func errno(e syscall.Errno) error {
 // Recv is recv(2) on a non-blocking descriptor. EINTR is retried.
 func Recv(fd int, p []byte, flags int) (int, error) {
 	for {
-		n, e := raw(unix.SYS_RECVFROM, uintptr(fd), uintptr(first(p)), uintptr(len(p)), uintptr(flags), 0, 0)
+		n, _, e := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(first(p)), uintptr(len(p)), uintptr(flags), 0, 0)
 		if e == syscall.EINTR {
 			continue
 		}
-		return n, errno(e)
+		return int(n), errno(e)
 	}
 }
 
 // Send is send(2) with MSG_NOSIGNAL on a non-blocking descriptor. EINTR is retried.
 func Send(fd int, p []byte, flags int) (int, error) {
 	for {
-		n, e := raw(unix.SYS_SENDTO, uintptr(fd), uintptr(first(p)), uintptr(len(p)), uintptr(flags|MsgNoSignal), 0, 0)
+		n, _, e := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(first(p)), uintptr(len(p)), uintptr(flags|MsgNoSignal), 0, 0)
 		if e == syscall.EINTR {
 			continue
 		}
-		return n, errno(e)
+		return int(n), errno(e)
 	}
 }
 
@@ -68,12 +68,12 @@ func SendVector(fd int, head []byte, rest [][]byte, flags int) (int, error) {
 	m.Iov = &vector[0]
 	m.SetIovlen(k)
 	for {
-		n, e := raw(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&m)), uintptr(flags|MsgNoSignal), 0, 0, 0)
+		n, _, e := syscall.RawSyscall6(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&m)), uintptr(flags|MsgNoSignal), 0, 0, 0)
 		if e == syscall.EINTR {
 			continue
 		}
 		runtime.KeepAlive(rest)
-		return n, errno(e)
+		return int(n), errno(e)
 	}
 }
 
@@ -82,11 +82,11 @@ func SendVector(fd int, head []byte, rest [][]byte, flags int) (int, error) {
 func SendFile(fd, from int, off int64, n int) (int, error) {
 	for {
 		at := off
-		r, e := raw(unix.SYS_SENDFILE, uintptr(fd), uintptr(from), uintptr(unsafe.Pointer(&at)), uintptr(n), 0, 0)
+		r, _, e := syscall.RawSyscall6(unix.SYS_SENDFILE, uintptr(fd), uintptr(from), uintptr(unsafe.Pointer(&at)), uintptr(n), 0, 0)
 		if e == syscall.EINTR {
 			continue
 		}
-		return r, errno(e)
+		return int(r), errno(e)
 	}
 }
 
@@ -95,12 +95,12 @@ func SendFile(fd, from int, off int64, n int) (int, error) {
 func RecvFrom(fd int, p, addr []byte) (n, addrLen int, err error) {
 	for {
 		size := uint32(len(addr))
-		r, e := raw(unix.SYS_RECVFROM, uintptr(fd), uintptr(first(p)), uintptr(len(p)), 0,
+		r, _, e := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(first(p)), uintptr(len(p)), 0,
 			uintptr(first(addr)), uintptr(unsafe.Pointer(&size)))
 		if e == syscall.EINTR {
 			continue
 		}
-		return r, int(size), errno(e)
+		return int(r), int(size), errno(e)
 	}
 }
 
@@ -108,24 +108,24 @@ func RecvFrom(fd int, p, addr []byte) (n, addrLen int, err error) {
 // raw socket address, empty for a connected socket. EINTR is retried.
 func SendTo(fd int, p, addr []byte) (int, error) {
 	for {
-		r, e := raw(unix.SYS_SENDTO, uintptr(fd), uintptr(first(p)), uintptr(len(p)), MsgNoSignal,
+		r, _, e := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(first(p)), uintptr(len(p)), MsgNoSignal,
 			uintptr(first(addr)), uintptr(len(addr)))
 		if e == syscall.EINTR {
 			continue
 		}
-		return r, errno(e)
+		return int(r), errno(e)
 	}
 }
 
 // Close is close(2). The descriptor is gone whatever it returns.
 func Close(fd int) error {
-	_, e := raw(unix.SYS_CLOSE, uintptr(fd), 0, 0, 0, 0, 0)
+	_, _, e := syscall.RawSyscall6(unix.SYS_CLOSE, uintptr(fd), 0, 0, 0, 0, 0)
 	return errno(e)
 }
 
 // Shutdown is shutdown(2): how is 0 for reading, 1 for writing, 2 for both.
 func Shutdown(fd, how int) error {
-	_, e := raw(unix.SYS_SHUTDOWN, uintptr(fd), uintptr(how), 0, 0, 0, 0)
+	_, _, e := syscall.RawSyscall6(unix.SYS_SHUTDOWN, uintptr(fd), uintptr(how), 0, 0, 0, 0)
 	return errno(e)
 }
 
@@ -135,7 +135,7 @@ func Eventfd() (int, error) { return unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_
 // Notify adds one to an eventfd. A full counter is as good as a notification.
 func Notify(fd int) error {
 	one := uint64(1)
-	_, e := raw(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&one)), 8, 0, 0, 0)
+	_, _, e := syscall.RawSyscall6(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&one)), 8, 0, 0, 0)
 	if e == syscall.EAGAIN {
 		return nil
 	}
@@ -145,7 +145,7 @@ func Notify(fd int) error {
 // Quiet resets an eventfd.
 func Quiet(fd int) {
 	var n uint64
-	_, _ = raw(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&n)), 8, 0, 0, 0)
+	_, _, _ = syscall.RawSyscall6(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&n)), 8, 0, 0, 0)
 }
 
 // RaiseDescriptors raises the soft limit on descriptors to the hard one and

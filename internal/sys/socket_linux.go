@@ -76,7 +76,7 @@ func SocketError(fd int) error {
 
 // Bind is bind(2) with a raw socket address.
 func Bind(fd int, addr []byte) error {
-	_, e := raw(unix.SYS_BIND, uintptr(fd), uintptr(first(addr)), uintptr(len(addr)), 0, 0, 0)
+	_, _, e := syscall.RawSyscall6(unix.SYS_BIND, uintptr(fd), uintptr(first(addr)), uintptr(len(addr)), 0, 0, 0)
 	return errno(e)
 }
 
@@ -94,11 +94,11 @@ func Connect(fd int, addr []byte) error {
 // close-on-exec and non-blocking. EINTR is retried.
 func Accept(fd int) (int, error) {
 	for {
-		n, e := raw(unix.SYS_ACCEPT4, uintptr(fd), 0, 0, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
+		n, _, e := syscall.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), 0, 0, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
 		if e == syscall.EINTR {
 			continue
 		}
-		return n, errno(e)
+		return int(n), errno(e)
 	}
 }
 
@@ -114,7 +114,7 @@ func RemoteAddress(fd int) (netip.AddrPort, error) { return nameOf(unix.SYS_GETP
 func nameOf(trap uintptr, fd int) (netip.AddrPort, error) {
 	var addr [AddressBytes]byte
 	size := uint32(len(addr))
-	_, e := raw(trap, uintptr(fd), uintptr(unsafe.Pointer(&addr)), uintptr(unsafe.Pointer(&size)), 0, 0, 0)
+	_, _, e := syscall.RawSyscall6(trap, uintptr(fd), uintptr(unsafe.Pointer(&addr)), uintptr(unsafe.Pointer(&size)), 0, 0, 0)
 	if e != 0 {
 		return netip.AddrPort{}, e
 	}

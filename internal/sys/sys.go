@@ -4,11 +4,12 @@
 // Two ways lead into the kernel. Calls that cannot block (a receive on a
 // non-blocking socket) go through RawSyscall, which leaves the scheduler out and
 // is some 80 ns cheaper. Calls that may block go through Syscall, unless their
-// wait is bounded to a few milliseconds and SafePoint follows.
+// wait is bounded to a few milliseconds and SafePoint follows. An address is turned
+// into a number in the call expression itself, as package unsafe demands: a helper
+// in between would let the stack move under the kernel.
 package sys
 
 import (
-	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -51,12 +52,6 @@ func Monotonic() int64 {
 
 // Gettid is the id of the calling thread.
 func Gettid() int { return unix.Gettid() }
-
-// raw is RawSyscall6 with the error as an errno.
-func raw(trap, a1, a2, a3, a4, a5, a6 uintptr) (int, syscall.Errno) {
-	r, _, e := syscall.RawSyscall6(trap, a1, a2, a3, a4, a5, a6)
-	return int(r), e
-}
 
 // first is the address of the first byte, or nil.
 func first(b []byte) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(b)) }
