@@ -1,0 +1,123 @@
+// Package config is the configuration of the server: what a YAML file and the flags may say, and nothing else.
+//
+// The types are the file: a struct is a mapping, its yaml tags are the keys, its doc comments are the descriptions that
+// the JSON Schema and docs/config.md print, its min and max tags are the bounds. Everything that a key is made of stands
+// beside the key, so adding one is adding one field.
+//
+// A configuration is made in four steps, each in one place: the defaults (defaults.go), the file (decode.go), the flags
+// (override.go) and the check (check.go and rules.go). A value that reaches the rest of the program has passed all four.
+//
+// Every problem of a file is reported, not only the first, each with file, line and column, an excerpt, and what to
+// write instead. Zero never means "without end": where a limit may be lifted the word is "unlimited", where a feature
+// may be left out it is "off", and where the program may choose it is "auto".
+package config
+
+// Config is a whole configuration. Default makes one; Load makes one from a file and flags.
+type Config struct {
+	// Sockets to listen on.
+	Listeners []Listener `yaml:"listeners"`
+	// What to do with a request: the first route that matches answers it, and without one the answer is 404.
+	Routes []Route `yaml:"routes"`
+	// How much a client may ask for, and how much it may make the server hold.
+	Limits Limits `yaml:"limits"`
+	// How long anything may take.
+	Timeouts Timeouts `yaml:"timeouts"`
+	// How the kernel tells the server about its connections, and who runs them.
+	Engine Engine `yaml:"engine"`
+	// One line for every request.
+	AccessLog AccessLog `yaml:"access_log"`
+	// What the server says about itself on standard error.
+	Log Log `yaml:"log"`
+	// What the server tells clients about itself.
+	Server Server `yaml:"server"`
+}
+
+// Limits bound what clients may ask for and hold.
+type Limits struct {
+	// Connections at a time, over all listeners. "auto" takes what the descriptor limit allows.
+	Connections CountOrAuto `yaml:"connections" min:"1" max:"100000000"`
+	// Bytes of a request's head: request line and fields together. At most engine.block. Beyond it the answer is 431.
+	Head Size `yaml:"head" min:"256" max:"1MiB"`
+	// Bytes of a request's target. Beyond it the answer is 414.
+	Target Size `yaml:"target" min:"16" max:"1MiB"`
+	// Fields of a request's head. Beyond it the answer is 431.
+	Fields int `yaml:"fields" min:"1" max:"10000"`
+	// Bytes of a request's body. Beyond it the answer is 413.
+	Body SizeOrUnlimited `yaml:"body" min:"0" max:"1PiB"`
+	// Requests that one connection may make before it is closed, after the answer to the last.
+	RequestsPerConnection int `yaml:"requests_per_connection" min:"1" max:"1000000000"`
+	// Bytes queued for a client that reads slowly; at this many the connection is not read from until some have left.
+	OutputPerConnection Size `yaml:"output_per_connection" min:"4KiB" max:"1GiB"`
+}
+
+// Timeouts bound how long anything may take.
+type Timeouts struct {
+	// A request's head, from its first byte to its last. Beyond it the answer is 408.
+	Head Duration `yaml:"head" min:"1ms" max:"24h"`
+	// Silence within a request's body. Beyond it the answer is 408.
+	Body Duration `yaml:"body" min:"1ms" max:"24h"`
+	// Silence between requests on a connection that is kept alive.
+	Idle Duration `yaml:"idle" min:"1ms" max:"24h"`
+	// A client that takes none of the bytes that are queued for it.
+	Write Duration `yaml:"write" min:"1ms" max:"24h"`
+	// A whole request, from the first byte of its head to the last byte of its answer.
+	Request DurationOrUnlimited `yaml:"request" min:"1ms" max:"24h"`
+	// A graceful stop: connections that are still busy after it are closed. "0s" closes them at once.
+	Drain Duration `yaml:"drain" min:"0s" max:"24h"`
+	// Reading on after the last answer, so that a client still sending sees the answer and not a reset.
+	Linger Duration `yaml:"linger" min:"0s" max:"1m"`
+}
+
+// Engine chooses the driver, the model and what they work with.
+type Engine struct {
+	// How the kernel tells: a driver's name, or "auto" for the best that this kernel has.
+	Driver string `yaml:"driver"`
+	// Who runs which connection: a model's name.
+	Model string `yaml:"model"`
+	// Event loops, each with its own driver and thread. "auto" is one for each processor that the process may use.
+	Loops CountOrAuto `yaml:"loops" min:"1" max:"1024"`
+	// Workers of the workpool model, one connection each.
+	Workers int `yaml:"workers" min:"1" max:"100000"`
+	// Accepted connections that wait for a worker of the workpool model.
+	Queue int `yaml:"queue" min:"1" max:"1000000"`
+	// Who accepts: "reuseport" gives each loop its own listening socket, "acceptor" has one accept for all loops.
+	Accept Accept `yaml:"accept"`
+	// The policy by which the acceptor places connections on loops.
+	Balance string `yaml:"balance"`
+	// Bytes of one block, the unit in which input is read. A request's head must fit in one.
+	Block Size `yaml:"block" min:"4KiB" max:"1MiB"`
+	// Blocks that one loop may hold at a time. Without a free block a connection is not read from until one comes back.
+	Blocks int `yaml:"blocks" min:"16" max:"1048576"`
+	// The uring driver's direct descriptors, which do not count against the descriptor limit.
+	Direct Direct `yaml:"direct"`
+	// The sweep driver's pause between two tries of everything.
+	Sweep Duration `yaml:"sweep" min:"10us" max:"1s"`
+	// The epoll driver's trigger.
+	Trigger Trigger `yaml:"trigger"`
+	// The rtsig driver's signals: one for every event, or at most one queued for each descriptor.
+	Signal Signal `yaml:"signal"`
+}
+
+// AccessLog is one line for every request.
+type AccessLog struct {
+	// How a line is written; "off" writes none.
+	Format AccessFormat `yaml:"format"`
+	// The file that lines are appended to. Empty is standard output.
+	Path string `yaml:"path"`
+	// The share of requests that are logged: 1 is all of them, 0.01 one in a hundred.
+	Sample float64 `yaml:"sample" min:"0.000001" max:"1"`
+}
+
+// Log is what the server says about itself.
+type Log struct {
+	// The least severe messages that are written.
+	Level Level `yaml:"level"`
+	// How a message is written.
+	Format LogFormat `yaml:"format"`
+}
+
+// Server is what the server tells clients about itself.
+type Server struct {
+	// The Server field of answers. Empty leaves the field out.
+	Name string `yaml:"name"`
+}

@@ -1,0 +1,79 @@
+package config
+
+// Route is a match and one action. A match may name a host, one of path, prefix and suffix, and methods; what it leaves
+// out matches anything.
+type Route struct {
+	// The request's host without its port: a name, or "*." and a name for every name under it.
+	Host string `yaml:"host,omitempty"`
+	// The whole path, such as "/health".
+	Path string `yaml:"path,omitempty"`
+	// The path's beginning, such as "/static/".
+	Prefix string `yaml:"prefix,omitempty"`
+	// The path's end, such as ".php".
+	Suffix string `yaml:"suffix,omitempty"`
+	// The methods, such as [GET, HEAD]. Without it, every method.
+	Methods []string `yaml:"methods,omitempty"`
+	// Action: answer with files from a directory.
+	Files *Files `yaml:"files,omitempty"`
+	// Action: answer with a fixed text.
+	Respond *Respond `yaml:"respond,omitempty"`
+	// Action: send the client elsewhere.
+	Redirect *Redirect `yaml:"redirect,omitempty"`
+	// Action: answer with what is running, as JSON. Written as "status: {}".
+	Status *Status `yaml:"status,omitempty"`
+	// Fields added to every answer of this route.
+	Headers map[string]string `yaml:"headers,omitempty"`
+}
+
+// Files answers with files from a directory.
+type Files struct {
+	// The directory. One that is not absolute is taken from the directory that the server is started in.
+	Root string `yaml:"root"`
+	// Names tried, in order, when a directory is asked for.
+	Index []string `yaml:"index"`
+	// Whether a directory without an index is listed. Otherwise the answer is 403.
+	Listing bool `yaml:"listing"`
+	// Encodings looked for beside a file, as name.br, name.zst and name.gz, best first.
+	Precompressed []Encoding `yaml:"precompressed"`
+	// What is remembered of files between requests.
+	Cache FileCache `yaml:"cache"`
+	// Content types by the end of the name, such as {".wasm": "application/wasm"}, before the built-in ones.
+	MIME map[string]string `yaml:"mime,omitempty"`
+	// Whether files and directories whose name begins with a dot are served. Otherwise the answer is 404.
+	Hidden bool `yaml:"hidden"`
+}
+
+// FileCache is what is remembered of files between requests.
+type FileCache struct {
+	// Open files and their metadata that are remembered. 0 remembers none.
+	Entries int `yaml:"entries" min:"0" max:"10000000"`
+	// How long an entry is used before the file is looked at again.
+	Valid Duration `yaml:"valid" min:"1ms" max:"24h"`
+	// The largest file that is kept in memory; a larger one is sent from its descriptor. "0" keeps none.
+	MemoryFile Size `yaml:"memory_file" min:"0" max:"1GiB"`
+	// Bytes of all files together that are kept in memory.
+	Memory Size `yaml:"memory" min:"0" max:"1TiB"`
+}
+
+// Respond answers with a fixed text.
+type Respond struct {
+	// The status code.
+	Status int `yaml:"status" min:"200" max:"599"`
+	// The text.
+	Body string `yaml:"body"`
+	// The Content-Type field.
+	Type string `yaml:"type"`
+	// Further fields of the answer.
+	Headers map[string]string `yaml:"headers,omitempty"`
+}
+
+// Redirect sends the client elsewhere.
+type Redirect struct {
+	// The Location field: a URL, or a path that begins with "/".
+	To string `yaml:"to"`
+	// The status code: 301, 302, 303, 307 or 308.
+	Status int `yaml:"status"`
+}
+
+// Status answers with what is running, as JSON. It has no keys.
+type Status struct{}
