@@ -107,6 +107,9 @@ func (w *Wheel) Set(slot uint32, at int64) {
 	ahead := w.ticksAhead(at)
 	e := w.entry(slot)
 	if e == nil {
+		if slot == none {
+			panic("wheel: no such slot: 4294967295")
+		}
 		e = w.grow(slot)
 	}
 	e.deadline = uint32(w.current) + ahead
@@ -259,9 +262,6 @@ func (w *Wheel) entry(slot uint32) *entry {
 
 // grow makes the chunk of a slot.
 func (w *Wheel) grow(slot uint32) *entry {
-	if slot == none {
-		panic("wheel: no such slot: 4294967295")
-	}
 	index := int(slot >> chunkBits)
 	if missing := index + 1 - len(w.chunks); missing > 0 {
 		w.chunks = append(w.chunks, make([]*[chunkSize]entry, missing)...)
