@@ -14,7 +14,7 @@ package config
 
 // Config is a whole configuration. Default makes one; Load makes one from a file and flags.
 type Config struct {
-	// Sockets to listen on.
+	// Sockets to listen on. Without the key there is one, at 127.0.0.1:8080.
 	Listeners []Listener `yaml:"listeners"`
 	// What to do with a request: the first route that matches answers it, and without one the answer is 404.
 	Routes []Route `yaml:"routes"`
@@ -30,6 +30,8 @@ type Config struct {
 	Log Log `yaml:"log"`
 	// What the server tells clients about itself.
 	Server Server `yaml:"server"`
+
+	source *source // where each key was said, for the positions of problems; nil when built in code
 }
 
 // Limits bound what clients may ask for and hold.

@@ -4,7 +4,7 @@ package config
 type Listener struct {
 	// Where to listen: "127.0.0.1:8080", "[::1]:80", ":8080" for every address of the machine, "udp://127.0.0.1:9000",
 	// "unix:/run/myriad.sock" for a socket file, "unix:@myriad" for an abstract name. Port 0 takes a free port.
-	Address Address `yaml:"address"`
+	Address Address `yaml:"address" jsonschema:"required"`
 	// What is spoken: "echo" (RFC 862) and "discard" (RFC 863) are for measuring. Over udp there is no http.
 	Protocol Protocol `yaml:"protocol"`
 	// Connections that the kernel completes and queues before they are accepted. The kernel cuts it to net.core.somaxconn.

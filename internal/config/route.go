@@ -28,7 +28,7 @@ type Route struct {
 // Files answers with files from a directory.
 type Files struct {
 	// The directory. One that is not absolute is taken from the directory that the server is started in.
-	Root string `yaml:"root"`
+	Root string `yaml:"root" jsonschema:"required"`
 	// Names tried, in order, when a directory is asked for.
 	Index []string `yaml:"index"`
 	// Whether a directory without an index is listed. Otherwise the answer is 403.
@@ -70,7 +70,7 @@ type Respond struct {
 // Redirect sends the client elsewhere.
 type Redirect struct {
 	// The Location field: a URL, or a path that begins with "/".
-	To string `yaml:"to"`
+	To string `yaml:"to" jsonschema:"required"`
 	// The status code: 301, 302, 303, 307 or 308.
 	Status int `yaml:"status"`
 }
