@@ -1,0 +1,188 @@
+// Package serve is the contract of the serving models: who runs which connection.
+// The same handlers give the same bytes under every model; what differs is how
+// many connections one thread of control looks after, and what an idle one costs.
+//
+// A model serves a [Site] from [Model.Serve] on, until its context ends. Then it
+// winds down:
+//
+//  1. It stops accepting and closes the listening descriptors. What the kernel had
+//     queued on them is lost to this process; where another process listens on the
+//     same address, it is reset by the kernel. [Listener.Closed] is told.
+//  2. It tells each open connection once, with [conn.Handler.Stopped]. Connections
+//     that were accepted at the last moment are opened, and then told.
+//  3. It serves on until the last connection is closed, or until [Limits.Drain] has
+//     passed or [Site.Kill] is closed. Whatever is still open then is aborted with
+//     [conn.ErrStopping].
+//
+// Serve returns after the last Handler.Closed has returned, and holds no thread,
+// no goroutine and no descriptor any more. An orderly end is no error. An error means
+// that the site could not be served, or not any longer.
+//
+// What every model promises, and package servetest checks: a handler is called by
+// one thread of control at a time; Resume brings input that is left over again, also
+// when nothing new has come; the limit on output counts memory, not files; running
+// out of descriptors or memory costs idle connections (the oldest first,
+// [conn.ErrPressure]) and time, never a connection at work and never a spinning
+// processor.
+//
+// The package also holds what the models share that give each connection a thread
+// of control of its own: see [Blocking].
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/myriad-server/myriad/conn"
+	"github.com/myriad-server/myriad/driver"
+	"github.com/myriad-server/myriad/internal/meter"
+)
+
+// Model runs the connections of a site. It holds no state of its own: one Model may
+// serve several sites at the same time.
+type Model interface {
+	// Name is what the operator calls it.
+	Name() string
+	// Driver names what moves the bytes when the model brings it along: "blocking"
+	// for system calls that block, "runtime" for Go's own poller. It is empty for
+	// models that open Site.Driver.
+	Driver() string
+	// Serve serves s until ctx is done and the last connection has been closed, as the
+	// package comment describes. s must not change any more.
+	Serve(ctx context.Context, s *Site) error
+}
+
+// Site is what a model serves. It is not changed while it is served; a reload makes
+// another one and ends the context of this one.
+type Site struct {
+	// Listeners are what is accepted and received from; at least one.
+	Listeners []Listener
+	// Driver is opened once for each loop by the models that have loops, with Options.
+	// Options.Blocks is set by the model, from Limits.
+	Driver  driver.Factory
+	Options driver.Options
+	// Accept says how connections come to the loops; one loop needs no choice.
+	Accept Accept
+	Limits Limits
+	// Kill, if set, ends the drain when it is closed: what is still open is aborted.
+	// It does nothing before the context has ended.
+	Kill <-chan struct{}
+	// Ready, if set, is called once, when every listener is being served. It is not
+	// called when Serve fails before. It must not block.
+	Ready func()
+	// Meter, if set, is called once for each worker (a loop, or a thread of control that
+	// accepts or serves) before it counts anything, with what it will count in, from
+	// any goroutine. Workers are numbered from 0 in the order of the calls. Several
+	// workers may share a set.
+	Meter func(worker int, set *meter.Set)
+	// Log gets a line when accepting pauses, and when it goes on. Nothing is logged if nil.
+	Log *slog.Logger
+}
+
+// Listener is one listening socket, or one per loop that share an address.
+type Listener struct {
+	// Name is what the operator calls it, in errors and logs.
+	Name string
+	// Network is "tcp", "udp" or "unix".
+	Network string
+	// Open returns the listening descriptor, bound, non-blocking and close-on-exec. It
+	// is called once with worker 0; under ReusePort once for each loop. The
+	// descriptor belongs to the model, which closes it.
+	Open func(worker int) (fd int, err error)
+	// Closed, if set, is told that the descriptor of Open(worker) has been closed.
+	Closed func(worker int)
+	// Handler makes handlers for the connections of a stream socket: one for each loop,
+	// or as many as serve at the same time. Handlers are kept and used again.
+	Handler func() conn.Handler
+	// Datagram makes handlers for a datagram socket, one for each descriptor. Exactly
+	// one of Handler and Datagram is set.
+	Datagram func() conn.DatagramHandler
+}
+
+// Accept says how connections are spread over loops.
+type Accept uint8
+
+// The ways to spread connections.
+const (
+	// ReusePort: each loop has a listening socket of its own, and the kernel spreads.
+	ReusePort Accept = iota
+	// OneAcceptor: one loop accepts, and a balance policy places.
+	OneAcceptor
+)
+
+// String is the name that operators use.
+func (a Accept) String() string {
+	if a == OneAcceptor {
+		return "acceptor"
+	}
+	return "reuseport"
+}
+
+// Limits bound what a site may use. Zero is never infinity.
+type Limits struct {
+	// Loops is the number of event loops.
+	Loops int
+	// Workers is the number of threads of the workpool, and Queue how many accepted
+	// connections may wait for one.
+	Workers int
+	Queue   int
+	// Connections is the largest number of open connections of the site. Beyond it
+	// accepting pauses; the backlog of the kernel holds what comes.
+	Connections int
+	// BlockBytes is the size of a block, and Blocks how many there may be of them: in
+	// each loop, or in the whole site for models without loops.
+	BlockBytes int
+	Blocks     int
+	// OutputBytes is how much memory the queued output of one connection may hold.
+	OutputBytes int64
+	// Drain is how long the connections that are open at the stop may go on.
+	Drain time.Duration
+}
+
+// leastBlock is the smallest block that is worth a system call.
+const leastBlock = 512
+
+// Validate reports everything that makes the site impossible to serve under any
+// model. Loops, Workers and Queue may be zero here: a model that needs one of them
+// refuses to serve without it.
+func (s *Site) Validate() error {
+	var wrong []error
+	add := func(format string, args ...any) { wrong = append(wrong, fmt.Errorf(format, args...)) }
+	if len(s.Listeners) == 0 {
+		add("serve: the site has no listener")
+	}
+	for i := range s.Listeners {
+		l := &s.Listeners[i]
+		if l.Open == nil {
+			add("serve: listener %q has no Open", l.Name)
+		}
+		if (l.Handler == nil) == (l.Datagram == nil) {
+			add("serve: listener %q must have either a Handler or a Datagram", l.Name)
+		}
+		if l.Network == "udp" && l.Datagram == nil {
+			add("serve: listener %q is udp and needs a Datagram", l.Name)
+		}
+	}
+	l := &s.Limits
+	for _, limit := range []struct {
+		name         string
+		value, least int64
+	}{
+		{"Loops", int64(l.Loops), 0},
+		{"Workers", int64(l.Workers), 0},
+		{"Queue", int64(l.Queue), 0},
+		{"Connections", int64(l.Connections), 1},
+		{"BlockBytes", int64(l.BlockBytes), leastBlock},
+		{"Blocks", int64(l.Blocks), 2},
+		{"OutputBytes", l.OutputBytes, 1},
+		{"Drain", int64(l.Drain), 1},
+	} {
+		if limit.value < limit.least {
+			add("serve: Limits.%s is %d; it must be %d or more", limit.name, limit.value, limit.least)
+		}
+	}
+	return errors.Join(wrong...)
+}
