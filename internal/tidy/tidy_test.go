@@ -5,7 +5,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -140,5 +142,30 @@ func TestProblemSaysWhereWhatAndWhatToDo(t *testing.T) {
 	p := Problem{Path: "loop/loop.go", Line: 3, Rule: "sleep", What: "a test sleeps", Do: "wait for the event"}
 	if got, want := p.String(), "loop/loop.go:3: sleep: a test sleeps; wait for the event"; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestTableIsTheOneInTheMap compares rooms with the import table of docs/ARCHITECTURE.md, row by row.
+func TestTableIsTheOneInTheMap(t *testing.T) {
+	text, err := os.ReadFile("../../docs/ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	drawn := map[string][]string{}
+	row := regexp.MustCompile(`(?m)^\| (\d+) \| (.*) \|$`)
+	for _, match := range row.FindAllStringSubmatch(string(text), -1) {
+		for name := range strings.SplitSeq(match[2], ", ") {
+			drawn[match[1]] = append(drawn[match[1]], strings.Trim(name, "`"))
+		}
+	}
+	listed := map[string][]string{}
+	for _, r := range rooms {
+		if r.rank != outside {
+			rank := strconv.Itoa(r.rank)
+			listed[rank] = append(listed[rank], r.pattern)
+		}
+	}
+	if diff := cmp.Diff(listed, drawn); diff != "" {
+		t.Errorf("rooms.go and docs/ARCHITECTURE.md differ (-rooms +document):\n%s", diff)
 	}
 }
