@@ -167,3 +167,13 @@ func (k *knownName) equal(b []byte) bool {
 
 // A bit set of known fields is a uint64: this does not compile once there are more than fit.
 const _ = uint(64 - knownFields)
+
+// identifyName returns which known field name is.
+func identifyName(name string) KnownField {
+	if len(name) == 0 || len(name) > longestKnown {
+		return UnknownField
+	}
+	var padded [longestKnown]byte
+	copy(padded[:], name)
+	return identify(padded[:], len(name))
+}
