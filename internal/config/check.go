@@ -62,7 +62,11 @@ func (b *bounds) value(v reflect.Value, path string, tag reflect.StructTag) {
 func (b *bounds) single(v reflect.Value, path string, tag reflect.StructTag) {
 	if list, ok := v.Interface().(choice); ok {
 		if word := v.String(); !slices.Contains(list.Values(), word) {
-			b.report(path, fmt.Sprintf("there is no %q here", word), suggestWord(word, list.Values()))
+			mend := suggestWord(word, list.Values())
+			if _, ok := list.(AutoBool); ok {
+				mend = suggestBool(word)
+			}
+			b.report(path, fmt.Sprintf("%q is not a choice", word), mend)
 		}
 		return
 	}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"encoding"
+	"errors"
 	"fmt"
 	"reflect"
 	"strconv"
@@ -79,6 +80,7 @@ func (d *decoder) mapping(node *ast.MappingNode, path string, target reflect.Val
 	fresh := reflect.MakeMap(target.Type())
 	d.entries(node, path, func(name string, key place, value ast.Node) {
 		element := reflect.New(target.Type().Elem()).Elem()
+		d.source.names[child(path, name)] = key
 		d.value(value, child(path, name), key, element)
 		fresh.SetMapIndex(reflect.ValueOf(name), element)
 	})
@@ -132,7 +134,7 @@ func (d *decoder) list(node *ast.SequenceNode, path string, target reflect.Value
 func (d *decoder) scalar(node ast.Node, path string, at place, target reflect.Value) {
 	text, where, ok := scalarText(node)
 	if !ok {
-		d.report(at, path, "this is "+kindOf(node)+", one value is wanted", "")
+		d.report(at, path, "this is "+kindOf(node)+", one value is wanted", "write it after the colon, without brackets")
 		return
 	}
 	d.source.places[path] = where
@@ -155,6 +157,9 @@ func setText(target reflect.Value, text string) error {
 		target.SetBool(text == "true")
 	case reflect.Int:
 		value, err := strconv.Atoi(text)
+		if errors.Is(err, strconv.ErrRange) {
+			return &mistake{fmt.Sprintf("%q is more than can be counted", text), "write a smaller number"}
+		}
 		if err != nil {
 			return &mistake{fmt.Sprintf("%q is not a whole number", text), "write digits only"}
 		}

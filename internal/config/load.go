@@ -44,9 +44,16 @@ func (k Known) Load(path string, overrides []Override) (c *Config, warnings []Pr
 func (k Known) load(name, text string, overrides []Override) (*Config, []Problem, error) {
 	c := Default()
 	c.source = newSource(name, text)
-	problems := decode(c, text)
+	body, problems := parse(c.source, text)
+	unread := len(problems) > 0
+	if body != nil {
+		problems = decode(c, body)
+	}
 	for _, override := range overrides {
 		problems = append(problems, override.apply(c)...)
+	}
+	if unread {
+		return nil, nil, problems // checking the defaults that stand in for the file would only confuse
 	}
 	errs, warnings := k.examine(c, problems)
 	if len(errs) > 0 {
@@ -73,12 +80,8 @@ func read(path string) (string, error) {
 	return string(text), nil
 }
 
-// decode reads a document into c.
-func decode(c *Config, text string) Problems {
-	body, problems := parse(c.source, text)
-	if body == nil || len(problems) > 0 {
-		return problems
-	}
+// decode reads the node of a document into c.
+func decode(c *Config, body ast.Node) Problems {
 	d := decoder{source: c.source}
 	mapping, ok := body.(*ast.MappingNode)
 	if !ok {
@@ -115,6 +118,9 @@ func parse(s *source, text string) (body ast.Node, problems Problems) {
 	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		if cause := yaml.Error(nil); errors.As(err, &cause) {
+			if strings.Contains(cause.GetMessage(), "'\t'") {
+				return refuse(cause.GetToken(), "syntax: a tab does not indent", "write spaces")
+			}
 			return refuse(cause.GetToken(), "syntax: "+cause.GetMessage(), "")
 		}
 		return refuse(nil, "syntax: "+err.Error(), "")
@@ -125,7 +131,8 @@ func parse(s *source, text string) (body ast.Node, problems Problems) {
 			continue
 		default:
 			if body != nil {
-				return refuse(found.GetToken(), "this is a second document", "keep one in a file")
+				first, _ := firstToken(found)
+				return refuse(first, "this is a second document", "keep one in a file")
 			}
 			body = found
 		}

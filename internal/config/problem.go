@@ -89,7 +89,8 @@ type place struct{ line, column, width int }
 type source struct {
 	name   string
 	lines  []string
-	places map[string]place
+	places map[string]place // of values; of keys where the value is a collection
+	names  map[string]place // of the keys of mappings from names to values
 	flags  map[string]string
 }
 
@@ -98,7 +99,7 @@ func newSource(name string, text string) *source {
 	for i, line := range lines {
 		lines[i] = strings.TrimSuffix(line, "\r")
 	}
-	return &source{name: name, lines: lines, places: map[string]place{}, flags: map[string]string{}}
+	return &source{name: name, lines: lines, places: map[string]place{}, names: map[string]place{}, flags: map[string]string{}}
 }
 
 // override forgets what the file said at and below path, because a flag has said something else.
@@ -108,12 +109,24 @@ func (s *source) override(path, flag string) {
 			delete(s.places, said)
 		}
 	}
+	for said := range s.names {
+		if within(path, said) {
+			delete(s.names, said)
+		}
+	}
 	for said := range s.flags {
 		if within(path, said) {
 			delete(s.flags, said)
 		}
 	}
 	s.flags[path] = flag
+}
+
+// said reports whether a file or a flag has said exactly this key.
+func (s *source) said(path string) bool {
+	_, file := s.places[path]
+	_, flag := s.flags[path]
+	return file || flag
 }
 
 // locate completes a problem that knows only its path: the nearest key at or above it that was said.

@@ -16,7 +16,7 @@ func (r *rules) routes() {
 		r.warn("there are no routes: every answer will be 404", `write one, as in [{respond: {body: "hello"}}]`, "routes")
 	}
 	if len(routes) > 0 && len(r.config.Listeners) > 0 && !speaksHTTP {
-		r.warn("no listener speaks http: the routes are never asked", "", "routes")
+		r.warn("no listener speaks http: the routes are never asked", "write protocol: http at a listener", "routes")
 	}
 	for i, route := range routes {
 		path := item("routes", i)
@@ -143,12 +143,12 @@ func (r *rules) files(path string, files *Files) {
 	for _, end := range slices.Sorted(maps.Keys(files.MIME)) {
 		at := child(child(path, "mime"), end)
 		if !strings.HasPrefix(end, ".") || len(end) < 2 {
-			r.refuse(fmt.Sprintf("%q is not the end of a name", end), fmt.Sprintf("did you mean %q?", "."+end), at)
+			r.refuseName(fmt.Sprintf("%q is not the end of a name", end), fmt.Sprintf("did you mean %q?", "."+end), at)
 		}
 		r.contentType(at, files.MIME[end])
 	}
 	if cache := files.Cache; cache.MemoryFile > cache.Memory {
-		r.warn(fmt.Sprintf("no file of %s fits in the memory (memory) of %s", cache.MemoryFile, cache.Memory),
+		r.warn(fmt.Sprintf("no file of %s fits in a memory of %s", cache.MemoryFile, cache.Memory),
 			"lower memory_file, or raise memory", path+".cache.memory_file", path+".cache.memory")
 	}
 }
@@ -207,11 +207,11 @@ func (r *rules) headers(path string, headers map[string]string) {
 		mend, own := ownFields[lower]
 		switch {
 		case !isToken(name):
-			r.refuse(fmt.Sprintf("%q is not the name of a field", name), "write letters, digits and hyphens", at)
+			r.refuseName(fmt.Sprintf("%q is not the name of a field", name), "write letters, digits and hyphens", at)
 		case own:
-			r.refuse(fmt.Sprintf("%s is not for a route to say", name), mend, at)
+			r.refuseName(fmt.Sprintf("%s is not for a route to say", name), mend, at)
 		case seen[lower] != "":
-			r.refuse(fmt.Sprintf("%s and %s are the same field", seen[lower], name), "keep one", at)
+			r.refuseName(fmt.Sprintf("%s and %s are the same field", seen[lower], name), "keep one", at)
 		}
 		seen[lower] = name
 		r.headerValue(at, headers[name])
@@ -223,6 +223,7 @@ func (r *rules) contentType(path, value string) {
 	major, minor, ok := strings.Cut(kind, "/")
 	if !ok || !isToken(major) || !isToken(strings.TrimRight(minor, " ")) {
 		r.refuse(fmt.Sprintf("%q is not a content type", value), `write one such as "text/html; charset=utf-8"`, path)
+		return
 	}
 	r.headerValue(path, value)
 }

@@ -11,9 +11,9 @@ import (
 // rules checks what no key can be checked for alone: keys against each other, names against what this program has, and
 // directories against the file system.
 type rules struct {
-	config   *Config
-	known    Known
-	source   *source
+	config *Config
+	known  Known
+	source *source
 	// What follows from the problem of a key by itself is not said again: blamed holds the keys that have one, above all
 	// keys at or above one of them.
 	blamed, above map[string]bool
@@ -44,6 +44,17 @@ func (r *rules) refuse(message, mend string, paths ...string) {
 	}
 }
 
+// refuseName is refuse for the name of a value in a mapping.
+func (r *rules) refuseName(message, mend, path string) {
+	problem, ok := r.problem(message, mend, []string{path})
+	if at, known := r.source.names[path]; known {
+		problem = r.source.point(problem, at)
+	}
+	if ok {
+		r.problems = append(r.problems, problem)
+	}
+}
+
 // warn is refuse for what can be run but is probably not meant.
 func (r *rules) warn(message, mend string, paths ...string) {
 	if problem, ok := r.problem(message, mend, paths); ok {
@@ -64,9 +75,7 @@ func (r *rules) problem(message, mend string, paths []string) (Problem, bool) {
 	}
 	blamed := paths[0]
 	for _, path := range slices.Backward(paths) {
-		_, file := r.source.places[path]
-		_, flag := r.source.flags[path]
-		if file || flag {
+		if r.source.said(path) {
 			blamed = path
 		}
 	}
@@ -80,6 +89,9 @@ func (r *rules) listeners() {
 	for i, l := range r.config.Listeners {
 		path := item("listeners", i)
 		address := child(path, "address")
+		r.wholeSeconds(path+".keepalive.idle", time.Duration(l.KeepAlive.Idle))
+		r.wholeSeconds(path+".keepalive.interval", time.Duration(l.KeepAlive.Interval))
+		r.wholeSeconds(path+".defer_accept", time.Duration(l.DeferAccept))
 		if l.Address.Network == "" {
 			message, mend := "there is no address", addressMend
 			if l.Address.text != "" {
@@ -95,9 +107,6 @@ func (r *rules) listeners() {
 		for j, earlier := range r.config.Listeners[:i] {
 			r.pair(address, l, child(item("listeners", j), "address"), earlier)
 		}
-		r.wholeSeconds(path+".keepalive.idle", time.Duration(l.KeepAlive.Idle))
-		r.wholeSeconds(path+".keepalive.interval", time.Duration(l.KeepAlive.Interval))
-		r.wholeSeconds(path+".defer_accept", time.Duration(l.DeferAccept))
 	}
 }
 
@@ -152,9 +161,10 @@ func (r *rules) limits() {
 		path  string
 		value Duration
 	}{{"timeouts.head", timeouts.Head}, {"timeouts.body", timeouts.Body}, {"timeouts.write", timeouts.Write}} {
-		if time.Duration(part.value) > time.Duration(timeouts.Request) {
+		// A default that a shorter request cuts off is no mistake: only what was said is.
+		if r.source.said(part.path) && time.Duration(part.value) > time.Duration(timeouts.Request) {
 			r.warn(fmt.Sprintf("%s never passes: the whole request (timeouts.request) may take %s", part.value,
-				timeouts.Request), "lower it, or raise timeouts.request", part.path, "timeouts.request")
+				timeouts.Request), "lower it, or raise timeouts.request", part.path)
 		}
 	}
 }

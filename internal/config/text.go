@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -317,6 +318,9 @@ func parseCount(text, word string) (int, error) {
 		return 0, nil
 	}
 	value, err := strconv.Atoi(text)
+	if errors.Is(err, strconv.ErrRange) {
+		return 0, &mistake{fmt.Sprintf("%q is more than can be counted", text), orWord("write a smaller number", word)}
+	}
 	if err != nil {
 		return 0, &mistake{fmt.Sprintf("%q is not a whole number", text), orWord("write digits only", word)}
 	}
