@@ -36,3 +36,61 @@ func benchmarkParse(b *testing.B, head string) {
 func BenchmarkParseSmall(b *testing.B) { benchmarkParse(b, smallHead) }
 
 func BenchmarkParseBrowser(b *testing.B) { benchmarkParse(b, browserHead) }
+
+// BenchmarkDecodeChunked decodes 64 KiB of content in chunks of 4 KiB.
+func BenchmarkDecodeChunked(b *testing.B) {
+	var in []byte
+	data := make([]byte, 4096)
+	for range 16 {
+		in = AppendChunk(in, data)
+	}
+	in = AppendChunkEnd(in)
+	var d BodyDecoder
+	b.ReportAllocs()
+	b.SetBytes(int64(len(in)))
+	for b.Loop() {
+		d.StartChunked()
+		for rest := in; !d.Done(); {
+			_, used, _, err := d.Decode(rest)
+			if err != nil {
+				b.Fatal(err)
+			}
+			rest = rest[used:]
+		}
+	}
+}
+
+// BenchmarkAppendHead writes the head of an ordinary response.
+func BenchmarkAppendHead(b *testing.B) {
+	dst, date := make([]byte, 0, 512), FormatTime(nil, 784111777)
+	b.ReportAllocs()
+	for b.Loop() {
+		head := AppendStatus(dst, 200)
+		head = AppendDate(head, date)
+		head = AppendField(head, "Content-Type", "text/plain; charset=utf-8")
+		head = AppendLength(head, 13)
+		if head = AppendHeadEnd(head); len(head) > cap(dst) {
+			b.Fatal(len(head))
+		}
+	}
+}
+
+func BenchmarkFormatTime(b *testing.B) {
+	dst := make([]byte, 0, TimeBytes)
+	b.ReportAllocs()
+	for b.Loop() {
+		if len(FormatTime(dst, 784111777)) != TimeBytes {
+			b.Fatal("length")
+		}
+	}
+}
+
+func BenchmarkParseTime(b *testing.B) {
+	in := FormatTime(nil, 784111777)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, ok := ParseTime(in); !ok {
+			b.Fatal("refused")
+		}
+	}
+}
