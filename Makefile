@@ -57,8 +57,8 @@ race: ## run all tests under the race detector
 
 .PHONY: sim
 sim: ## run whole servers on the simulated kernel, SEEDS=10000
-	@mkdir -p out
-	SEEDS=$(SEEDS) $(GO) test -count=1 -timeout 6h -run Sim $$(scripts/having 'func Test[A-Za-z0-9_]*Sim')
+	@packages=$$(scripts/having 'func Test[A-Za-z0-9_]*Sim'); set -x; \
+	SEEDS=$(SEEDS) $(GO) test -count=1 -timeout 6h -run Sim $$packages
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME=10s, all together at most FUZZTOTAL=10m
@@ -82,8 +82,9 @@ million: ## hold a million connections in one process (minutes; needs some 20 GB
 bench: ## run the benchmarks COUNT=6 times into out/bench.txt; the run before becomes out/bench-old.txt
 	@mkdir -p out
 	@if [ -s out/bench.txt ]; then mv out/bench.txt out/bench-old.txt; fi
+	@packages=$$(scripts/having 'func Benchmark'); set -x; \
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) -count $(COUNT) -timeout 2h -p 1 \
-		$$(scripts/having 'func Benchmark') | tee out/bench.txt
+		$$packages | tee out/bench.txt
 
 .PHONY: bench-compare
 bench-compare: $(TOOLS)/benchstat ## compare out/bench-old.txt with out/bench.txt

@@ -7,7 +7,10 @@ import (
 	"strings"
 )
 
-const systemRoom = "internal/sys"
+const (
+	systemRoom   = "internal/sys"
+	standardRoom = "internal/standard"
+)
 
 func checkParse(t *Tree, report *reporter) {
 	for _, f := range t.files {
@@ -164,4 +167,52 @@ func checkEngine(t *Tree, report *reporter) {
 func standardLibrary(importPath string) bool {
 	first, _, _ := strings.Cut(importPath, "/")
 	return !strings.Contains(first, ".")
+}
+
+// checkStandard wants every driver and every model named in one place and nowhere else, so that a new one is a folder
+// and a line there, and what can be chosen is what exists.
+func checkStandard(t *Tree, report *reporter) {
+	named := map[string]bool{}
+	for _, p := range t.packages {
+		rank, known := rankOf(p.dir)
+		if !known || rank == outside {
+			continue
+		}
+		for _, f := range p.files {
+			if f.isTest() {
+				continue
+			}
+			for _, spec := range f.code.Imports {
+				dir, ok := t.inside(pathOf(spec))
+				if !ok || !chosen(dir) {
+					continue
+				}
+				if p.dir == standardRoom {
+					named[dir] = true
+					continue
+				}
+				report.add(f.path, t.line(spec.Pos()), "%s names %s itself", p.dir, dir)
+			}
+		}
+	}
+	for _, p := range t.packages {
+		if chosen(p.dir) && !named[p.dir] {
+			report.add(p.files[0].path, t.line(p.files[0].code.Package), "%s is not in %s", p.dir, standardRoom)
+		}
+	}
+}
+
+// chosen tells whether the package is a driver or a model, which are chosen by name when a server starts.
+func chosen(dir string) bool {
+	parent, _, below := strings.Cut(dir, "/")
+	rank, known := rankOf(dir)
+	switch {
+	case !known || !below || slices.Contains(suites, dir):
+		return false
+	case parent == "driver":
+		return rank == 3
+	case parent == "serve":
+		return rank == 4
+	}
+	return false
 }

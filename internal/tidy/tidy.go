@@ -42,6 +42,7 @@ var rules = []rule{
 	{"rank", "import lower ranks only: move the shared part down or pass it in as a value", checkRanks},
 	{"system", "put the call into internal/sys and give it a Go signature there", checkSystem},
 	{"engine", "keep the engine on the standard library and golang.org/x/sys", checkEngine},
+	{"standard", "let internal/standard name it in its list, and look it up there", checkStandard},
 	{"function-length", "split it where it changes its subject", checkFunctionLength},
 	{"file-length", "split the file by subject", checkFileLength},
 	{"line-length", "break the line", checkLineLength},

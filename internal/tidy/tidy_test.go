@@ -21,8 +21,12 @@ func TestTree(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var b strings.Builder
 	for _, p := range problems {
-		t.Errorf("\n%s", p)
+		fmt.Fprintf(&b, "\n%s", p)
+	}
+	if len(problems) > 0 {
+		t.Errorf("%d places break a rule:%s", len(problems), b.String())
 	}
 }
 
