@@ -14,7 +14,7 @@ package config
 
 // Config is a whole configuration. Default makes one; Load makes one from a file and flags.
 type Config struct {
-	// Sockets to listen on. Without the key there is one, at 127.0.0.1:8080.
+	// Sockets to listen on.
 	Listeners []Listener `yaml:"listeners"`
 	// What to do with a request: the first route that matches answers it, and without one the answer is 404.
 	Routes []Route `yaml:"routes"`

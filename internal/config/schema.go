@@ -76,6 +76,9 @@ func complete(s *jsonschema.Schema, all jsonschema.Definitions, v reflect.Value)
 		if t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
 			if elem := t.Elem(); elem.Kind() == reflect.Struct {
 				complete(all[elem.Name()], all, defaultOf(elem))
+				if t.Kind() == reflect.Slice {
+					property.Default = defaultItems(value)
+				}
 				continue
 			}
 		}
@@ -97,7 +100,25 @@ func defaultText(v reflect.Value) any {
 			return string(text)
 		}
 	}
+	if v.Kind() == reflect.String {
+		return v.String()
+	}
 	return v.Interface()
+}
+
+// defaultItems is a list of mappings, each with the keys alone that it cannot be without.
+func defaultItems(list reflect.Value) any {
+	items := make([]any, list.Len())
+	for i := range items {
+		keys := make(map[string]any)
+		for _, field := range reflect.VisibleFields(list.Type().Elem()) {
+			if field.Tag.Get("jsonschema") == "required" {
+				keys[keyOf(field)] = defaultText(list.Index(i).FieldByIndex(field.Index))
+			}
+		}
+		items[i] = keys
+	}
+	return items
 }
 
 // setBounds writes the bounds of a key where a schema has words for them, and else into its description.

@@ -206,6 +206,9 @@ func (c CountOrAuto) String() string { return wordOr(c, strconv.Itoa(int(c))) }
 // MarshalText is String.
 func (c CountOrAuto) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
+// MarshalYAML writes a number as a number.
+func (c CountOrAuto) MarshalYAML() (any, error) { return wordOrCount(c, int(c)), nil }
+
 // UnmarshalText reads what String writes.
 func (c *CountOrAuto) UnmarshalText(text []byte) error {
 	value, err := parseCount(string(text), wordAuto)
@@ -226,6 +229,9 @@ func (c CountOrOff) String() string { return wordOr(c, strconv.Itoa(int(c))) }
 
 // MarshalText is String.
 func (c CountOrOff) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+// MarshalYAML writes a number as a number.
+func (c CountOrOff) MarshalYAML() (any, error) { return wordOrCount(c, int(c)), nil }
 
 // UnmarshalText reads what String writes.
 func (c *CountOrOff) UnmarshalText(text []byte) error {
@@ -267,6 +273,13 @@ func wordOr(value worded, number string) string {
 		return word
 	}
 	return number
+}
+
+func wordOrCount(value worded, count int) any {
+	if word := value.Word(); word != "" {
+		return word
+	}
+	return count
 }
 
 // parseDuration reads a duration; word is what else could have stood there, for the mend.
