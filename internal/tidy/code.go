@@ -24,7 +24,7 @@ func checkFunctionLength(t *Tree, report *reporter) {
 		}
 	}
 	for f := range t.goFiles {
-		if ast.IsGenerated(f.code) {
+		if generated(f) {
 			continue
 		}
 		for _, decl := range f.code.Decls {
@@ -44,7 +44,7 @@ func checkFunctionLength(t *Tree, report *reporter) {
 
 func checkFileLength(t *Tree, report *reporter) {
 	for f := range t.goFiles {
-		if n := len(f.lines); n > maxFileLines && !ast.IsGenerated(f.code) {
+		if n := len(f.lines); n > maxFileLines && !generated(f) {
 			report.add(f.path, maxFileLines+1, "the file has %d lines, the limit is %d", n, maxFileLines)
 		}
 	}
@@ -58,7 +58,7 @@ func checkLineLength(t *Tree, report *reporter) {
 		case ".mod", ".html", ".css", ".js":
 			continue
 		}
-		if f.code != nil && ast.IsGenerated(f.code) {
+		if generated(f) {
 			continue
 		}
 		for i, line := range f.lines {
@@ -69,6 +69,14 @@ func checkLineLength(t *Tree, report *reporter) {
 			report.add(f.path, i+1, "the line has %d columns, the limit is %d", columns, maxLineColumns)
 		}
 	}
+}
+
+// generated tells whether a program wrote the file: Go says so in a comment of a fixed form, a document in a sentence.
+func generated(f *file) bool {
+	if f.code != nil {
+		return ast.IsGenerated(f.code)
+	}
+	return path.Ext(f.path) == ".md" && strings.Contains(f.text, "\nThis file is written by `")
 }
 
 func unbreakable(name, line string) bool {
