@@ -1,0 +1,316 @@
+package web
+
+import (
+	"github.com/myriad-server/myriad/conn"
+	"github.com/myriad-server/myriad/internal/meter"
+	"github.com/myriad-server/myriad/proto/http1"
+)
+
+const (
+	// reserveBytes is the most that is asked of Conn.Reserve: the smallest block that can be configured.
+	reserveBytes = 4 << 10
+	// smallBytes is how much output may be left to the connection alone. What is more is watched until it has gone:
+	// its client may be slow, and is cut off only when it takes nothing at all.
+	smallBytes = 16 << 10
+	// freeExchanges is how many exchanges are kept for reuse.
+	freeExchanges = 1024
+	// keptBytes is the largest buffer that an exchange keeps from one use to the next.
+	keptBytes = 64 << 10
+)
+
+// handler is what one thread of control has for its connections. What is attached to a connection says what it does:
+// nothing or a tally, it is between requests; an exchange, something has begun or is still going out.
+type handler struct {
+	server   *Server
+	limits   Limits
+	timeouts Timeouts
+	head     http1.Limits
+	set      *meter.Set
+	owned    bool // set belongs to this thread
+	name     string
+	second   int64  // the Unix second of stamp
+	stamp    []byte // the Server and Date lines
+	scratch  []byte // heads that do not go straight into the connection's buffer
+	text     []byte // the content of a refusal
+	free     *Exchange
+	spare    int // exchanges in free
+	sample   float64
+	due      float64
+	record   Record
+}
+
+// tally is what an idle connection holds when its requests are counted.
+type tally struct{ requests int }
+
+// count adds one to a counter.
+func (h *handler) count(c meter.Counter) {
+	if h.owned {
+		h.set.Add(c, 1)
+	} else {
+		h.set.AddShared(c, 1)
+	}
+}
+
+// Opened begins the wait for the first request.
+func (h *handler) Opened(c conn.Conn) {
+	c.SetIdle(true)
+	c.SetTimer(int64(h.timeouts.Idle))
+}
+
+// Received takes requests, or pieces of them.
+func (h *handler) Received(c conn.Conn, in []byte) int {
+	x, _ := c.Attached().(*Exchange)
+	if x == nil {
+		x = h.take(c)
+	} else if len(x.pending) > 0 || x.blocked() {
+		x.pending = append(x.pending, in...)
+		h.proceed(x)
+		return len(in)
+	}
+	x.heard = c.Now()
+	used := x.run(in)
+	if used == len(in) && x.reading == waiting && x.fate == keep {
+		h.rest(x)
+		return used
+	}
+	if used < len(in) && x.blocked() {
+		x.pending = append(x.pending, in[used:]...)
+		used = len(in)
+	}
+	h.settle(x)
+	return used
+}
+
+// proceed goes on with an exchange outside of Received: with what is pending, if it can be dealt with now.
+func (h *handler) proceed(x *Exchange) {
+	if !x.blocked() {
+		x.heard = x.c.Now()
+		used := x.run(x.pending)
+		x.keepHead()
+		x.pending = x.pending[:copy(x.pending, x.pending[used:])]
+	}
+	h.settle(x)
+}
+
+// settle decides how the connection waits.
+func (h *handler) settle(x *Exchange) {
+	c := x.c
+	if c == nil || c.State() > conn.Open {
+		return // it ended while the handler ran; Closed tidies up
+	}
+	switch {
+	case x.fate == last && x.answering == answered && x.reading != leaving:
+		if h.leave(x) {
+			return
+		}
+	case x.reading == waiting && len(x.pending) == 0 && !x.held:
+		h.rest(x)
+		return
+	case x.ended && !x.blocked() && x.reading < complete:
+		h.abandon(x, nil) // the rest of it will never come
+		if h.leave(x) {
+			return
+		}
+	}
+	x.keepHead()
+	h.attach(x)
+	x.regulate()
+	x.arm()
+}
+
+// rest is the end of an exchange whose connection stays open, with nothing left to read.
+func (h *handler) rest(x *Exchange) {
+	c := x.c
+	if c.State() > conn.Open {
+		return
+	}
+	queued := c.Queued()
+	switch {
+	case x.ended || c.Stopping():
+		x.fate = last
+		if !h.leave(x) {
+			h.attach(x)
+			x.arm()
+		}
+		return
+	case queued > smallBytes:
+		h.attach(x)
+		x.regulate()
+		x.progress = c.Now()
+		x.arm()
+		return
+	}
+	x.regulate()
+	h.detach(x)
+	if queued == 0 {
+		c.SetIdle(true)
+	}
+	c.SetTimer(int64(h.timeouts.Idle))
+}
+
+// leave begins the end of a connection whose last answer is queued. It reports whether the exchange is done with.
+func (h *handler) leave(x *Exchange) bool {
+	c := x.c
+	x.until = 0
+	if (x.unread || x.reading == inBody) && !x.ended && h.timeouts.Linger > 0 {
+		x.until = after(c.Now(), h.timeouts.Linger)
+	}
+	x.reading, x.pending = leaving, x.pending[:0]
+	if x.until == 0 && c.Queued() <= smallBytes {
+		h.drain(x)
+		return true
+	}
+	x.progress = c.Now()
+	return false
+}
+
+// drain closes the connection behind what is queued, which is little.
+func (h *handler) drain(x *Exchange) {
+	c := x.c
+	h.detach(x)
+	h.drainIdle(c)
+}
+
+// drainIdle closes a connection that nothing is attached to.
+func (h *handler) drainIdle(c conn.Conn) {
+	c.SetTimer(int64(h.timeouts.Write))
+	c.Drain()
+}
+
+// abandon tells whoever answers that it is of no use any more.
+func (h *handler) abandon(x *Exchange, why error) {
+	begun := x.answering != answered && (x.reading == inBody || x.reading == complete)
+	x.answering, x.fate = answered, last
+	if !begun {
+		return
+	}
+	x.lost = true
+	if f := x.onClosed; f != nil {
+		x.onClosed = nil
+		f(why)
+	}
+}
+
+// Ended acts on the peer's last byte: what was received whole is still answered.
+func (h *handler) Ended(c conn.Conn) {
+	x, _ := c.Attached().(*Exchange)
+	if x == nil {
+		h.drainIdle(c)
+		return
+	}
+	x.ended = true
+	if x.reading == leaving {
+		x.until = 0
+		if c.Queued() <= smallBytes {
+			h.drain(x)
+		}
+		return
+	}
+	h.proceed(x)
+}
+
+// Flushed goes on with what waited for the output to leave.
+func (h *handler) Flushed(c conn.Conn) {
+	x, _ := c.Attached().(*Exchange)
+	switch {
+	case x == nil:
+		c.SetIdle(true)
+	case x.reading == leaving:
+		if x.until == 0 {
+			h.drain(x)
+		}
+	case x.held:
+		x.held = false
+		h.proceed(x)
+	case x.onFlushed != nil && x.answering == streaming:
+		x.flushed()
+		if x.answering == streaming {
+			x.arm()
+		}
+	default:
+		h.settle(x)
+	}
+}
+
+// Stopped lets idle connections go. Busy ones answer first, and say that they close.
+func (h *handler) Stopped(c conn.Conn) {
+	x, _ := c.Attached().(*Exchange)
+	if x == nil {
+		h.drainIdle(c)
+	} else if x.reading == waiting {
+		h.settle(x)
+	}
+}
+
+// Closed forgets the connection.
+func (h *handler) Closed(c conn.Conn, why error) {
+	x, _ := c.Attached().(*Exchange)
+	if x == nil {
+		return
+	}
+	if why == nil && x.answering == streaming {
+		why = conn.ErrAborted
+	}
+	h.abandon(x, why)
+	h.detach(x)
+}
+
+// take begins to use an exchange for a connection that had none.
+func (h *handler) take(c conn.Conn) *Exchange {
+	x := h.free
+	if x == nil {
+		x = &Exchange{handler: h}
+	} else {
+		h.free = x.next
+		h.spare--
+	}
+	x.c = c
+	if h.limits.Requests < uncounted {
+		if t, _ := c.Attached().(*tally); t != nil {
+			x.tally = t
+		} else {
+			x.tally = new(tally)
+		}
+	}
+	x.began = c.Now()
+	c.SetIdle(false)
+	return x
+}
+
+// attach keeps the exchange with its connection.
+func (h *handler) attach(x *Exchange) {
+	if !x.attached {
+		x.attached = true
+		x.c.Attach(x)
+	}
+}
+
+// detach ends the use of an exchange. One that a handler was still answering is not used again: a handler that did
+// not listen may hold it.
+func (h *handler) detach(x *Exchange) {
+	switch {
+	case x.tally != nil && x.fate == keep:
+		x.c.Attach(x.tally)
+	case x.attached:
+		x.c.Attach(nil)
+	}
+	if x.lost || x.driven || h.spare >= freeExchanges {
+		*x = Exchange{handler: h, answering: answered, fate: last, reading: leaving, lost: true}
+		return
+	}
+	x.renew()
+	x.next, h.free = h.free, x
+	h.spare++
+}
+
+// stamped returns the Server and Date lines of this second.
+func (h *handler) stamped(c conn.Conn) []byte {
+	if now := c.Wall(); now != h.second {
+		h.second = now
+		b := append(h.stamp[:0], h.name...)
+		b = append(b, "Date: "...)
+		b = http1.FormatTime(b, now)
+		h.stamp = append(b, "\r\n"...)
+	}
+	return h.stamp
+}

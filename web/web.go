@@ -1,0 +1,163 @@
+// Package web is the meaning of HTTP on top of a connection: it turns bytes into exchanges, hands each to a handler,
+// and decides what becomes of the connection afterwards.
+//
+// A [Server] describes what is served and never changes. Each thread of control has a handler of its own from
+// [Server.Handler], which holds what one thread may keep without locks: the line with the date, and the exchanges that
+// are free. A connection between two requests holds none of it.
+//
+// # The life of an exchange
+//
+// The head of a request is parsed where it was received. Once it is complete, the server's hooks and then its root
+// [Handler] are called with an [Exchange], on the thread of the connection. A handler answers at once or later, but
+// never blocks. One exchange is in progress on a connection at a time: requests behind it wait, and so does reading.
+//
+// # What is refused, and how
+//
+// A request that cannot be understood or is too large gets a small answer in plain text and the end of its connection.
+// The end is gentle: input is read and thrown away for a moment, so that the client finds the answer rather than a
+// reset. A client that is too slow with a head or a body is told 408; one that does not take its answer is cut off.
+package web
+
+import (
+	"math"
+	"time"
+
+	"github.com/myriad-server/myriad/conn"
+	"github.com/myriad-server/myriad/internal/meter"
+	"github.com/myriad-server/myriad/proto/http1"
+)
+
+// Handler answers requests. Serve is called once the head of a request is complete, on the thread of the connection,
+// and must not block. It answers before it returns, or keeps the exchange and answers later on the same thread. One
+// handler is called from many threads at once, each with exchanges of its own.
+type Handler interface {
+	Serve(x *Exchange)
+}
+
+// HandlerFunc is a function that is a Handler.
+type HandlerFunc func(x *Exchange)
+
+// Serve calls f.
+func (f HandlerFunc) Serve(x *Exchange) { f(x) }
+
+// Limits bound what a client may ask for and make the server hold. Zero means the default.
+type Limits struct {
+	// HeadBytes is the longest request head. It must fit into a block. Default 16 KiB. Beyond it: 431.
+	HeadBytes int
+	// TargetBytes is the longest request target. Default 8 KiB. Beyond it: 414.
+	TargetBytes int
+	// Fields is the largest number of field lines in a head. Default 100. Beyond it: 431.
+	Fields int
+	// BodyBytes is the largest request content. Default 1 MiB. Beyond it: 413.
+	BodyBytes int64
+	// DiscardBytes is how much content that no handler wants is read only to keep the connection. Default 256 KiB.
+	DiscardBytes int64
+	// OutputBytes is how much may be queued on a connection before nothing more is read from it. Default 1 MiB.
+	OutputBytes int64
+	// Requests is how many requests one connection may make. Default and largest counted value: 1,000,000,000; from
+	// there on nothing is counted.
+	Requests int
+}
+
+// Timeouts bound how long anything may take. Zero means the default; use Unlimited for no bound.
+type Timeouts struct {
+	// Head is for a request's head, from its first byte to its last. Default 10 s. Beyond it: 408.
+	Head time.Duration
+	// Body is for silence within a request's body. Default 30 s. Beyond it: 408.
+	Body time.Duration
+	// Idle is for silence between requests and before the first. Default 75 s.
+	Idle time.Duration
+	// Write is for a client that takes none of the bytes queued for it. Default 30 s.
+	Write time.Duration
+	// Request is for a whole request, from its first byte until its answer has been queued. Default 5 min.
+	Request time.Duration
+	// Linger is for reading on after the last answer, so that a client that still sends sees it. Default 2 s;
+	// negative: do not.
+	Linger time.Duration
+}
+
+// Unlimited is a Timeouts value or a byte limit that is never reached.
+const Unlimited = math.MaxInt64
+
+// uncounted is the number of requests from which on a connection is not counted.
+const uncounted = 1_000_000_000
+
+// Server describes what is served. It must not change once Handler has been called.
+type Server struct {
+	// Root answers every request that is not refused before. Required.
+	Root Handler
+	// Limits and Timeouts; what is zero has its default.
+	Limits   Limits
+	Timeouts Timeouts
+	// Name is the value of the Server field; without one the field is left out.
+	Name string
+	// Log, if set, is told about answered requests. It is called on the threads of the connections, by many at once.
+	Log Log
+	// LogSample is the share of requests that Log is told about, above 0 and up to 1. Zero means all.
+	LogSample float64
+	// Begun and Done, if set, are called for each request before Root and after its answer has been queued.
+	Begun, Done func(x *Exchange)
+	// Panicked, if set, is told when a handler panics. The request is answered with 500.
+	Panicked func(x *Exchange, value any)
+	// Meter, if set, gives each handler the Set that it counts in: that of the thread which will use it. Whoever
+	// owns the Set publishes it. Without one the server counts in a Set that all handlers share.
+	Meter func() *meter.Set
+
+	shared meter.Set
+}
+
+// Counts copies what the handlers have counted in the Set that they share, for servers without Meter.
+func (s *Server) Counts() meter.Counts { return s.shared.Snapshot() }
+
+// Handler makes a handler for connections. It may be used by one thread of control at a time.
+func (s *Server) Handler() conn.Handler {
+	h := &handler{server: s, limits: s.Limits.effective(), timeouts: s.Timeouts.effective(), set: &s.shared}
+	h.head = http1.Limits{
+		HeadBytes: h.limits.HeadBytes, TargetBytes: h.limits.TargetBytes, Fields: h.limits.Fields,
+	}
+	if s.Meter != nil {
+		h.set, h.owned = s.Meter(), true
+	}
+	if s.Name != "" {
+		h.name = string(appendField(nil, "Server", s.Name))
+	}
+	h.sample = s.LogSample
+	if h.sample <= 0 || h.sample > 1 {
+		h.sample = 1
+	}
+	h.second = math.MinInt64
+	return h
+}
+
+// effective puts defaults where there is nothing.
+func (l Limits) effective() Limits {
+	parsing := http1.DefaultLimits()
+	l.HeadBytes = positive(l.HeadBytes, parsing.HeadBytes)
+	l.TargetBytes = positive(l.TargetBytes, parsing.TargetBytes)
+	l.Fields = positive(l.Fields, parsing.Fields)
+	l.BodyBytes = positive(l.BodyBytes, 1<<20)
+	l.DiscardBytes = positive(l.DiscardBytes, 256<<10)
+	l.OutputBytes = positive(l.OutputBytes, 1<<20)
+	l.Requests = positive(l.Requests, uncounted)
+	return l
+}
+
+// effective puts defaults where there is nothing.
+func (t Timeouts) effective() Timeouts {
+	t.Head = positive(t.Head, 10*time.Second)
+	t.Body = positive(t.Body, 30*time.Second)
+	t.Idle = positive(t.Idle, 75*time.Second)
+	t.Write = positive(t.Write, 30*time.Second)
+	t.Request = positive(t.Request, 5*time.Minute)
+	if t.Linger == 0 {
+		t.Linger = 2 * time.Second
+	}
+	return t
+}
+
+func positive[N int | int64 | time.Duration](n, otherwise N) N {
+	if n > 0 {
+		return n
+	}
+	return otherwise
+}
