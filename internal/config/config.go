@@ -1,11 +1,12 @@
 // Package config is the configuration of the server: what a YAML file and the flags may say, and nothing else.
 //
 // The types are the file: a struct is a mapping, its yaml tags are the keys, its doc comments are the descriptions that
-// the JSON Schema and docs/config.md print, its min and max tags are the bounds. Everything that a key is made of stands
-// beside the key, so adding one is adding one field.
+// the JSON Schema and docs/config.md print, its min and max tags are the bounds. All that makes a key stands beside it,
+// so adding one is adding one field.
 //
 // A configuration is made in four steps, each in one place: the defaults (defaults.go), the file (decode.go), the flags
-// (override.go) and the check (check.go and rules.go). A value that reaches the rest of the program has passed all four.
+// (override.go) and the check (check.go and rules.go). A value that reaches the rest of the program has passed them
+// all.
 //
 // Every problem of a file is reported, not only the first, each with file, line and column, an excerpt, and what to
 // write instead. Zero never means "without end": where a limit may be lifted the word is "unlimited", where a feature

@@ -21,7 +21,8 @@ type decoder struct {
 }
 
 func (d *decoder) report(at place, path, message, mend string) {
-	d.problems = append(d.problems, d.source.point(Problem{Path: path, Message: message, Mend: mend}, at))
+	problem := Problem{Path: path, Message: message, Mend: mend}
+	d.problems = append(d.problems, d.source.point(problem, at))
 }
 
 // value decodes a node into target; at is the place of its key.
@@ -48,7 +49,8 @@ func (d *decoder) value(node ast.Node, path string, at place, target reflect.Val
 		if mapping, ok := node.(*ast.MappingNode); ok {
 			d.structure(mapping, path, target)
 		} else {
-			d.report(at, path, "this is "+kindOf(node)+", keys are wanted", "the keys are "+strings.Join(keysOf(t), ", "))
+			d.report(at, path, "this is "+kindOf(node)+", keys are wanted",
+				"the keys are "+strings.Join(keysOf(t), ", "))
 		}
 	case t.Kind() == reflect.Map:
 		if mapping, ok := node.(*ast.MappingNode); ok {
@@ -97,7 +99,8 @@ func (d *decoder) entries(node *ast.MappingNode, path string, visit func(string,
 			continue
 		}
 		if line, twice := lines[name]; twice {
-			d.report(key, child(path, name), "the key is said twice", fmt.Sprintf("the first is in line %d: keep one", line))
+			d.report(key, child(path, name), "the key is said twice",
+				fmt.Sprintf("the first is in line %d: keep one", line))
 			continue
 		}
 		lines[name] = key.line
@@ -134,7 +137,8 @@ func (d *decoder) list(node *ast.SequenceNode, path string, target reflect.Value
 func (d *decoder) scalar(node ast.Node, path string, at place, target reflect.Value) {
 	text, where, ok := scalarText(node)
 	if !ok {
-		d.report(at, path, "this is "+kindOf(node)+", one value is wanted", "write it after the colon, without brackets")
+		d.report(at, path, "this is "+kindOf(node)+", one value is wanted",
+			"write it after the colon, without brackets")
 		return
 	}
 	d.source.places[path] = where

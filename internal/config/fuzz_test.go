@@ -31,7 +31,8 @@ func FuzzLoad(f *testing.F) {
 			t.Fatalf("an error without problems: %v", err)
 		}
 		for _, problem := range problems {
-			if problem.Line < 1 || problem.Column < 1 || problem.File == "" || problem.Excerpt == "" || problem.Message == "" {
+			if problem.Line < 1 || problem.Column < 1 || problem.File == "" || problem.Excerpt == "" ||
+				problem.Message == "" {
 				t.Errorf("a problem without a place: %#v", problem)
 			}
 		}

@@ -7,7 +7,8 @@ type Listener struct {
 	Address Address `yaml:"address" jsonschema:"required"`
 	// What is spoken: "echo" (RFC 862) and "discard" (RFC 863) are for measuring. Over udp there is no http.
 	Protocol Protocol `yaml:"protocol"`
-	// Connections that the kernel completes and queues before they are accepted. The kernel cuts it to net.core.somaxconn.
+	// Connections that the kernel completes and queues before they are accepted. The kernel cuts it to
+	// net.core.somaxconn.
 	Backlog int `yaml:"backlog" min:"1" max:"65535"`
 	// Bytes of a socket's send buffer (SO_SNDBUF). "auto" leaves it to the kernel, which then adapts it to the path.
 	SendBuffer SizeOrAuto `yaml:"send_buffer" min:"4KiB" max:"1GiB"`

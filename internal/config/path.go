@@ -44,7 +44,8 @@ func plain(name string) bool {
 // parent is the path one step up, "" at the top.
 func parent(path string) string {
 	if strings.HasSuffix(path, `"]`) {
-		if start := strings.Index(path, `["`); start >= 0 { // only the last step can be quoted: mappings hold no mappings
+		// Only the last step can be quoted: names and values hold no further names.
+		if start := strings.Index(path, `["`); start >= 0 {
 			return path[:start]
 		}
 	}
@@ -85,8 +86,8 @@ func parsePath(path string) ([]step, error) {
 		}
 	}
 	if len(steps) == 0 || rest != "" {
-		return nil, &mistake{fmt.Sprintf("%q is not a key", path), "write names joined by dots, such as timeouts.idle or " +
-			`listeners[0].backlog`}
+		return nil, &mistake{fmt.Sprintf("%q is not a key", path), "write names joined by dots, " +
+			"such as timeouts.idle or listeners[0].backlog"}
 	}
 	return steps, nil
 }

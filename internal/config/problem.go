@@ -10,8 +10,8 @@ import (
 
 // Problem is one thing that is wrong with a configuration, or, as a warning, one that is probably not meant.
 type Problem struct {
-	// File, Line and Column say where; both count from 1, columns in characters. File is empty and Line 0 when the value
-	// came from a flag or from code.
+	// File, Line and Column say where; both count from 1, columns in characters. File is empty and Line 0 when the
+	// value came from a flag or from code.
 	File   string
 	Line   int
 	Column int
@@ -99,7 +99,13 @@ func newSource(name string, text string) *source {
 	for i, line := range lines {
 		lines[i] = strings.TrimSuffix(line, "\r")
 	}
-	return &source{name: name, lines: lines, places: map[string]place{}, names: map[string]place{}, flags: map[string]string{}}
+	return &source{
+		name:   name,
+		lines:  lines,
+		places: make(map[string]place),
+		names:  make(map[string]place),
+		flags:  make(map[string]string),
+	}
 }
 
 // override forgets what the file said at and below path, because a flag has said something else.

@@ -12,36 +12,38 @@ import (
 
 const referencePath = "../../docs/config.md"
 
-const referenceHead = `# Configuration
+// The head and the foot of the reference; a ' stands for the backquote that Go cannot write here.
+var (
+	referenceHead = strings.ReplaceAll(`# Configuration
 
-One YAML file holds everything; nothing has to be said, because every key has a default. ` + "`myriad check FILE`" + ` says
-what is wrong with a file, all at once and with the place of each problem, and ` + "`myriad schema`" + ` prints the JSON
-Schema that editors complete and check from. A key that is not in this table is an error.
+One YAML file holds everything; nothing has to be said, because every key has a default. 'myriad check FILE' says what
+is wrong with a file, all at once and with the place of each problem, and 'myriad schema' prints the JSON Schema that
+editors complete and check from. A key that is not in these tables is an error.
 
-Any key can be said on the command line, where it wins over the file: ` + "`--set timeouts.idle=15m`" + `,
-` + "`--set listeners[0].backlog=512`" + `, ` + "`--set 'routes[0].methods=[GET, HEAD]'`" + `.
+Any key can be said on the command line, where it wins over the file: '--set timeouts.idle=15m',
+'--set listeners[0].backlog=512', '--set "routes[0].methods=[GET, HEAD]"'.
 
 ## How values are written
 
 | type | written | such as |
 |---|---|---|
-| duration | as Go writes it; the unit is never left out | ` + "`250ms`, `30s`, `1m30s`, `24h`" + ` |
-| size | bytes, or with a unit that counts in 1024 | ` + "`512`, `64KiB`, `1MiB`" + ` |
-| count, number | digits | ` + "`4096`" + ` |
-| fraction | digits and a point | ` + "`0.25`" + ` |
-| address | IP and port; ` + "`udp://`" + ` or ` + "`unix:`" + ` before it | ` +
-	"`:8080`, `127.0.0.1:80`, `[::1]:80`, `udp://:53`, `unix:/run/a.sock`, `unix:@name`" + ` |
-| file mode | octal permissions | ` + "`0660`" + ` |
-| names and values | a mapping | ` + "`{Cache-Control: no-store}`" + ` |
+| duration | as Go writes it; the unit is never left out | '250ms', '30s', '1m30s', '24h' |
+| size | bytes, or with a unit that counts in 1024 | '512', '64KiB', '1MiB' |
+| count, number | digits | '4096' |
+| fraction | digits and a point | '0.25' |
+| address | IP and port | ':8080', '127.0.0.1:80', '[::1]:80', 'udp://:53', 'unix:/run/a.sock', 'unix:@name' |
+| file mode | octal permissions | '0660' |
+| names and values | a mapping | '{Cache-Control: no-store}' |
 
-Zero never means "without end". Where a limit can be lifted the word is ` + "`unlimited`" + `, where a feature can be left
-out it is ` + "`off`" + `, and where the program can choose it is ` + "`auto`" + `. Anchors, aliases and tags of YAML are not read.
-Paths that are not absolute are taken from the directory that the server is started in.
+Zero never means "without end". Where a limit can be lifted the word is 'unlimited', where a feature can be left out
+it is 'off', and where the program can choose it is 'auto'. Anchors, aliases and tags of YAML are not read. Paths that
+are not absolute are taken from the directory that the server is started in.
 
-`
+`, "'", "`")
 
-const referenceFoot = "This file is written by `go test ./internal/config -update` from the types in `internal/config`; " +
-	"a test fails when it is stale.\n"
+	referenceFoot = strings.ReplaceAll("This file is written by 'go test ./internal/config -update' from the types in "+
+		"'internal/config'; a test fails when it is stale.\n", "'", "`")
+)
 
 // reference is docs/config.md: the schema in the order of the types, one table for each mapping.
 type reference struct {

@@ -53,8 +53,8 @@ func TestRouteThatCoversAnotherTakesAllItsRequests(t *testing.T) {
 		earlier, later := drawRoute(t, "earlier"), drawRoute(t, "later")
 		covers := earlier.covers(later)
 		all := true
-		for _, host := range []string{"example", "a.example", "b.a.example", "x.a.example", "x.b.a.example", "x.example",
-			"other"} {
+		for _, host := range []string{"example", "a.example", "b.a.example", "x.a.example", "x.b.a.example",
+			"x.example", "other"} {
 			for _, path := range append([]string{"/x.c", "/a/x", "/a/x.c", "/ab", "/xb.c", "/x/"}, someTexts...) {
 				for _, method := range []string{"GET", "HEAD", "PUT", "POST"} {
 					if later.matches(host, path, method) && !earlier.matches(host, path, method) {

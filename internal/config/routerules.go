@@ -13,7 +13,8 @@ func (r *rules) routes() {
 	routes := r.config.Routes
 	speaksHTTP := slices.ContainsFunc(r.config.Listeners, func(l Listener) bool { return l.Protocol == HTTP })
 	if len(routes) == 0 && speaksHTTP {
-		r.warn("there are no routes: every answer will be 404", `write one, as in [{respond: {body: "hello"}}]`, "routes")
+		r.warn("there are no routes: every answer will be 404",
+			`write one, as in [{respond: {body: "hello"}}]`, "routes")
 	}
 	if len(routes) > 0 && len(r.config.Listeners) > 0 && !speaksHTTP {
 		r.warn("no listener speaks http: the routes are never asked", "write protocol: http at a listener", "routes")
@@ -37,14 +38,14 @@ func (r *rules) routes() {
 
 func (r *rules) host(path, host string) {
 	name := strings.TrimPrefix(host, "*.")
+	literal := strings.HasPrefix(host, "[")
 	valid := func(c rune) bool {
-		return c == '-' || c == '.' || c == '_' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' ||
-			strings.HasPrefix(host, "[") && strings.ContainsRune("[]:", c)
+		return plain(string(c)) || c == '.' || literal && strings.ContainsRune("[]:", c)
 	}
 	bare, port, hasPort := strings.Cut(host, ":")
 	switch {
 	case host == "":
-	case hasPort && !strings.HasPrefix(host, "[") && strings.Trim(port, "0123456789") == "":
+	case hasPort && !literal && strings.Trim(port, "0123456789") == "":
 		r.refuse("a host is matched without its port", fmt.Sprintf("did you mean %q?", bare), path)
 	case host == "*":
 		r.refuse("every host is what a route without a host matches", "leave the key out", path)
@@ -130,14 +131,15 @@ func (r *rules) files(path string, files *Files) {
 		if wrapped, ok := err.(*os.PathError); ok {
 			cause = wrapped.Err
 		}
-		r.refuse(fmt.Sprintf("%q cannot be served: %v", files.Root, cause), "write the path of a directory that exists", root)
+		r.refuse(fmt.Sprintf("%q cannot be served: %v", files.Root, cause),
+			"write the path of a directory that exists", root)
 	case !about.IsDir():
 		r.refuse(fmt.Sprintf("%q is not a directory", files.Root), "write the directory that it lies in", root)
 	}
 	for i, name := range files.Index {
 		if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00") {
-			r.refuse(fmt.Sprintf("%q is not the name of a file in a directory", name), "write a name such as index.html",
-				item(child(path, "index"), i))
+			r.refuse(fmt.Sprintf("%q is not the name of a file in a directory", name),
+				"write a name such as index.html", item(child(path, "index"), i))
 		}
 	}
 	for _, end := range slices.Sorted(maps.Keys(files.MIME)) {
@@ -170,7 +172,8 @@ func (r *rules) redirect(path string, redirect *Redirect) {
 	switch redirect.Status {
 	case 301, 302, 303, 307, 308:
 	default:
-		r.refuse(fmt.Sprintf("%d is not the status of a redirect", redirect.Status), "write 301, 302, 303, 307 or 308", at)
+		r.refuse(fmt.Sprintf("%d is not the status of a redirect", redirect.Status),
+			"write 301, 302, 303, 307 or 308", at)
 	}
 	to := child(path, "to")
 	const mend = `write a URL such as "https://example.com/", or a path such as "/new"`

@@ -14,8 +14,8 @@ type rules struct {
 	config *Config
 	known  Known
 	source *source
-	// What follows from the problem of a key by itself is not said again: blamed holds the keys that have one, above all
-	// keys at or above one of them.
+	// What follows from the problem of a key by itself is not said again: blamed holds the keys that have one, above
+	// all keys at or above one of them.
 	blamed, above map[string]bool
 
 	problems Problems

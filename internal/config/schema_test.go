@@ -45,8 +45,6 @@ func (v validator) keyword(schema map[string]any, keyword string, rule, value an
 	wrong := func() error { return fmt.Errorf("%s: %v is against %s %v", path, value, keyword, rule) }
 	text, isText := value.(string)
 	number, isNumber := value.(float64)
-	object, isObject := value.(map[string]any)
-	list, _ := value.([]any)
 	switch keyword {
 	case "$schema", "$defs", "title", "description", "default":
 	case "$ref":
@@ -78,10 +76,25 @@ func (v validator) keyword(schema map[string]any, keyword string, rule, value an
 		if isNumber && number > rule.(float64) {
 			return wrong()
 		}
+	case "required", "items", "properties", "additionalProperties":
+		return v.collection(schema, keyword, rule, value, path)
+	case "anyOf", "oneOf", "not":
+		return v.combine(keyword, rule, value, path)
+	default:
+		return fmt.Errorf("%s: the validator does not know %s", path, keyword)
+	}
+	return nil
+}
+
+// collection is keyword for the keywords of objects and arrays.
+func (v validator) collection(schema map[string]any, keyword string, rule, value any, path string) error {
+	object, isObject := value.(map[string]any)
+	list, _ := value.([]any)
+	switch keyword {
 	case "required":
 		for _, key := range rule.([]any) {
 			if _, ok := object[key.(string)]; isObject && !ok {
-				return wrong()
+				return fmt.Errorf("%s: there is no %s", path, key)
 			}
 		}
 	case "items":
@@ -112,10 +125,6 @@ func (v validator) keyword(schema map[string]any, keyword string, rule, value an
 				return err
 			}
 		}
-	case "anyOf", "oneOf", "not":
-		return v.combine(keyword, rule, value, path)
-	default:
-		return fmt.Errorf("%s: the validator does not know %s", path, keyword)
 	}
 	return nil
 }

@@ -45,7 +45,8 @@ func TestAnyTextIsReadOrRefused(t *testing.T) {
 		text := rapid.OneOf(rapid.String(), rapid.StringMatching(`[0-9.]{0,20} ?[a-zA-Zµ]{0,4}`),
 			rapid.StringMatching(`(unix:|udp://|tcp://)?[\[\]0-9a-f.:@/*]{0,12}(:[0-9]{0,6})?`)).Draw(t, "text")
 		for _, target := range []encoding.TextUnmarshaler{
-			new(Duration), new(DurationOrOff), new(DurationOrUnlimited), new(Size), new(SizeOrAuto), new(SizeOrUnlimited),
+			new(Duration), new(DurationOrOff), new(DurationOrUnlimited),
+			new(Size), new(SizeOrAuto), new(SizeOrUnlimited),
 			new(CountOrAuto), new(CountOrOff), new(FileMode), new(Address),
 		} {
 			if err := target.UnmarshalText([]byte(text)); err != nil {
