@@ -5,91 +5,83 @@ import (
 	"testing"
 )
 
+// acceptances are heads that must be accepted. want is the verdict's first line without the length of the head, fields
+// are the lines behind it.
+var acceptances = []struct {
+	name, in, want, fields string
+}{
+	{
+		"as load generators send it", smallHead,
+		`GET "GET" origin-form 1.1 target="/" path="/" query="" authority="127.0.0.1:8080" ` +
+			`host="127.0.0.1" port="8080" length=-1`,
+		`1 "Host": "127.0.0.1:8080"`,
+	},
+	{
+		"no whitespace, odd case, empty values", "put /a/b?c=d?e&/ HTTP/1.1\r\nhOsT:a\r\nEmpty:\r\nBlank: \t \r\n\r\n",
+		` "put" origin-form 1.1 target="/a/b?c=d?e&/" path="/a/b" query="c=d?e&/" authority="a" host="a" port="" length=-1`,
+		`1 "hOsT": "a"|0 "Empty": ""|0 "Blank": ""`,
+	},
+	{
+		"whitespace around and within values", "GET /? HTTP/1.1\r\nHost: \t a:1\t \r\nX: b \t c\x80\xff \r\n\r\n",
+		`GET "GET" origin-form 1.1 target="/?" path="/" query="" authority="a:1" host="a" port="1" length=-1`,
+		`1 "Host": "a:1"|0 "X": "b \t c\x80\xff"`,
+	},
+	{
+		"empty lines before", "\r\n\r\nHEAD /h HTTP/1.1\r\nHost:\r\n\r\n",
+		`HEAD "HEAD" origin-form 1.1 target="/h" path="/h" query="" authority="" host="" port="" length=-1`,
+		`1 "Host": ""`,
+	},
+	{
+		"absolute-form rules over Host", "GET HTTP://b.example:81/p?q HTTP/1.1\r\nHost: a\r\n\r\n",
+		`GET "GET" absolute-form 1.1 target="HTTP://b.example:81/p?q" path="/p" query="q" authority="b.example:81" ` +
+			`host="b.example" port="81" length=-1`,
+		`1 "Host": "a"`,
+	},
+	{
+		"absolute-form without path", "GET https://[::1]?q HTTP/1.1\r\nHost: a\r\n\r\n",
+		`GET "GET" absolute-form 1.1 target="https://[::1]?q" path="/" query="q" authority="[::1]" host="[::1]" port="" length=-1`,
+		`1 "Host": "a"`,
+	},
+	{
+		"asterisk-form", "OPTIONS * HTTP/1.1\r\nHost: a:\r\n\r\n",
+		`OPTIONS "OPTIONS" asterisk-form 1.1 target="*" path="*" query="" authority="a:" host="a" port="" length=-1`,
+		`1 "Host": "a:"`,
+	},
+	{
+		"authority-form", "CONNECT a:443 HTTP/1.1\r\nHost: b\r\nContent-Length: 0\r\n\r\n",
+		`CONNECT "CONNECT" authority-form 1.1 target="a:443" path="" query="" authority="a:443" host="a" port="443" length=0`,
+		`1 "Host": "b"|3 "Content-Length": "0"`,
+	},
+	{
+		"HTTP/1.0 closes", "GET / HTTP/1.0\r\n\r\n",
+		`GET "GET" origin-form 1.0 target="/" path="/" query="" authority="" host="" port="" length=-1 close`, ``,
+	},
+	{
+		"HTTP/1.0 kept alive",
+		"POST / HTTP/1.0\r\nConnection: Keep-Alive\r\nContent-Length: 007\r\nExpect: 100-continue\r\n\r\n",
+		`POST "POST" origin-form 1.0 target="/" path="/" query="" authority="" host="" port="" length=7`,
+		`2 "Connection": "Keep-Alive"|3 "Content-Length": "007"|5 "Expect": "100-continue"`,
+	},
+	{
+		"HTTP/1.7 is 1.1", "PATCH / HTTP/1.7\r\nHost: a\r\nTransfer-Encoding:\t Chunked \r\nExpect: 100-Continue\r\n\r\n",
+		`PATCH "PATCH" origin-form 1.1 target="/" path="/" query="" authority="a" host="a" port="" length=-1 chunked expect`,
+		`1 "Host": "a"|4 "Transfer-Encoding": "Chunked"|5 "Expect": "100-Continue"`,
+	},
+	{
+		"close among options",
+		"DELETE / HTTP/1.1\r\nHost: a\r\nConnection: ,x,\tkeep-alive\r\nConnection: Upgrade , CLOSE,\r\n\r\n",
+		`DELETE "DELETE" origin-form 1.1 target="/" path="/" query="" authority="a" host="a" port="" length=-1 close`,
+		`1 "Host": "a"|2 "Connection": ",x,\tkeep-alive"|2 "Connection": "Upgrade , CLOSE,"`,
+	},
+	{
+		"largest length", "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 9223372036854775807\r\nExpect: teapot\r\n\r\n",
+		`PUT "PUT" origin-form 1.1 target="/" path="/" query="" authority="a" host="a" port="" length=9223372036854775807`,
+		`1 "Host": "a"|3 "Content-Length": "9223372036854775807"|5 "Expect": "teapot"`,
+	},
+}
+
 func TestAccept(t *testing.T) {
-	tests := []struct {
-		name, in string
-		want     string // the verdict's first line without its length
-		fields   string
-	}{
-		{
-			"as load generators send it", smallHead,
-			`GET "GET" origin-form 1.1 target="/" path="/" query="" authority="127.0.0.1:8080" host="127.0.0.1" port="8080" ` +
-				`length=-1 chunked=false close=false expect=false`,
-			`1 "Host": "127.0.0.1:8080"`,
-		},
-		{
-			"no whitespace, odd case, empty values", "put /a/b?c=d?e&/ HTTP/1.1\r\nhOsT:a\r\nEmpty:\r\nBlank: \t \r\n\r\n",
-			` "put" origin-form 1.1 target="/a/b?c=d?e&/" path="/a/b" query="c=d?e&/" authority="a" host="a" port="" ` +
-				`length=-1 chunked=false close=false expect=false`,
-			`1 "hOsT": "a"|0 "Empty": ""|0 "Blank": ""`,
-		},
-		{
-			"whitespace around and within values", "GET /? HTTP/1.1\r\nHost: \t a:1\t \r\nX: b \t c\x80\xff \r\n\r\n",
-			`GET "GET" origin-form 1.1 target="/?" path="/" query="" authority="a:1" host="a" port="1" ` +
-				`length=-1 chunked=false close=false expect=false`,
-			`1 "Host": "a:1"|0 "X": "b \t c\x80\xff"`,
-		},
-		{
-			"empty lines before", "\r\n\r\nHEAD /h HTTP/1.1\r\nHost:\r\n\r\n",
-			`HEAD "HEAD" origin-form 1.1 target="/h" path="/h" query="" authority="" host="" port="" ` +
-				`length=-1 chunked=false close=false expect=false`,
-			`1 "Host": ""`,
-		},
-		{
-			"absolute-form rules over Host", "GET HTTP://b.example:81/p?q HTTP/1.1\r\nHost: a\r\n\r\n",
-			`GET "GET" absolute-form 1.1 target="HTTP://b.example:81/p?q" path="/p" query="q" authority="b.example:81" ` +
-				`host="b.example" port="81" length=-1 chunked=false close=false expect=false`,
-			`1 "Host": "a"`,
-		},
-		{
-			"absolute-form without path", "GET https://[::1]?q HTTP/1.1\r\nHost: a\r\n\r\n",
-			`GET "GET" absolute-form 1.1 target="https://[::1]?q" path="/" query="q" authority="[::1]" host="[::1]" port="" ` +
-				`length=-1 chunked=false close=false expect=false`,
-			`1 "Host": "a"`,
-		},
-		{
-			"asterisk-form", "OPTIONS * HTTP/1.1\r\nHost: a:\r\n\r\n",
-			`OPTIONS "OPTIONS" asterisk-form 1.1 target="*" path="*" query="" authority="a:" host="a" port="" ` +
-				`length=-1 chunked=false close=false expect=false`,
-			`1 "Host": "a:"`,
-		},
-		{
-			"authority-form", "CONNECT a:443 HTTP/1.1\r\nHost: b\r\nContent-Length: 0\r\n\r\n",
-			`CONNECT "CONNECT" authority-form 1.1 target="a:443" path="" query="" authority="a:443" host="a" port="443" ` +
-				`length=0 chunked=false close=false expect=false`,
-			`1 "Host": "b"|3 "Content-Length": "0"`,
-		},
-		{
-			"HTTP/1.0 closes", "GET / HTTP/1.0\r\n\r\n",
-			`GET "GET" origin-form 1.0 target="/" path="/" query="" authority="" host="" port="" ` +
-				`length=-1 chunked=false close=true expect=false`, ``,
-		},
-		{
-			"HTTP/1.0 kept alive", "POST / HTTP/1.0\r\nConnection: Keep-Alive\r\nContent-Length: 007\r\nExpect: 100-continue\r\n\r\n",
-			`POST "POST" origin-form 1.0 target="/" path="/" query="" authority="" host="" port="" ` +
-				`length=7 chunked=false close=false expect=false`,
-			`2 "Connection": "Keep-Alive"|3 "Content-Length": "007"|5 "Expect": "100-continue"`,
-		},
-		{
-			"HTTP/1.7 is 1.1", "PATCH / HTTP/1.7\r\nHost: a\r\nTransfer-Encoding:\t Chunked \r\nExpect: 100-Continue\r\n\r\n",
-			`PATCH "PATCH" origin-form 1.1 target="/" path="/" query="" authority="a" host="a" port="" ` +
-				`length=-1 chunked=true close=false expect=true`,
-			`1 "Host": "a"|4 "Transfer-Encoding": "Chunked"|5 "Expect": "100-Continue"`,
-		},
-		{
-			"close among options", "DELETE / HTTP/1.1\r\nHost: a\r\nConnection: ,x,\tkeep-alive\r\nConnection: Upgrade , CLOSE,\r\n\r\n",
-			`DELETE "DELETE" origin-form 1.1 target="/" path="/" query="" authority="a" host="a" port="" ` +
-				`length=-1 chunked=false close=true expect=false`,
-			`1 "Host": "a"|2 "Connection": ",x,\tkeep-alive"|2 "Connection": "Upgrade , CLOSE,"`,
-		},
-		{
-			"largest length", "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 9223372036854775807\r\nExpect: teapot\r\n\r\n",
-			`PUT "PUT" origin-form 1.1 target="/" path="/" query="" authority="a" host="a" port="" ` +
-				`length=9223372036854775807 chunked=false close=false expect=false`,
-			`1 "Host": "a"|3 "Content-Length": "9223372036854775807"|5 "Expect": "teapot"`,
-		},
-	}
-	for _, test := range tests {
+	for _, test := range acceptances {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := checkSplits(t, test.in, nil)
 			if err != nil {
@@ -186,7 +178,8 @@ func TestKnownNames(t *testing.T) {
 			}
 		}
 	}
-	if identifyName("") != UnknownField || identifyName("host") != Host || identifyName(strings.Repeat("x", 99)) != UnknownField {
+	long := strings.Repeat("x", 99)
+	if identifyName("") != UnknownField || identifyName("host") != Host || identifyName(long) != UnknownField {
 		t.Error("identifyName")
 	}
 }
@@ -216,7 +209,8 @@ func TestLimits(t *testing.T) {
 		{"larger target", long, Limits{TargetBytes: 9001}, nil},
 		{"default head", "GET / HTTP/1.1\r\nA: " + strings.Repeat("x", 17000), Limits{}, ErrHeadSize},
 		{"default fields", "GET / HTTP/1.1\r\n" + strings.Repeat("A: b\r\n", 101), Limits{}, ErrFieldCount},
-		{"huge name", "GET / HTTP/1.1\r\n" + strings.Repeat("x", 70000) + ": b\r\n\r\n", Limits{HeadBytes: 1 << 20}, ErrHeadSize},
+		{"huge name", "GET / HTTP/1.1\r\n" + strings.Repeat("x", 70000) + ": b\r\n\r\n",
+			Limits{HeadBytes: 1 << 20}, ErrHeadSize},
 		{"fault and too long", "GET / HTTP/1.1\r\nA\x01\r\n\r\n", Limits{HeadBytes: 18}, ErrHeadSize},
 	}
 	for _, test := range tests {
@@ -233,7 +227,8 @@ func TestLimits(t *testing.T) {
 // mean 2^37 bytes to look at, and this test would time out.
 func TestLinear(t *testing.T) {
 	limits := Limits{HeadBytes: 1 << 19, TargetBytes: 1 << 18, Fields: 1 << 16}
-	rest := " HTTP/1.1\r\nHost: a\r\nLong: " + strings.Repeat("y", 100_000) + "\r\n" + strings.Repeat("A: b\r\n", 20_000) + "\r\n"
+	rest := " HTTP/1.1\r\nHost: a\r\nLong: " + strings.Repeat("y",
+		100_000) + "\r\n" + strings.Repeat("A: b\r\n", 20_000) + "\r\n"
 	in := []byte("GET /" + strings.Repeat("x", 100_000) + rest)
 	var r Request
 	for i := 1; i < len(in); i++ {

@@ -20,9 +20,11 @@ func addHeads(add func(in []byte)) {
 		add([]byte("POST / HTTP/1.1\r\nHost: a\r\n" + test.lines + "\r\n\r\n"))
 	}
 	for _, in := range []string{
-		smallHead, browserHead, "\r\n\r\nOPTIONS * HTTP/1.1\r\nHost: [::1]:80\r\n\r\n", "GET / HTTP/1.0\r\nConnection: keep-alive, x\r\n\r\n",
+		smallHead, browserHead, "\r\n\r\nOPTIONS * HTTP/1.1\r\nHost: [::1]:80\r\n\r\n",
+		"GET / HTTP/1.0\r\nConnection: keep-alive, x\r\n\r\n",
 		"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", "GET HTTP://a.b:81?c/d HTTP/1.9\r\nHost: e\r\n\r\n",
-		"POST /%41?%zz HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\nTrailer: Digest\r\nExpect: 100-continue\r\n\r\n0\r\n\r\n",
+		"POST /%41?%zz HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n" +
+			"Trailer: Digest\r\nExpect: 100-continue\r\n\r\n0\r\n\r\n",
 		"PUT //a:b/../c;d HTTP/1.1\r\nHost: a\r\nContent-Length: 0012\r\nConnection: close\r\n\r\n",
 	} {
 		add([]byte(in))
@@ -130,7 +132,8 @@ func FuzzRequestAgainstStandard(f *testing.F) {
 		}
 		chunked := len(theirs.TransferEncoding) == 1 && theirs.TransferEncoding[0] == "chunked"
 		if chunked != r.Chunked || !chunked && theirs.ContentLength != max(r.ContentLength, 0) {
-			t.Errorf("length %d, coding %q; here %d, %v", theirs.ContentLength, theirs.TransferEncoding, r.ContentLength, r.Chunked)
+			t.Errorf("length %d, coding %q; here %d, %v", theirs.ContentLength, theirs.TransferEncoding,
+				r.ContentLength, r.Chunked)
 		}
 		if theirs.Close != r.Close {
 			t.Errorf("close %v, here %v", theirs.Close, r.Close)
@@ -175,8 +178,10 @@ func checkFields(t *testing.T, r *Request, theirs http.Header) {
 // content and what is left behind it are the same.
 func FuzzBody(f *testing.F) {
 	for _, in := range []string{
-		"0\r\n\r\n", "5\r\nhello\r\n0\r\n\r\nGET /", "00A\r\n0123456789\r\n000\r\n\r\n", "1;a\r\nx\r\n1;a=b;c;d=\"e;\\\"\xff\t f\";g\r\ny\r\n0\r\n\r\n",
-		"1 ;\ta \t=\t b\t ; c = \"d\"\r\nx\r\n0\r\n\r\n", "1\r\nx\r\n0\r\nDigest: a b \r\nX-Count:1\r\n\r\nGET", "5\r\nhel", "1\nx\n0\n\n",
+		"0\r\n\r\n", "5\r\nhello\r\n0\r\n\r\nGET /", "00A\r\n0123456789\r\n000\r\n\r\n",
+		"1;a\r\nx\r\n1;a=b;c;d=\"e;\\\"\xff\t f\";g\r\ny\r\n0\r\n\r\n",
+		"1 ;\ta \t=\t b\t ; c = \"d\"\r\nx\r\n0\r\n\r\n", "1\r\nx\r\n0\r\nDigest: a b \r\nX-Count:1\r\n\r\nGET",
+		"5\r\nhel", "1\nx\n0\n\n",
 		"0\r\nContent-Length: 5\r\n\r\n", "ffffffffffffffff\r\n", "1;a=\"\r\n\"\r\nx\r\n0\r\n\r\n", "1 \r\nx\r\n0\r\n\r\n",
 	} {
 		f.Add([]byte(in))

@@ -47,7 +47,8 @@ const (
 	largestFields    = 1<<16 - 1
 )
 
-// DefaultLimits returns the limits that a nil or zero Limits stands for: a head of 16 KiB, a target of 8 KiB, 100 fields.
+// DefaultLimits returns the limits that a nil or zero Limits stands for: a head of 16 KiB, a target of 8 KiB and 100
+// fields.
 func DefaultLimits() Limits {
 	return Limits{HeadBytes: defaultHeadBytes, TargetBytes: defaultTargetBytes, Fields: defaultFields}
 }

@@ -20,8 +20,9 @@ func responseVerdict(r *Response, in string, request Method, limits *Limits, len
 		if n == 0 {
 			continue
 		}
-		got := fmt.Sprintf("%d 1.%d %q length=%d chunked=%v until=%v body=%v switched=%v close=%v", r.Status, r.Minor,
-			r.Reason(), r.ContentLength, r.Chunked, r.UntilClose, r.HasBody(), r.Switched, r.Close)
+		got := fmt.Sprintf("%d 1.%d %q length=%d", r.Status, r.Minor, r.Reason(), r.ContentLength)
+		got += flag("chunked", r.Chunked) + flag("until", r.UntilClose) + flag("body", r.HasBody()) +
+			flag("switched", r.Switched) + flag("close", r.Close)
 		for i := range r.Fields() {
 			name, value := r.FieldAt(i)
 			got += fmt.Sprintf(" %d:%s=%s", r.KnownAt(i), name, value)
@@ -54,26 +55,34 @@ func checkResponse(t *testing.T, in string, request Method, limits *Limits) (str
 func TestResponse(t *testing.T) {
 	const length, chunked = "Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n"
 	tests := []struct {
-		request Method
-		in      string
-		want    string
+		request  Method
+		in, want string
 	}{
-		{GET, "HTTP/1.1 200 OK\r\n" + length, `200 1.1 "OK" length=5 chunked=false until=false body=true switched=false close=false 3:Content-Length=5`},
-		{GET, "HTTP/1.1 200 OK\r\n" + chunked, `200 1.1 "OK" length=-1 chunked=true until=false body=true switched=false close=false 4:Transfer-Encoding=chunked`},
-		{GET, "HTTP/1.1 200 \r\n", `200 1.1 "" length=-1 chunked=false until=true body=true switched=false close=true`},
-		{GET, "HTTP/1.1 200\r\n", `200 1.1 "" length=-1 chunked=false until=true body=true switched=false close=true`},
-		{GET, "HTTP/1.0 404 Not \tthere, \xff\r\n", `404 1.0 "Not \tthere, \xff" length=-1 chunked=false until=true body=true switched=false close=true`},
-		{POST, "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n" + length, `200 1.0 "OK" length=5 chunked=false until=false body=true switched=false close=false 2:Connection=keep-alive 3:Content-Length=5`},
-		{POST, "HTTP/1.3 299 OK\r\nConnection: close\r\nContent-Length: 0\r\n", `299 1.1 "OK" length=0 chunked=false until=false body=false switched=false close=true 2:Connection=close 3:Content-Length=0`},
-		{HEAD, "HTTP/1.1 200 OK\r\n" + length, `200 1.1 "OK" length=5 chunked=false until=false body=false switched=false close=false 3:Content-Length=5`},
-		{HEAD, "HTTP/1.1 200 OK\r\n" + chunked, `200 1.1 "OK" length=-1 chunked=true until=false body=false switched=false close=false 4:Transfer-Encoding=chunked`},
-		{HEAD, "HTTP/1.1 200 OK\r\n", `200 1.1 "OK" length=-1 chunked=false until=false body=false switched=false close=false`},
-		{GET, "HTTP/1.1 304 Not Modified\r\n" + length, `304 1.1 "Not Modified" length=5 chunked=false until=false body=false switched=false close=false 3:Content-Length=5`},
-		{GET, "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n", `204 1.1 "No Content" length=0 chunked=false until=false body=false switched=false close=false 3:Content-Length=0`},
-		{GET, "HTTP/1.1 100 Continue\r\n", `100 1.1 "Continue" length=-1 chunked=false until=false body=false switched=false close=false`},
-		{GET, "HTTP/1.1 101 Go\r\n", `101 1.1 "Go" length=-1 chunked=false until=false body=false switched=true close=true`},
-		{CONNECT, "HTTP/1.1 200 OK\r\n" + length, `200 1.1 "OK" length=5 chunked=false until=false body=false switched=true close=true 3:Content-Length=5`},
-		{CONNECT, "HTTP/1.1 403 No\r\n" + length, `403 1.1 "No" length=5 chunked=false until=false body=true switched=false close=false 3:Content-Length=5`},
+		{GET, "HTTP/1.1 200 OK\r\n" + length, `200 1.1 "OK" length=5 body 3:Content-Length=5`},
+		{GET, "HTTP/1.1 200 OK\r\n" + chunked, `200 1.1 "OK" length=-1 chunked body 4:Transfer-Encoding=chunked`},
+		{GET, "HTTP/1.1 200 \r\n", `200 1.1 "" length=-1 until body close`},
+		{GET, "HTTP/1.1 200\r\n", `200 1.1 "" length=-1 until body close`},
+		{GET, "HTTP/1.0 404 Not \tthere, \xff\r\n", `404 1.0 "Not \tthere, \xff" length=-1 until body close`},
+		{
+			POST, "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n" + length,
+			`200 1.0 "OK" length=5 body 2:Connection=keep-alive 3:Content-Length=5`,
+		},
+		{
+			POST, "HTTP/1.3 299 OK\r\nConnection: close\r\nContent-Length: 0\r\n",
+			`299 1.1 "OK" length=0 close 2:Connection=close 3:Content-Length=0`,
+		},
+		{HEAD, "HTTP/1.1 200 OK\r\n" + length, `200 1.1 "OK" length=5 3:Content-Length=5`},
+		{HEAD, "HTTP/1.1 200 OK\r\n" + chunked, `200 1.1 "OK" length=-1 chunked 4:Transfer-Encoding=chunked`},
+		{HEAD, "HTTP/1.1 200 OK\r\n", `200 1.1 "OK" length=-1`},
+		{GET, "HTTP/1.1 304 Not Modified\r\n" + length, `304 1.1 "Not Modified" length=5 3:Content-Length=5`},
+		{
+			GET, "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n",
+			`204 1.1 "No Content" length=0 3:Content-Length=0`,
+		},
+		{GET, "HTTP/1.1 100 Continue\r\n", `100 1.1 "Continue" length=-1`},
+		{GET, "HTTP/1.1 101 Go\r\n", `101 1.1 "Go" length=-1 switched close`},
+		{CONNECT, "HTTP/1.1 200 OK\r\n" + length, `200 1.1 "OK" length=5 switched close 3:Content-Length=5`},
+		{CONNECT, "HTTP/1.1 403 No\r\n" + length, `403 1.1 "No" length=5 body 3:Content-Length=5`},
 	}
 	for _, test := range tests {
 		got, err := checkResponse(t, test.in+"\r\n", test.request, nil)
@@ -131,7 +140,8 @@ func TestResponseRefuse(t *testing.T) {
 }
 
 func TestResponseAccess(t *testing.T) {
-	in := []byte("HTTP/1.1 200 OK\r\nSet-Cookie: a\r\nX-Own: b\r\nset-cookie: c\r\nConnection: x-own,\r\nConnection: close , Y\r\n\r\nrest")
+	in := []byte("HTTP/1.1 200 OK\r\nSet-Cookie: a\r\nX-Own: b\r\nset-cookie: c\r\n" +
+		"Connection: x-own,\r\nConnection: close , Y\r\n\r\nrest")
 	var r Response
 	n, err := r.Parse(in, GET, nil)
 	if n != len(in)-len("rest") || err != nil || len(r.Head()) != n {
@@ -143,7 +153,8 @@ func TestResponseAccess(t *testing.T) {
 	if v, ok := r.Lookup("x-OWN"); string(v) != "b" || !ok {
 		t.Errorf("%q %v", v, ok)
 	}
-	for name, want := range map[string]bool{"X-Own": true, "y": true, "Close": true, "Set-Cookie": false, "": true, "X": false} {
+	for name, want := range map[string]bool{"X-Own": true, "y": true, "Close": true, "Set-Cookie": false,
+		"": true, "X": false} {
 		if name != "" && r.ConnectionNames([]byte(name)) != want {
 			t.Errorf("%q is not named %v", name, want)
 		}
@@ -184,8 +195,10 @@ func TestResponseBody(t *testing.T) {
 // a trailer.
 func FuzzResponse(f *testing.F) {
 	for _, in := range []string{
-		"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "HTTP/1.1 204 No Content\r\n\r\n", "HTTP/1.0 200\r\nConnection: keep-alive\r\n\r\n",
-		"HTTP/1.1 200 \r\nTransfer-Encoding: Chunked\r\nTrailer: Digest\r\nConnection: a, close\r\n\r\n0\r\n\r\n", "HTTP/1.1 101 \t\xff\r\nUpgrade: x\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "HTTP/1.1 204 No Content\r\n\r\n",
+		"HTTP/1.0 200\r\nConnection: keep-alive\r\n\r\n",
+		"HTTP/1.1 200 \r\nTransfer-Encoding: Chunked\r\nTrailer: Digest\r\n" +
+			"Connection: a, close\r\n\r\n0\r\n\r\n", "HTTP/1.1 101 \t\xff\r\nUpgrade: x\r\n\r\n",
 	} {
 		for _, method := range []Method{GET, HEAD, CONNECT} {
 			f.Add([]byte(in), uint8(method), uint8(0))
@@ -215,7 +228,8 @@ func FuzzResponse(f *testing.F) {
 		}
 		chunked := len(theirs.TransferEncoding) == 1
 		if r.HasBody() && (chunked != r.Chunked || !chunked && theirs.ContentLength != r.ContentLength) {
-			t.Errorf("length %d, coding %q; here %d, %v", theirs.ContentLength, theirs.TransferEncoding, r.ContentLength, r.Chunked)
+			t.Errorf("length %d, coding %q; here %d, %v", theirs.ContentLength, theirs.TransferEncoding,
+				r.ContentLength, r.Chunked)
 		}
 		if !r.HasBody() && !r.Switched && theirs.Body != http.NoBody && request != HEAD {
 			t.Errorf("a body, here none")

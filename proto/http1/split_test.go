@@ -18,12 +18,21 @@ func verdict(r *Request, n int, err error) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "n=%d %s %q %v 1.%d target=%q path=%q query=%q authority=%q host=%q port=%q ", n, r.Method,
 		r.MethodToken(), r.Form, r.Minor, r.Target(), r.Path(), r.Query(), r.Authority(), r.Host(), r.Port())
-	fmt.Fprintf(&b, "length=%d chunked=%v close=%v expect=%v\n", r.ContentLength, r.Chunked, r.Close, r.Expect100)
+	fmt.Fprintf(&b, "length=%d%s%s%s\n", r.ContentLength, flag("chunked", r.Chunked), flag("close", r.Close),
+		flag("expect", r.Expect100))
 	for i := range r.Fields() {
 		name, value := r.FieldAt(i)
 		fmt.Fprintf(&b, "%d %q: %q\n", r.KnownAt(i), name, value)
 	}
 	return b.String()
+}
+
+// flag returns " name" where on, and nothing otherwise.
+func flag(name string, on bool) string {
+	if on {
+		return " " + name
+	}
+	return ""
 }
 
 // parseWhole parses in in one go.
