@@ -20,7 +20,16 @@ type decoder struct {
 	problems Problems
 }
 
+// mostProblems bounds what is said about one file: one with more is not a configuration.
+const mostProblems = 1000
+
 func (d *decoder) report(at place, path, message, mend string) {
+	if len(d.problems) >= mostProblems {
+		return
+	}
+	if len(d.problems) == mostProblems-1 {
+		message, mend = "this and more is wrong", "mend what is said above first"
+	}
 	problem := Problem{Path: path, Message: message, Mend: mend}
 	d.problems = append(d.problems, d.source.point(problem, at))
 }
@@ -93,6 +102,9 @@ func (d *decoder) mapping(node *ast.MappingNode, path string, target reflect.Val
 func (d *decoder) entries(node *ast.MappingNode, path string, visit func(string, place, ast.Node)) {
 	lines := make(map[string]int)
 	for _, entry := range node.Values {
+		if len(d.problems) >= mostProblems {
+			return
+		}
 		name, key, ok := keyText(entry.Key)
 		if !ok {
 			d.report(key, path, "this is not a key", "write a name, a colon and a space before the value")

@@ -63,7 +63,7 @@ func (k Known) load(name, text string, overrides []Override) (*Config, []Problem
 }
 
 // largestFile is far beyond what a person writes, and bounds what a mistaken path can cost.
-const largestFile = 1 << 20
+const largestFile = 256 << 10
 
 func read(path string) (string, error) {
 	text, err := os.ReadFile(path)

@@ -94,12 +94,17 @@ func TestFileThatIsTooLarge(t *testing.T) {
 	if err := os.WriteFile(path, make([]byte, largestFile+1), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Load(path, nil); err == nil || !strings.Contains(err.Error(), "1048577 bytes") {
+	if _, err := Load(path, nil); err == nil || !strings.Contains(err.Error(), "262145 bytes") {
 		t.Errorf("got %v", err)
 	}
 	if _, _, err := known.load("many.yaml", "routes: ["+strings.Repeat("{},", mostItems+1)+"]", nil); err == nil ||
 		!strings.Contains(err.Error(), "the list has 10001 items") {
 		t.Errorf("got %v", err)
+	}
+	var problems Problems
+	_, _, err := known.load("wrong.yaml", strings.Repeat("wrong: 1\n", 2*mostProblems), nil)
+	if !errors.As(err, &problems) || len(problems) != mostProblems || problems[mostProblems-1].Line != mostProblems {
+		t.Errorf("got %d problems", len(problems))
 	}
 }
 
