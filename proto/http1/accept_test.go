@@ -187,6 +187,7 @@ func TestKnownNames(t *testing.T) {
 func TestLimits(t *testing.T) {
 	head := "GET /56789 HTTP/1.1\r\nHost: a\r\nB: c\r\n\r\n" // 21 + 9 + 6 + 2 bytes
 	long := "GET /" + strings.Repeat("x", 9000) + " HTTP/1.1\r\nHost: a\r\n\r\n"
+	huge := strings.Repeat("x", 70_000)
 	tests := []struct {
 		name   string
 		in     string
@@ -209,8 +210,7 @@ func TestLimits(t *testing.T) {
 		{"larger target", long, Limits{TargetBytes: 9001}, nil},
 		{"default head", "GET / HTTP/1.1\r\nA: " + strings.Repeat("x", 17000), Limits{}, ErrHeadSize},
 		{"default fields", "GET / HTTP/1.1\r\n" + strings.Repeat("A: b\r\n", 101), Limits{}, ErrFieldCount},
-		{"huge name", "GET / HTTP/1.1\r\n" + strings.Repeat("x", 70000) + ": b\r\n\r\n",
-			Limits{HeadBytes: 1 << 20}, ErrHeadSize},
+		{"huge name", "GET / HTTP/1.1\r\n" + huge + ": b\r\n\r\n", Limits{HeadBytes: 1 << 20}, ErrHeadSize},
 		{"fault and too long", "GET / HTTP/1.1\r\nA\x01\r\n\r\n", Limits{HeadBytes: 18}, ErrHeadSize},
 	}
 	for _, test := range tests {

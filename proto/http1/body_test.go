@@ -71,8 +71,10 @@ func TestChunked(t *testing.T) {
 	}{
 		{"no content", "0\r\n\r\n", "", 0, "done"},
 		{"one chunk and another message", "5\r\nhello\r\n0\r\n\r\nGET /", "hello", 5, "done"},
-		{"hexadecimal, zeros", "00A\r\n0123456789\r\n1a\r\nabcdefghijklmnopqrstuvwxyz\r\n000\r\n\r\n",
-			"0123456789abcdefghijklmnopqrstuvwxyz", 0, "done"},
+		{
+			"hexadecimal, zeros", "00A\r\n0123456789\r\n1a\r\nabcdefghijklmnopqrstuvwxyz\r\n000\r\n\r\n",
+			"0123456789abcdefghijklmnopqrstuvwxyz", 0, "done",
+		},
 		{"line ends in the data", "6\r\n\r\n0\r\n\r\r\n0\r\n\r\n", "\r\n0\r\n\r", 0, "done"},
 		{"extensions", "1;a\r\nx\r\n1;a=b;c;d=\"e;\\\"\\\\\xff\t f\";g\r\ny\r\n0;last\r\n\r\n", "xy", 0, "done"},
 		{"blanks in extensions", "1 ;\ta \t=\t b\t ; c = \"d\" ;e\r\nx\r\n0\r\n\r\n", "x", 0, "done"},

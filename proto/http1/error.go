@@ -4,8 +4,9 @@ package http1
 // variables, so refusing costs no allocation and errors compare with ==. The connection cannot be read any further
 // after one, because where the next message begins is unknown.
 type Error struct {
-	// Status is the response's status code: 400, 414, 431, 501 or 505. It is meant for the sender of a request; about a
-	// response that an upstream sent, a gateway tells its own client 502 whatever stands here.
+	// Status is the status code of the answer: 400, 414, 431, 501 or 505. It is meant for the sender of a request. About
+	// a response that an upstream sent, a gateway tells its own client 502, whatever stands here: the rules for fields
+	// and framing, and so their errors, are shared by both kinds of message.
 	Status int
 	// Reason says in a few words what was refused; it quotes nothing of the message.
 	Reason string

@@ -116,7 +116,6 @@ func parseLength(b []byte) (int64, bool) {
 // codingError tells a coding that is only unknown (501), because chunked still delimits the content, from a list that
 // leaves its end in doubt (400), RFC 9112 sections 6.1 and 6.3.
 func codingError(value []byte) *Error {
-	codings := 0
 	for rest, more := value, true; more; {
 		var member []byte
 		member, rest, more = nextMember(rest)
@@ -126,10 +125,6 @@ func codingError(value []byte) *Error {
 		if final := !more; equalFold(member, "chunked") != final {
 			return ErrCoding
 		}
-		codings++
-	}
-	if codings < 2 {
-		return ErrCoding
 	}
 	return ErrCodingUnknown
 }

@@ -217,7 +217,7 @@ func (r *Response) ConnectionNames(name []byte) bool { return r.section.connecti
 func (r *Request) ConnectionNames(name []byte) bool { return r.section.connectionNames(r.head, name) }
 
 func (s *section) connectionNames(head, name []byte) bool {
-	if !s.has(Connection) {
+	if !s.has(Connection) || len(name) == 0 {
 		return false
 	}
 	for i := int(s.first[Connection]); i < len(s.fields); i++ {

@@ -153,10 +153,10 @@ func TestResponseAccess(t *testing.T) {
 	if v, ok := r.Lookup("x-OWN"); string(v) != "b" || !ok {
 		t.Errorf("%q %v", v, ok)
 	}
-	for name, want := range map[string]bool{"X-Own": true, "y": true, "Close": true, "Set-Cookie": false,
-		"": true, "X": false} {
-		if name != "" && r.ConnectionNames([]byte(name)) != want {
-			t.Errorf("%q is not named %v", name, want)
+	named := map[string]bool{"X-Own": true, "y": true, "Close": true, "Set-Cookie": false, "": false, "X": false}
+	for name, want := range named {
+		if r.ConnectionNames([]byte(name)) != want {
+			t.Errorf("%q named: want %v", name, want)
 		}
 	}
 	var request Request
