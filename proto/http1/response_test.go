@@ -239,3 +239,29 @@ func FuzzResponse(f *testing.F) {
 		}
 	})
 }
+
+// TestResponseReuse parses an interim head, the final one behind it, and a refusal that stays until Reset.
+func TestResponseReuse(t *testing.T) {
+	in := []byte("HTTP/1.1 103 Early Hints\r\nLink: a\r\nConnection: b\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+	var r Response
+	n, err := r.Parse(in, GET, nil)
+	if err != nil || r.Status != 103 || r.Close || r.ConnectionNames([]byte("link")) {
+		t.Fatal(n, err, r.Status)
+	}
+	if n, err = r.Parse(in[n:], GET, nil); err != nil || r.Status != 200 || r.Fields() != 1 || n == 0 {
+		t.Fatal(n, err, r.Status)
+	}
+	limits := Limits{HeadBytes: 20}
+	long := []byte("HTTP/1.1 200 A long reason\r\n\r\n")
+	for range 2 {
+		if _, err = r.Parse(long, GET, &limits); err != error(ErrHeadSize) {
+			t.Fatal(err)
+		}
+	}
+	if r.Reset(); r.Head() != nil {
+		t.Error("Reset keeps the bytes")
+	}
+	if n, err = r.Parse(long, GET, nil); n != len(long) || err != nil || string(r.Reason()) != "A long reason" {
+		t.Fatal(n, err)
+	}
+}
