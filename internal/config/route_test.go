@@ -47,22 +47,29 @@ func drawRoute(t *rapid.T, label string) Route {
 	return r
 }
 
+// takesAll tries requests, among them those that nothing but later was made for.
+func takesAll(earlier, later Route) bool {
+	hosts := []string{later.Host, "q" + strings.TrimPrefix(later.Host, "*"), "q.r" + strings.TrimPrefix(later.Host, "*")}
+	paths := append([]string{later.Path, later.Prefix, later.Prefix + "q", "/q" + later.Suffix}, someTexts...)
+	for _, host := range hosts {
+		for _, path := range paths {
+			for _, method := range []string{"GET", "HEAD", "PUT", "POST"} {
+				sent := strings.HasPrefix(path, "/") && !strings.HasPrefix(host, "*")
+				if sent && later.matches(host, path, method) && !earlier.matches(host, path, method) {
+					return false
+				}
+			}
+		}
+	}
+	return true
+}
+
 func TestRouteThatCoversAnotherTakesAllItsRequests(t *testing.T) {
 	covered, reached := 0, 0
 	rapid.Check(t, func(t *rapid.T) {
 		earlier, later := drawRoute(t, "earlier"), drawRoute(t, "later")
 		covers := earlier.covers(later)
-		all := true
-		for _, host := range []string{"example", "a.example", "b.a.example", "x.a.example", "x.b.a.example",
-			"x.example", "other"} {
-			for _, path := range append([]string{"/x.c", "/a/x", "/a/x.c", "/ab", "/xb.c", "/x/"}, someTexts...) {
-				for _, method := range []string{"GET", "HEAD", "PUT", "POST"} {
-					if later.matches(host, path, method) && !earlier.matches(host, path, method) {
-						all = false
-					}
-				}
-			}
-		}
+		all := takesAll(earlier, later)
 		if covers {
 			covered++
 		} else {
