@@ -59,11 +59,12 @@ var rooms = []room{
 	{8, "cmd/myriad"},
 
 	{outside, "examples/..."},
+	{outside, "internal/lab/*"}, // experiments, each a command
 	{outside, "internal/tidy"},
 }
 
 // suites are the packages that exist to test others: any test may import them, whatever its rank.
-var suites = []string{"driver/drivertest", "driver/sim", "serve/servetest"}
+var suites = []string{"driver/drivertest", "driver/sim", "serve/servetest", "web/webtest"}
 
 // lastEngineRank is the highest rank of the engine: public packages up to it stay free of other people's modules, also
 // through what they import. The façade above it wires the engine to the product and is held to its own imports alone.
