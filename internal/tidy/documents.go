@@ -5,13 +5,17 @@ import (
 	"net/url"
 	"path"
 	"regexp"
+	"strconv"
 	"strings"
 	"unicode"
 )
 
 const decisions = "docs/adr"
 
-var decisionName = regexp.MustCompile(`^(\d{4})-[a-z0-9]+(-[a-z0-9]+)*\.md$`)
+var (
+	decisionName  = regexp.MustCompile(`^(\d{4})-[a-z0-9]+(-[a-z0-9]+)*\.md$`)
+	decisionTitle = regexp.MustCompile(`^# (?:ADR )?0*(\d+)[.:] \S`)
+)
 
 // checkADR wants the decision records numbered in order, each once, with the number in its heading.
 func checkADR(t *Tree, report *reporter) {
@@ -25,10 +29,7 @@ func checkADR(t *Tree, report *reporter) {
 			report.add(f.path, 0, "the name has not the form of a decision")
 			continue
 		}
-		number := 0
-		for _, digit := range match[1] {
-			number = number*10 + int(digit-'0')
-		}
+		number, _ := strconv.Atoi(match[1]) // four digits, says the pattern
 		switch {
 		case number < next:
 			report.add(f.path, 0, "the number %s is taken", match[1])
@@ -36,8 +37,9 @@ func checkADR(t *Tree, report *reporter) {
 			report.add(f.path, 0, "the number before it is missing: %04d was expected", next)
 		}
 		next = number + 1
-		if heading := f.lines[0]; !strings.HasPrefix(heading, "# ") || !strings.Contains(heading, match[1]) {
-			report.add(f.path, 1, "the first line is not a heading with %s in it", match[1])
+		titled := decisionTitle.FindStringSubmatch(f.lines[0])
+		if titled == nil || titled[1] != strconv.Itoa(number) {
+			report.add(f.path, 1, "the first line is not a heading that begins with %d", number)
 		}
 	}
 }

@@ -54,7 +54,7 @@ var rules = []rule{
 		"if time itself is what is tested, add the file to sleepers with the reason", checkSleep},
 	{"skip", "say in the call what is missing and how to get it", checkSkip},
 	{"private-path", "name a path that exists on every machine, or take it from a flag", checkPrivatePaths},
-	{"adr", "number decisions without gaps from 0000: docs/adr/NNNN-short-title.md with NNNN in the heading", checkADR},
+	{"adr", "number decisions without gaps from 0000: docs/adr/NNNN-short-title.md, headed \"# N. Title\"", checkADR},
 	{"link", "point it at a file and a heading that exist", checkLinks},
 }
 
