@@ -59,6 +59,8 @@ const (
 	queueOverflow = 1 << 1
 	queueTaskWork = 1 << 2
 
+	notificationsOff = 1 << 0
+
 	// annexBytes is the room beside each submission for a message header, an address and a vector. The kernel
 	// copies them when it takes the submission, so they live exactly as long as its entry in the queue.
 	annexBytes = 512
@@ -76,6 +78,7 @@ type Ring struct {
 	sqFlags     *uint32
 	cqHead      *uint32
 	cqTail      *uint32
+	cqFlags     *uint32
 	enterFD     uintptr
 	enterFlags  uintptr
 	scratch     *ringScratch
@@ -168,7 +171,7 @@ func (r *Ring) mapQueues(p *ringParams) (err error) {
 	}
 	word := func(at uint32) *uint32 { return (*uint32)(unsafe.Pointer(&r.ringMap[at])) }
 	r.sqHead, r.sqTail, r.sqFlags = word(p.sq.head), word(p.sq.tail), word(p.sq.flagsOrOverflow)
-	r.cqHead, r.cqTail = word(p.cq.head), word(p.cq.tail)
+	r.cqHead, r.cqTail, r.cqFlags = word(p.cq.head), word(p.cq.tail), word(p.cq.arrayOrFlags)
 	r.submissions = unsafe.Slice((*Submission)(first(r.sqMap)), p.sqEntries)
 	r.outcomes = unsafe.Slice((*Outcome)(unsafe.Pointer(&r.ringMap[outcomes])), p.cqEntries)
 	r.tail, r.head = *r.sqTail, *r.cqHead
@@ -248,6 +251,16 @@ func (r *Ring) Seen(n uint32) {
 	if n != 0 {
 		r.head += n
 		atomic.StoreUint32(r.cqHead, r.head)
+	}
+}
+
+// Mute stops the notifications of NotifyBy, or starts them again; what HasWork reports afterwards may not have been
+// notified of.
+func (r *Ring) Mute(on bool) {
+	if on {
+		atomic.StoreUint32(r.cqFlags, notificationsOff)
+	} else {
+		atomic.StoreUint32(r.cqFlags, 0)
 	}
 }
 

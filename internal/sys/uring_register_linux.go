@@ -2,6 +2,9 @@ package sys
 
 import (
 	"errors"
+	"os"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"unsafe"
@@ -161,3 +164,31 @@ var littleEndian = func() bool {
 	one := uint16(1)
 	return *(*byte)(unsafe.Pointer(&one)) == 1
 }()
+
+// Counter makes a blocking eventfd(2), for NotifyBy and ReadCounter: a read of a non-blocking one would not wait.
+func Counter() (int, error) { return unix.Eventfd(0, unix.EFD_CLOEXEC) }
+
+// ReadAt is pread(2). EINTR is retried. Zero bytes without an error is the file's end.
+func ReadAt(fd int, p []byte, off int64) (int, error) {
+	for {
+		n, err := unix.Pread(fd, p, off)
+		if err == syscall.EINTR {
+			continue
+		}
+		return n, err
+	}
+}
+
+// RingsDisabled is the sysctl kernel.io_uring_disabled: 0 allows rings, 1 only to the privileged, 2 to nobody. It is
+// -1 where the kernel does not have it.
+func RingsDisabled() int {
+	text, err := os.ReadFile("/proc/sys/kernel/io_uring_disabled")
+	if err != nil {
+		return -1
+	}
+	v, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return -1
+	}
+	return v
+}

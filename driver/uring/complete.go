@@ -1,0 +1,152 @@
+package uring
+
+import (
+	"syscall"
+
+	"github.com/myriad-server/myriad/driver"
+	"github.com/myriad-server/myriad/internal/sys"
+)
+
+// received handles an outcome of Recv.
+func (d *uring) received(r *ring, slot uint32, e *entry, o *sys.Outcome, c *driver.Completion) bool {
+	if o.Res > 0 {
+		c.Block = r.supply.pick(uint16(o.Flags >> 16))
+		c.Result = int(o.Res)
+		d.goOn(slot, e, o, c)
+		return true
+	}
+	if o.Flags&sys.OutcomeBuffer != 0 {
+		r.supply.pick(uint16(o.Flags >> 16)).Release()
+	}
+	return d.receivedNothing(r, slot, e, o, c)
+}
+
+// goOn decides whether a receive or an accept that has just brought something completes again. The kernel ends a
+// multishot operation for its own reasons, a full queue among them; the contract knows none.
+func (d *uring) goOn(slot uint32, e *entry, o *sys.Outcome, c *driver.Completion) {
+	switch {
+	case o.Flags&sys.OutcomeMore != 0:
+		c.Flags = driver.More
+	case e.marks&(many|canceled) == many:
+		c.Flags = driver.More
+		d.again(slot, e)
+	default:
+		d.drop(slot, e)
+	}
+}
+
+// receivedNothing handles the end, an error, and the lack of a block.
+func (d *uring) receivedNothing(r *ring, slot uint32, e *entry, o *sys.Outcome, c *driver.Completion) bool {
+	switch errno := syscall.Errno(-o.Res); {
+	case errno == 0:
+	case e.marks&canceled != 0:
+		c.Err = driver.ErrCanceled
+	case errno == syscall.ENOBUFS:
+		if r.supply.exhausted() {
+			d.again(slot, e)
+			return false
+		}
+		c.Err = driver.ErrNoBlock
+	case errno == syscall.EINTR:
+		d.again(slot, e)
+		return false
+	default:
+		c.Err = errno
+	}
+	d.drop(slot, e)
+	return true
+}
+
+// sent handles an outcome of Send: all of it, a silent one that was not taken whole, or an error behind which may be
+// another.
+func (d *uring) sent(slot uint32, e *entry, o *sys.Outcome, c *driver.Completion) bool {
+	h := d.holds.at(e.hold)
+	e.marks &^= silent
+	if o.Res > 0 {
+		h.taken += int(o.Res)
+	}
+	switch {
+	case h.taken >= h.total && o.Res >= 0:
+	case e.marks&canceled != 0:
+		c.Err = driver.ErrCanceled
+	case o.Res > 0 || o.Res == -int32(syscall.EAGAIN) || o.Res == -int32(syscall.EINTR):
+		d.again(slot, e) // waits for room, or finds the error that cut it short
+		return false
+	case o.Res == 0:
+		c.Err = syscall.EPIPE
+	default:
+		c.Err = syscall.Errno(-o.Res)
+	}
+	c.Result = h.taken
+	d.drop(slot, e)
+	return true
+}
+
+// sentTo handles an outcome of SendTo, which is never partial.
+func (d *uring) sentTo(slot uint32, e *entry, o *sys.Outcome, c *driver.Completion) bool {
+	was := e.marks & silent
+	e.marks &^= silent
+	switch {
+	case o.Res >= 0:
+		c.Result = int(o.Res)
+	case e.marks&canceled != 0:
+		c.Err = driver.ErrCanceled
+	case was != 0 && o.Res == -int32(syscall.EAGAIN):
+		d.again(slot, e)
+		return false
+	default:
+		c.Err = syscall.Errno(-o.Res)
+	}
+	d.drop(slot, e)
+	return true
+}
+
+// accepted handles an outcome of Accept on an ordinary ring.
+func (d *uring) accepted(r *ring, slot uint32, e *entry, o *sys.Outcome, c *driver.Completion) bool {
+	if d.direct != nil {
+		return d.acceptedDirect(r, slot, e, o, c)
+	}
+	if o.Res >= 0 {
+		c.Result = int(o.Res)
+		d.goOn(slot, e, o, c)
+		return true
+	}
+	c.Err = syscall.Errno(-o.Res)
+	d.drop(slot, e)
+	return true
+}
+
+// proceed continues what is not with the kernel: operations for which there was no room, shutdowns, and files whose
+// share of the last turn was used up.
+func (d *uring) proceed() {
+	d.local, d.swap = d.swap[:0], d.local
+	if d.main.q.Pending() {
+		_ = d.main.q.Enter() // sends that come before a shutdown
+	}
+	for _, tok := range d.swap {
+		slot, e := d.ops.find(tok)
+		if e == nil {
+			continue
+		}
+		e.marks &^= local
+		switch {
+		case e.marks&canceled != 0:
+			d.finish(slot, e, 0, driver.ErrCanceled)
+		case e.code == driver.Shutdown && !isDirect(int(e.fd)):
+			d.finish(slot, e, 0, sys.Shutdown(int(e.fd), shutdownWrite))
+		default:
+			d.again(slot, e)
+		}
+	}
+}
+
+// finish completes an operation without the kernel.
+func (d *uring) finish(slot uint32, e *entry, result int, err error) {
+	d.ready = append(d.ready, driver.Completion{
+		Token: driver.Token(token(slot, e)), User: e.user, Code: e.code, Result: result, Err: err,
+	})
+	if e.code == driver.SendFile {
+		d.endFile(e)
+	}
+	d.drop(slot, e)
+}

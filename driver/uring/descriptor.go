@@ -1,0 +1,166 @@
+package uring
+
+import (
+	"syscall"
+
+	"github.com/myriad-server/myriad/driver"
+	"github.com/myriad-server/myriad/internal/sys"
+)
+
+func nothing() {}
+
+// Descriptor is fd itself, or a second, ordinary descriptor of the same socket that done closes.
+func (d *uring) Descriptor(fd int) (int, func(), error) {
+	if !isDirect(fd) {
+		return fd, nothing, nil
+	}
+	r := d.ringOf(fd)
+	s := d.next(r)
+	if s == nil {
+		return -1, nil, syscall.EBUSY
+	}
+	d.installs++
+	user := uint64(userInstall | d.installs<<8)
+	s.Install(slotOf(fd), user)
+	r.supply.fill()
+	_ = r.q.Enter()
+	for i := range r.q.Ready() {
+		o := r.q.Outcome(i)
+		if o.UserData != user {
+			continue
+		}
+		o.UserData = userIgnore
+		if o.Res < 0 {
+			return -1, nil, syscall.Errno(-o.Res)
+		}
+		ordinary := int(o.Res)
+		return ordinary, func() { _ = sys.Close(ordinary) }, nil
+	}
+	return -1, nil, syscall.EBUSY // its outcome waits for room in the queue; it is closed when it comes
+}
+
+// installTarget asks for an ordinary descriptor of a direct one, for one SendFile.
+func (d *uring) installTarget(slot uint32, e *entry) bool {
+	s := d.next(d.ringOf(int(e.fd)))
+	if s == nil {
+		return false
+	}
+	s.Install(slotOf(int(e.fd)), token(slot, e))
+	return true
+}
+
+// installed goes on with a SendFile that has its ordinary descriptor, or has to do without.
+func (d *uring) installed(slot uint32, e *entry, o *sys.Outcome) {
+	f := d.holds.at(e.hold).file
+	switch err := syscall.Errno(-o.Res); {
+	case o.Res >= 0:
+		f.target, f.opened = int(o.Res), true
+		d.again(slot, e)
+	case err == syscall.EMFILE || err == syscall.ENFILE:
+		f.copying = true
+		d.again(slot, e)
+	default:
+		d.finish(slot, e, 0, err)
+	}
+}
+
+// stagingBytes is the piece in which a file is copied when no descriptor is left to send it by.
+const stagingBytes = 64 << 10
+
+// copyFile sends the next piece through the ring, from memory.
+func (d *uring) copyFile(slot uint32, e *entry, h *hold, f *fileSend) bool {
+	piece, flags := h.buf[h.taken:], sys.MsgWaitAll
+	if len(piece) == 0 && len(f.piece) == 0 && f.left > 0 {
+		if err := d.stage(f); err != nil {
+			d.finish(slot, e, 0, err)
+			return true
+		}
+	}
+	if len(piece) == 0 {
+		piece = f.piece
+	}
+	if len(piece) == 0 {
+		d.finish(slot, e, 0, nil)
+		return true
+	}
+	r := d.ringOf(int(e.fd))
+	s := d.next(r)
+	if s == nil {
+		return false
+	}
+	if e.marks&corked != 0 || f.left > 0 {
+		flags |= sys.MsgMore
+	}
+	s.Send(slotOf(int(e.fd)), piece, flags, token(slot, e))
+	s.Flags |= sys.FixedFile
+	return true
+}
+
+// stage reads the next piece of the file.
+func (d *uring) stage(f *fileSend) error {
+	if f.staging == nil {
+		if n := len(d.staging); n > 0 {
+			f.staging, d.staging = d.staging[n-1], d.staging[:n-1]
+		} else {
+			memory, err := sys.Map(stagingBytes)
+			if err != nil {
+				return err
+			}
+			f.staging = memory
+		}
+	}
+	n, err := sys.ReadAt(f.from, f.staging[:min(len(f.staging), f.left)], f.off)
+	if err == nil && n == 0 {
+		err = driver.ErrShrunk
+	}
+	if err != nil {
+		return err
+	}
+	f.piece = f.staging[:n]
+	f.off += int64(n)
+	f.left -= n
+	return nil
+}
+
+// copied handles the outcome of sending a piece.
+func (d *uring) copied(slot uint32, e *entry, o *sys.Outcome) {
+	h := d.holds.at(e.hold)
+	if o.Res <= 0 {
+		err := syscall.EPIPE
+		if o.Res < 0 {
+			err = syscall.Errno(-o.Res)
+		}
+		d.finish(slot, e, 0, err)
+		return
+	}
+	n := int(o.Res)
+	if h.taken < len(h.buf) {
+		h.taken += n
+	} else {
+		h.file.piece = h.file.piece[n:]
+	}
+	if h.taken == len(h.buf) && h.file.left == 0 && len(h.file.piece) == 0 {
+		d.finish(slot, e, n, nil)
+		return
+	}
+	d.progress(slot, e, n)
+	d.again(slot, e)
+}
+
+// abandon lets go of what a cancelled SendFile was about to get.
+func (f *fileSend) abandon(o *sys.Outcome) {
+	if f.target < 0 && !f.copying && o.Res >= 0 {
+		f.target, f.opened = int(o.Res), true
+	}
+}
+
+// endFile gives back what a SendFile used.
+func (d *uring) endFile(e *entry) {
+	f := d.holds.at(e.hold).file
+	if f.opened {
+		_ = sys.Close(f.target)
+	}
+	if f.staging != nil {
+		d.staging = append(d.staging, f.staging)
+	}
+}

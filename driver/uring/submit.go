@@ -1,0 +1,195 @@
+package uring
+
+import (
+	"syscall"
+
+	"github.com/myriad-server/myriad/driver"
+	"github.com/myriad-server/myriad/internal/sys"
+)
+
+// wholeBytes is the largest send that may be silent: the kernel cuts longer ones, and that would look like success.
+const wholeBytes = 1 << 30
+
+// Submit queues op for the next Wait. Shutdown and SendFile, for which the ring is slower than a system call, act at
+// once or in the next Wait.
+func (d *uring) Submit(op driver.Op) (driver.Token, error) {
+	slot, e := d.ops.take()
+	if e == nil {
+		return 0, driver.ErrFull
+	}
+	e.user, e.fd, e.code, e.marks = op.User, int32(op.FD), op.Code, 0
+	switch op.Code {
+	case driver.Accept, driver.Recv, driver.RecvFrom:
+		if op.Many {
+			e.marks = many
+		}
+	case driver.Send, driver.SendTo, driver.Connect, driver.SendFile:
+		d.keep(e, &op)
+	case driver.Close:
+		if op.Lazy {
+			e.marks = silent
+		}
+	case driver.Shutdown:
+	default:
+		d.ops.give(slot, e)
+		return 0, syscall.EINVAL
+	}
+	tok := token(slot, e)
+	if !d.issue(slot, e) {
+		d.drop(slot, e)
+		return 0, driver.ErrFull
+	}
+	return driver.Token(tok), nil
+}
+
+// keep remembers what a write-side operation refers to.
+func (d *uring) keep(e *entry, op *driver.Op) {
+	i, h := d.holds.take()
+	e.hold = i
+	h.buf, h.total = op.Buf, len(op.Buf)
+	switch op.Code {
+	case driver.Send:
+		if len(op.Rest) != 0 {
+			h.rest = op.Rest
+			for _, p := range op.Rest {
+				h.total += len(p)
+			}
+		}
+		if op.Lazy && h.total <= wholeBytes {
+			e.marks |= silent
+		}
+		if op.Corked {
+			e.marks |= corked
+		}
+	case driver.SendTo:
+		h.addr = op.Addr
+		if op.Lazy {
+			e.marks |= silent
+		}
+	case driver.Connect:
+		h.addr = op.Addr
+	case driver.SendFile:
+		h.file = &fileSend{from: op.From, off: op.Off, left: op.Len, target: -1}
+		if op.Corked {
+			e.marks |= corked
+		}
+	}
+}
+
+// drop gives an operation back with what it holds.
+func (d *uring) drop(slot uint32, e *entry) {
+	switch e.code {
+	case driver.Send, driver.SendTo, driver.Connect, driver.SendFile:
+		d.holds.give(e.hold)
+	}
+	d.ops.give(slot, e)
+}
+
+// again issues an operation once more, now or, if there is no room, in the next Wait.
+func (d *uring) again(slot uint32, e *entry) {
+	if !d.issue(slot, e) {
+		d.postpone(slot, e)
+	}
+}
+
+// postpone leaves an operation to the next Wait.
+func (d *uring) postpone(slot uint32, e *entry) {
+	e.marks |= local
+	d.local = append(d.local, token(slot, e))
+}
+
+// issue hands an operation, or the rest of it, to the kernel; false if there was no room.
+func (d *uring) issue(slot uint32, e *entry) bool {
+	switch e.code {
+	case driver.Accept:
+		if d.direct != nil {
+			return d.acceptDirect(slot, e)
+		}
+	case driver.SendFile:
+		return d.sendFile(slot, e)
+	case driver.RecvFrom:
+		if e.marks&many == 0 {
+			return d.recvFromOnce(slot, e)
+		}
+	case driver.Shutdown:
+		if !isDirect(int(e.fd)) {
+			d.postpone(slot, e)
+			return true
+		}
+	}
+	r, fd := d.main, int(e.fd)
+	var flags uint8
+	if isDirect(fd) {
+		r, fd, flags = d.ringOf(fd), slotOf(fd), sys.FixedFile
+	}
+	s := d.next(r)
+	if s == nil {
+		return false
+	}
+	d.prepare(r, s, fd, token(slot, e), e)
+	if e.marks&silent != 0 {
+		r.quiet.push(token(slot, e), r.q.Position())
+		flags |= sys.SkipSuccess
+	}
+	if e.code == driver.Close {
+		flags &^= sys.FixedFile // the slot is told another way
+	}
+	s.Flags |= flags
+	return true
+}
+
+func (d *uring) prepare(r *ring, s *sys.Submission, fd int, tok uint64, e *entry) {
+	switch e.code {
+	case driver.Recv:
+		if r.supply.offered == 0 {
+			r.supply.wanted = true
+			r.supply.fill()
+		}
+		// Without a block on offer an attempt would fail although no byte may have come.
+		s.Recv(fd, 0, e.marks&many != 0, r.supply.offered == 0, tok)
+	case driver.Send:
+		d.prepareSend(r, s, fd, tok, e)
+	case driver.Accept:
+		s.Accept(fd, e.marks&many != 0, tok)
+	case driver.Close:
+		if isDirect(int(e.fd)) {
+			s.CloseDirect(fd, tok)
+		} else {
+			s.Close(fd, tok)
+		}
+	case driver.Connect:
+		r.q.Connect(s, fd, d.holds.at(e.hold).addr, tok)
+	case driver.RecvFrom:
+		r.supply.wanted = true
+		r.q.RecvDatagrams(s, fd, 0, tok)
+	case driver.SendTo:
+		h := d.holds.at(e.hold)
+		flags := 0
+		if e.marks&silent != 0 {
+			flags = sys.MsgDontWait
+		}
+		r.q.SendVector(s, fd, h.buf, nil, h.addr, flags, tok)
+	case driver.Shutdown:
+		s.Shutdown(fd, shutdownWrite, tok)
+	}
+}
+
+const shutdownWrite = 1
+
+func (d *uring) prepareSend(r *ring, s *sys.Submission, fd int, tok uint64, e *entry) {
+	flags := sys.MsgWaitAll
+	if e.marks&silent != 0 {
+		flags |= sys.MsgDontWait
+	}
+	if e.marks&corked != 0 {
+		flags |= sys.MsgMore
+	}
+	h := d.holds.at(e.hold)
+	if h.rest == nil && h.taken == 0 {
+		s.Send(fd, h.buf, flags, tok)
+		return
+	}
+	var space [driver.RestMax][]byte
+	head, rest := h.remaining(&space)
+	r.q.SendVector(s, fd, head, rest, nil, flags, tok)
+}

@@ -1,0 +1,200 @@
+package uring
+
+import (
+	"syscall"
+	"time"
+
+	"github.com/myriad-server/myriad/driver"
+	"github.com/myriad-server/myriad/internal/sys"
+)
+
+// Wait submits and waits in one system call.
+//
+// How it waits decides what a lightly loaded server costs. To the scheduler a blocked system call is a reason to take
+// the processor away and wake another thread, which costs more than the request. While outcomes keep coming the wait
+// is therefore hidden from the scheduler, and bounded by a tick: a timeout in the ring that is renewed once per
+// period, not once per wait. A tick that saw nothing come ends this, and the next wait blocks in the open.
+func (d *uring) Wait(dst []driver.Completion, limit time.Duration) (int, error) {
+	if len(dst) == 0 {
+		return 0, nil
+	}
+	if len(d.local) != 0 {
+		d.proceed()
+	}
+	if d.deaf {
+		d.listen()
+	}
+	n := d.deliver(dst)
+	var deadline int64
+	if limit > 0 {
+		deadline = d.now() + int64(limit)
+	}
+	for {
+		if len(d.dirty) != 0 {
+			n = d.enterDirty(dst, n)
+		}
+		expired := false
+		d.main.supply.fill()
+		if n > 0 || limit == 0 || d.counted || d.main.q.Ready() != 0 {
+			expired = limit == 0
+			if d.main.q.Pending() || d.main.q.HasWork() {
+				_ = d.main.q.Enter() // whatever it did not do is done in the next turn
+			}
+		} else {
+			expired = d.block(deadline, limit)
+		}
+		n = d.collect(d.main, dst, n, expired)
+		if d.counted {
+			n = d.collectTables(dst, n)
+		}
+		if len(d.ready) != d.given && n < len(dst) {
+			n += d.deliver(dst[n:])
+		}
+		if n > 0 || expired || d.woken {
+			if d.woken {
+				d.woken = false
+				n = d.settle(d.main, dst, n)
+			}
+			return n, nil
+		}
+		if len(d.local) != 0 {
+			d.proceed()
+			n = d.deliver(dst)
+		}
+	}
+}
+
+// deliver returns what is known without the kernel.
+func (d *uring) deliver(dst []driver.Completion) int {
+	if d.given == len(d.ready) {
+		return 0
+	}
+	n := copy(dst, d.ready[d.given:])
+	clear(d.ready[d.given : d.given+n])
+	if d.given += n; d.given == len(d.ready) {
+		d.ready, d.given = d.ready[:0], 0
+	}
+	return n
+}
+
+// block submits and waits for an outcome, until the deadline if there is one; it reports that it has passed. The
+// wait may end early with nothing.
+func (d *uring) block(deadline int64, limit time.Duration) (expired bool) {
+	left := int64(-1)
+	if limit > 0 {
+		if left = deadline - d.now(); left <= 0 {
+			_ = d.main.q.Enter()
+			return true
+		}
+	}
+	q := d.main.q
+	switch {
+	case !d.brisk:
+		_ = q.EnterBlocking(left)
+	case left >= 0 && left <= int64(d.tick):
+		_ = q.EnterBounded(left)
+	default:
+		if !d.ticking {
+			if s := d.next(d.main); s != nil {
+				q.Tick(s, int64(d.tick), userTick)
+				d.ticking = true
+			}
+		}
+		if d.ticking {
+			_ = q.EnterBriefly()
+		} else {
+			_ = q.EnterBounded(int64(d.tick))
+		}
+	}
+	return left >= 0 && q.Ready() == 0 && d.now() >= deadline
+}
+
+// collect turns the outcomes of r into completions, after the silent operations that they imply. Silent operations
+// alone are no reason to return from Wait.
+func (d *uring) collect(r *ring, dst []driver.Completion, n int, expired bool) int {
+	ready := r.q.Ready()
+	if ready != 0 || expired || n > 0 {
+		n = d.settle(r, dst, n)
+	}
+	var i uint32
+	for i < ready && n < len(dst) {
+		o := r.q.Outcome(i)
+		if d.complete(r, o, &dst[n]) {
+			n++
+		}
+		i++
+	}
+	r.q.Seen(i)
+	return n
+}
+
+// complete handles an outcome and reports whether it filled c.
+func (d *uring) complete(r *ring, o *sys.Outcome, c *driver.Completion) bool {
+	if o.UserData>>32 == 0 {
+		d.internal(r, o)
+		return false
+	}
+	d.brisk, d.busy = true, true
+	slot, e := d.ops.find(o.UserData)
+	if e == nil {
+		if o.Flags&sys.OutcomeBuffer != 0 {
+			r.supply.pick(uint16(o.Flags >> 16)).Release()
+		}
+		return false
+	}
+	*c = driver.Completion{Token: driver.Token(o.UserData), User: e.user, Code: e.code}
+	switch e.code {
+	case driver.Recv:
+		return d.received(r, slot, e, o, c)
+	case driver.Send:
+		return d.sent(slot, e, o, c)
+	case driver.Accept:
+		return d.accepted(r, slot, e, o, c)
+	case driver.RecvFrom:
+		return d.receivedFrom(r, slot, e, o, c)
+	case driver.SendTo:
+		return d.sentTo(slot, e, o, c)
+	case driver.SendFile:
+		return d.sentFile(slot, e, o, c)
+	case driver.Close:
+		if o.Res >= 0 {
+			d.closed(e)
+		}
+	}
+	if o.Res < 0 {
+		c.Err = syscall.Errno(-o.Res)
+	}
+	d.drop(slot, e)
+	return true
+}
+
+// internal handles the outcome of a submission that belongs to no operation.
+func (d *uring) internal(r *ring, o *sys.Outcome) {
+	switch uint8(o.UserData) {
+	case userWake:
+		d.state.CompareAndSwap(waking, awake) // before the caller looks for what it was woken for
+		d.woken = true
+		if o.Flags&sys.OutcomeMore == 0 {
+			d.deaf = true
+		}
+	case userTick:
+		d.ticking = false
+		d.brisk, d.busy = d.busy, false
+	case userCounter:
+		d.counted, d.reading = true, false
+	case userInstall:
+		if o.Res >= 0 {
+			_ = sys.Close(int(o.Res)) // nobody waited for it any more
+		}
+	}
+}
+
+// listen renews the poll on the descriptor that Wake writes to.
+func (d *uring) listen() {
+	if d.closing {
+		d.deaf = false
+	} else if s := d.next(d.main); s != nil {
+		s.Poll(d.wakeFD, sys.PollIn, true, userWake)
+		d.deaf = false
+	}
+}
