@@ -1,0 +1,37 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/myriad-server/myriad/internal/app"
+)
+
+type checkCommand struct {
+	File string `arg:"" help:"The configuration."`
+}
+
+// Run prints every problem and every warning of a configuration, and what it can hold when there is no problem.
+func (k checkCommand) Run(c console) error {
+	loaded, warnings, err := app.Known().Load(k.File, nil)
+	for _, warning := range warnings {
+		fmt.Fprintf(c.err, "warning: %s\n\n", warning.Error())
+	}
+	if err != nil {
+		return err
+	}
+	host, err := app.Examine()
+	if err != nil {
+		return err
+	}
+	plan, err := app.NewPlan(loaded, host)
+	if err != nil {
+		return err
+	}
+	for _, warning := range plan.Warnings {
+		fmt.Fprintf(c.err, "warning: %s\n\n", warning)
+	}
+	fmt.Fprintf(c.out, "ok: %s: %d listeners, %d routes; driver %s, model %s, loops %d\n", k.File,
+		len(loaded.Listeners), len(loaded.Routes), plan.DriverName(), plan.Model.Name(), plan.Loops)
+	_, err = fmt.Fprintf(c.out, "capacity: %s\n", plan.Capacity.String())
+	return err
+}

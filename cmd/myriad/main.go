@@ -1,0 +1,94 @@
+// Command myriad is a web server for many connections.
+//
+// Exit codes: 0 when all went well, 1 when something failed while running, 2 when the command line or the
+// configuration is wrong, and 128 and the number of the signal when a second signal cut a graceful stop short.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/alecthomas/kong"
+)
+
+// version is set by the linker.
+var version = "unknown"
+
+// commands is the command line: one field and one file for each subcommand.
+type commands struct {
+	Serve   serveCommand   `cmd:"" help:"Serve a folder, a fixed text, or what a configuration says."`
+	Check   checkCommand   `cmd:"" help:"Check a configuration, and say what it can hold."`
+	Drivers driversCommand `cmd:"" help:"List the drivers, and which of them work here."`
+	Models  modelsCommand  `cmd:"" help:"List the models."`
+	Schema  schemaCommand  `cmd:"" help:"Print the JSON Schema of the configuration."`
+	Version versionCommand `cmd:"" help:"Print the version."`
+}
+
+// console is where a command speaks.
+type console struct {
+	out, err io.Writer
+}
+
+// The exit codes; see the package comment.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// coded is an error with an exit code of its own. Its text is all that the user sees.
+type coded struct {
+	error
+	code int
+}
+
+// usage marks an error of the command line or the configuration.
+func usage(err error) error { return coded{err, exitUsage} }
+
+func main() { os.Exit(run(os.Args[1:], console{os.Stdout, os.Stderr})) }
+
+// run is the program: it returns its exit code.
+func run(arguments []string, c console) (code int) {
+	var cli commands
+	// The parser leaves by a panic where it would leave the process, so that a test can call run.
+	type left int
+	defer func() {
+		switch value := recover().(type) {
+		case nil:
+		case left:
+			code = int(value)
+		default:
+			panic(value)
+		}
+	}()
+	parser, err := kong.New(&cli,
+		kong.Name("myriad"),
+		kong.Description("A web server for ten thousand connections and more."),
+		kong.Writers(c.out, c.err),
+		kong.Exit(func(code int) { panic(left(code)) }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+	)
+	if err != nil {
+		panic(err) // the struct above is wrong
+	}
+	if len(arguments) == 0 {
+		arguments = []string{"--help"}
+	}
+	command, err := parser.Parse(arguments)
+	if err != nil {
+		fmt.Fprintf(c.err, "myriad: %v (see myriad --help)\n", err)
+		return exitUsage
+	}
+	command.Bind(c)
+	if err := command.Run(); err != nil {
+		if text := err.Error(); text != "" {
+			fmt.Fprintf(c.err, "myriad: %s\n", text)
+		}
+		if own := (coded{}); errors.As(err, &own) {
+			return own.code
+		}
+		return exitFailed
+	}
+	return 0
+}

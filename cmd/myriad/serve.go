@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/myriad-server/myriad/internal/app"
+	"github.com/myriad-server/myriad/internal/config"
+)
+
+type serveCommand struct {
+	Dir     string   `arg:"" optional:"" help:"The folder to serve."`
+	Listen  []string `sep:"none" placeholder:"ADDR" help:"Where to listen, such as 127.0.0.1:8080 or unix:/run/a.sock."`
+	Driver  string   `placeholder:"NAME" help:"How the kernel tells of connections: see myriad drivers."`
+	Model   string   `placeholder:"NAME" help:"Who runs which connection: see myriad models."`
+	Loops   string   `placeholder:"N" help:"How many event loops, or auto."`
+	Config  string   `placeholder:"FILE" help:"The configuration; flags win over it."`
+	Respond *string  `placeholder:"TEXT" help:"Answer everything with a text."`
+	Set     []string `sep:"none" placeholder:"KEY=VALUE" help:"Set any key, such as timeouts.idle=15m."`
+}
+
+const nothingToServe = `nothing to serve: name a folder, a text or a configuration, such as
+    myriad serve ./public
+    myriad serve --listen 127.0.0.1:8080 --respond "Hello, World!"
+    myriad serve --config myriad.yaml`
+
+// cutShort is how long the end may take after a second signal.
+const cutShort = time.Second
+
+// Run serves until a signal.
+func (s *serveCommand) Run(c console) error {
+	overrides, err := s.overrides()
+	if err != nil {
+		return usage(err)
+	}
+	loaded, warnings, err := app.Known().Load(s.Config, overrides)
+	if err != nil {
+		return usage(err)
+	}
+	log := logger(c.err, &loaded.Log)
+	for _, warning := range warnings {
+		log.Warn(warning.Error())
+	}
+	host, err := app.Examine()
+	if err != nil {
+		return err
+	}
+	plan, err := app.NewPlan(loaded, host)
+	if err != nil {
+		return err
+	}
+	server, err := app.New(plan, app.Options{Version: version, Log: log})
+	if err != nil {
+		return err
+	}
+	return serveUntilSignal(server, log)
+}
+
+// overrides is what the flags say, in the order of their effect: --set comes last.
+func (s *serveCommand) overrides() ([]config.Override, error) {
+	var overrides []config.Override
+	add := func(flag, path string, value any) {
+		overrides = append(overrides, config.Override{Flag: flag, Path: path, Value: value})
+	}
+	var listeners []config.Listener
+	for _, address := range s.Listen {
+		listeners = append(listeners, config.Listen(address))
+	}
+	if len(listeners) > 0 {
+		add("--listen "+strings.Join(s.Listen, " --listen "), "listeners", listeners)
+	}
+	switch {
+	case s.Dir != "" && s.Respond != nil:
+		return nil, errors.New("a folder and --respond would both answer everything: leave one of them out")
+	case s.Dir != "":
+		add(s.Dir, "routes", []config.Route{config.FilesRoute(s.Dir)})
+	case s.Respond != nil:
+		add("--respond", "routes", []config.Route{config.RespondRoute(*s.Respond)})
+	case s.Config == "" && !s.sets("routes", "listeners"):
+		return nil, errors.New(nothingToServe)
+	}
+	for _, flag := range []struct{ name, path, value string }{
+		{"--driver", "engine.driver", s.Driver},
+		{"--model", "engine.model", s.Model},
+		{"--loops", "engine.loops", s.Loops},
+	} {
+		if flag.value != "" {
+			add(flag.name+" "+flag.value, flag.path, flag.value)
+		}
+	}
+	for _, text := range s.Set {
+		overrides = append(overrides, config.SetFlag(text))
+	}
+	return overrides, nil
+}
+
+// sets tells whether --set says anything about one of the keys or below it.
+func (s *serveCommand) sets(keys ...string) bool {
+	for _, text := range s.Set {
+		for _, key := range keys {
+			if strings.HasPrefix(text, key) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// logger is where the server speaks about itself.
+func logger(w io.Writer, c *config.Log) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(c.Level)) // the configuration has been checked: it is one of slog's names
+	options := &slog.HandlerOptions{Level: level}
+	if c.Format == config.LogJSON {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// serveUntilSignal serves until SIGINT or SIGTERM and drains; a second signal ends the drain at once. A client, or
+// the reader of a log, that goes away must not end the server: writing to it then fails, and nothing more.
+func serveUntilSignal(server *app.App, log *slog.Logger) error {
+	signal.Ignore(syscall.SIGPIPE)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	kill, done := make(chan struct{}), make(chan error, 1)
+	go func() { done <- server.Serve(ctx, kill) }()
+	var first os.Signal
+	select {
+	case err := <-done:
+		return err
+	case first = <-signals:
+	}
+	log.Info("stopping", "signal", first.String())
+	stop()
+	var second os.Signal
+	select {
+	case err := <-done:
+		if err == nil {
+			log.Info("stopped")
+		}
+		return err
+	case second = <-signals:
+	}
+	close(kill)
+	select {
+	case <-done:
+	case <-time.After(cutShort):
+	}
+	number := 0
+	if n, ok := second.(syscall.Signal); ok {
+		number = int(n)
+	}
+	return coded{fmt.Errorf("cut short by a second signal (%s)", second), 128 + number}
+}

@@ -1,0 +1,128 @@
+// Package app makes a running server of a configuration: routes become a web server, listeners become sockets, the
+// engine's keys become a driver and a model, and the limits become what this machine can hold.
+//
+// [Plan] decides all of it without opening anything, so that "myriad check" and "myriad serve" cannot disagree. [New]
+// opens what a plan needs besides sockets, and [App.Serve] serves until its context ends.
+package app
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/myriad-server/myriad/internal/config"
+	"github.com/myriad-server/myriad/internal/listen"
+	"github.com/myriad-server/myriad/internal/observe"
+	"github.com/myriad-server/myriad/serve"
+)
+
+// Options is what a server is given besides its configuration.
+type Options struct {
+	// Version is that of the program, for the status document.
+	Version string
+	// Log is where the server speaks about itself.
+	Log *slog.Logger
+	// Ready, if set, is called once, when every listener is being served.
+	Ready func(a *App)
+}
+
+// App is one generation of the server: what one configuration became.
+type App struct {
+	plan     *Plan
+	options  Options
+	started  time.Time
+	counters observe.Counters
+	groups   []*listen.Group
+	site     serve.Site
+}
+
+// New makes a server of a plan. It opens no listening socket yet.
+func New(p *Plan, o Options) (*App, error) {
+	a := &App{plan: p, options: o, started: time.Now()}
+	root, err := a.routes()
+	if err != nil {
+		return nil, err
+	}
+	a.site = serve.Site{
+		Driver:  p.Driver,
+		Options: p.driverOptions(),
+		Accept:  p.Accept,
+		Spread:  p.Spread,
+		Limits:  p.limits(),
+		Meter:   a.counters.Worker,
+		Log:     o.Log,
+	}
+	for i := range p.Config.Listeners {
+		a.site.Listeners = append(a.site.Listeners, a.listener(&p.Config.Listeners[i], root))
+	}
+	return a, nil
+}
+
+// Serve serves until ctx ends and the connections have drained, as serve.Model describes. Closing kill ends the drain.
+func (a *App) Serve(ctx context.Context, kill <-chan struct{}) error {
+	a.announce()
+	site := a.site
+	site.Kill = kill
+	site.Ready = func() {
+		a.ready()
+		if a.options.Ready != nil {
+			a.options.Ready(a)
+		}
+	}
+	err := a.plan.Model.Serve(ctx, &site)
+	return errors.Join(err, a.close())
+}
+
+// close gives back what New opened. The sockets are the model's, and closed already.
+func (a *App) close() error {
+	for _, g := range a.groups {
+		g.Close()
+	}
+	return nil
+}
+
+// announce says what was decided, before anything is opened.
+func (a *App) announce() {
+	log, p := a.options.Log, a.plan
+	for _, passed := range p.Passed {
+		log.Info("driver passed over", "driver", passed.Name, "why", passed.Support.Why, "fix", passed.Support.Fix)
+	}
+	for _, warning := range p.Warnings {
+		log.Warn(warning)
+	}
+	log.Info("capacity", p.Capacity.attributes()...)
+}
+
+// ready says where the server listens.
+func (a *App) ready() {
+	log, p := a.options.Log, a.plan
+	for i, g := range a.groups {
+		if warning := g.Warning(); warning != "" {
+			log.Warn(warning)
+		}
+		l := &p.Config.Listeners[i]
+		log.Info("listening", "url", url(l.Protocol, g.Spec()))
+	}
+	log.Info("serving", "driver", p.DriverName(), "model", p.Model.Name(), "loops", p.Loops, "accept", p.Accept)
+}
+
+// URLs are where the server listens, in the order of the listeners; with their ports once it is ready.
+func (a *App) URLs() []string {
+	urls := make([]string, len(a.groups))
+	for i, g := range a.groups {
+		urls[i] = url(a.plan.Config.Listeners[i].Protocol, g.Spec())
+	}
+	return urls
+}
+
+// url is what a client would call a listener.
+func url(protocol config.Protocol, s listen.Spec) string {
+	if protocol == config.HTTP && s.Network == "tcp" {
+		return "http://" + s.Address.String()
+	}
+	if s.Network == "tcp" {
+		return "tcp://" + s.Address.String()
+	}
+	return s.String()
+}

@@ -1,0 +1,127 @@
+package app
+
+import (
+	"fmt"
+	"runtime"
+	"time"
+
+	"github.com/myriad-server/myriad/balance"
+	"github.com/myriad-server/myriad/driver"
+	"github.com/myriad-server/myriad/internal/config"
+	"github.com/myriad-server/myriad/internal/standard"
+	"github.com/myriad-server/myriad/serve"
+)
+
+// Plan is everything that is decided before a server starts.
+type Plan struct {
+	Config *config.Config
+	// Driver is what the model's loops open; it has no name under a model that brings its own way to move bytes.
+	Driver driver.Factory
+	// Passed is what the automatic choice of the driver passed over.
+	Passed []standard.Passed
+	Model  serve.Model
+	// Loops is how many event loops there are; 0 under a model that has none.
+	Loops  int
+	Accept serve.Accept
+	Spread balance.Policy
+	// Capacity is what this configuration can hold on this machine.
+	Capacity Capacity
+	// Warnings are for the operator.
+	Warnings []string
+}
+
+// Known is the names that a configuration may choose from.
+func Known() config.Known {
+	var known config.Known
+	for _, f := range standard.Drivers() {
+		known.Drivers = append(known.Drivers, f.Name)
+	}
+	for _, m := range standard.Models() {
+		known.Models = append(known.Models, m.Name())
+	}
+	for _, p := range balance.Policies() {
+		known.Policies = append(known.Policies, p.Name())
+	}
+	return known
+}
+
+// NewPlan decides how c is served on a host. The configuration must have been checked.
+func NewPlan(c *config.Config, h Host) (*Plan, error) {
+	p := &Plan{Config: c}
+	var err error
+	if p.Model, err = standard.Model(c.Engine.Model); err != nil {
+		return nil, err
+	}
+	if p.Spread, err = balance.ByName(c.Engine.Balance); err != nil {
+		return nil, err
+	}
+	if p.Model.Driver() == "" {
+		if p.Driver, p.Passed, err = standard.Driver(c.Engine.Driver); err != nil {
+			return nil, err
+		}
+		if p.Loops = int(c.Engine.Loops); p.Loops == 0 {
+			p.Loops = h.Processors
+		}
+	} else if c.Engine.Driver != standard.Auto {
+		p.Warnings = append(p.Warnings, fmt.Sprintf("the %s model moves bytes by %s: engine.driver %s is not used",
+			p.Model.Name(), p.Model.Driver(), c.Engine.Driver))
+	}
+	if p.Accept, err = acceptOf(c, p.Loops); err != nil {
+		return nil, err
+	}
+	p.Capacity = Compute(h, demandOf(p))
+	return p, nil
+}
+
+// acceptOf decides how connections come to the loops. A listener that may not share its address has one acceptor.
+func acceptOf(c *config.Config, loops int) (serve.Accept, error) {
+	if c.Engine.Accept == config.AcceptAcceptor {
+		return serve.OneAcceptor, nil
+	}
+	for i, l := range c.Listeners {
+		if loops < 2 || l.ReusePort != config.No || l.Address.Network == config.Unix {
+			continue
+		}
+		if c.Engine.Accept == config.AcceptReusePort {
+			return 0, fmt.Errorf("engine.accept is reuseport, and listeners[%d].reuseport is false: %d loops cannot "+
+				"listen on %s; leave one of the two out", i, loops, l.Address)
+		}
+		return serve.OneAcceptor, nil
+	}
+	return serve.ReusePort, nil
+}
+
+// DriverName is what moves the bytes: the driver, or what the model brings along.
+func (p *Plan) DriverName() string {
+	if own := p.Model.Driver(); own != "" {
+		return own
+	}
+	return p.Driver.Name
+}
+
+func (p *Plan) driverOptions() driver.Options {
+	e := &p.Config.Engine
+	return driver.Options{
+		Sweep:         time.Duration(e.Sweep),
+		Level:         e.Trigger == config.TriggerLevel,
+		PerDescriptor: e.Signal == config.SignalPerDescriptor,
+		Direct:        p.Capacity.Direct,
+	}
+}
+
+func (p *Plan) limits() serve.Limits {
+	c := p.Config
+	return serve.Limits{
+		Loops:       p.Loops,
+		Workers:     c.Engine.Workers,
+		Queue:       c.Engine.Queue,
+		Connections: p.Capacity.Limit,
+		BlockBytes:  int(c.Engine.Block),
+		Blocks:      c.Engine.Blocks,
+		OutputBytes: int64(c.Limits.OutputPerConnection),
+		Drain:       max(time.Duration(c.Timeouts.Drain), time.Nanosecond),
+	}
+}
+
+// processors is how many the process may use, with its affinity taken into account.
+func processors() int { return runtime.NumCPU() }
