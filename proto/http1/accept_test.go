@@ -39,7 +39,8 @@ var acceptances = []struct {
 	},
 	{
 		"absolute-form without path", "GET https://[::1]?q HTTP/1.1\r\nHost: a\r\n\r\n",
-		`GET "GET" absolute-form 1.1 target="https://[::1]?q" path="/" query="q" authority="[::1]" host="[::1]" port="" length=-1`,
+		`GET "GET" absolute-form 1.1 target="https://[::1]?q" path="/" query="q" authority="[::1]" ` +
+			`host="[::1]" port="" length=-1`,
 		`1 "Host": "a"`,
 	},
 	{

@@ -29,8 +29,8 @@ package http1
 // Limits bounds what a message head may take. A field that is zero or negative means its default: there is no way to
 // ask for no limit.
 type Limits struct {
-	// HeadBytes is the longest head accepted, from the first byte to the end of the empty line. Default 16 KiB,
-	// at most 16 MiB.
+	// HeadBytes is the longest head accepted, from the first byte to the end of the empty line. Default 16 KiB, at
+	// least 16 bytes (no head is shorter), at most 16 MiB.
 	HeadBytes int
 	// TargetBytes is the longest request target accepted. Default 8 KiB.
 	TargetBytes int
@@ -43,8 +43,9 @@ const (
 	defaultTargetBytes = 8 << 10
 	defaultFields      = 100
 
-	largestHeadBytes = 16 << 20
-	largestFields    = 1<<16 - 1
+	smallestHeadBytes = 16
+	largestHeadBytes  = 16 << 20
+	largestFields     = 1<<16 - 1
 )
 
 // DefaultLimits returns the limits that a nil or zero Limits stands for: a head of 16 KiB, a target of 8 KiB and 100
@@ -60,7 +61,7 @@ func (l *Limits) effective() Limits {
 		return e
 	}
 	if l.HeadBytes > 0 {
-		e.HeadBytes = min(l.HeadBytes, largestHeadBytes)
+		e.HeadBytes = min(max(l.HeadBytes, smallestHeadBytes), largestHeadBytes)
 	}
 	if l.TargetBytes > 0 {
 		e.TargetBytes = min(l.TargetBytes, largestHeadBytes)

@@ -242,7 +242,8 @@ func FuzzResponse(f *testing.F) {
 
 // TestResponseReuse parses an interim head, the final one behind it, and a refusal that stays until Reset.
 func TestResponseReuse(t *testing.T) {
-	in := []byte("HTTP/1.1 103 Early Hints\r\nLink: a\r\nConnection: b\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+	in := []byte("HTTP/1.1 103 Early Hints\r\nLink: a\r\nConnection: b\r\n\r\n" +
+		"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 	var r Response
 	n, err := r.Parse(in, GET, nil)
 	if err != nil || r.Status != 103 || r.Close || r.ConnectionNames([]byte("link")) {
