@@ -99,3 +99,6 @@ var plainAnswers = func() (answers [600]*Answer) {
 	}
 	return answers
 }()
+
+// Body is the answer's content. It must not be changed.
+func (a *Answer) Body() []byte { return a.tail[a.head:] }

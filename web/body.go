@@ -12,7 +12,8 @@ func (x *Exchange) HasBody() bool { return x.request.HasBody() }
 
 // OnBody has f called with the content of the request, piece by piece as it comes; chunk is only lent, and may be
 // empty when done. A handler that wants content says so before Serve returns; otherwise it is thrown away. A request
-// without content calls f at once, with nothing and done. If the content breaks off, f is not called with done: OnClosed tells.
+// without content calls f at once, with nothing and done. If the content breaks off, f is not called with done:
+// OnClosed tells.
 func (x *Exchange) OnBody(f func(chunk []byte, done bool)) {
 	if x.answering == answered {
 		return

@@ -82,3 +82,27 @@ func hexadecimal(c byte) byte {
 	}
 	return 255
 }
+
+// EscapePath appends a decoded path as it stands in a target or a Location field: everything but letters, digits,
+// "/" and a few marks that mean nothing there is percent-encoded.
+func EscapePath(dst, path []byte) []byte {
+	const digits = "0123456789ABCDEF"
+	for _, c := range path {
+		if verbatim[c] {
+			dst = append(dst, c)
+		} else {
+			dst = append(dst, '%', digits[c>>4], digits[c&15])
+		}
+	}
+	return dst
+}
+
+var verbatim = func() (table [256]bool) {
+	for c := range table {
+		letter := c|0x20 >= 'a' && c|0x20 <= 'z'
+		table[c] = letter || c >= '0' && c <= '9' || c == '/' || c == '-' || c == '.' || c == '_' || c == '~' ||
+			c == '!' || c == '$' || c == '&' || c == '(' || c == ')' || c == '*' || c == '+' || c == ',' ||
+			c == ';' || c == '=' || c == ':' || c == '@'
+	}
+	return table
+}()
