@@ -8,7 +8,10 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"os"
+	"slices"
 	"time"
 
 	"github.com/myriad-server/myriad/internal/config"
@@ -34,6 +37,8 @@ type App struct {
 	started  time.Time
 	counters observe.Counters
 	groups   []*listen.Group
+	access   *observe.AccessLog // nil: nothing is logged
+	closers  []func() error
 	site     serve.Site
 }
 
@@ -41,8 +46,11 @@ type App struct {
 func New(p *Plan, o Options) (*App, error) {
 	a := &App{plan: p, options: o, started: time.Now()}
 	root, err := a.routes()
+	if err == nil {
+		err = a.openAccessLog()
+	}
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, a.close())
 	}
 	a.site = serve.Site{
 		Driver:  p.Driver,
@@ -76,9 +84,37 @@ func (a *App) Serve(ctx context.Context, kill <-chan struct{}) error {
 
 // close gives back what New opened. The sockets are the model's, and closed already.
 func (a *App) close() error {
-	for _, g := range a.groups {
-		g.Close()
+	var errs []error
+	for _, end := range slices.Backward(a.closers) {
+		errs = append(errs, end())
 	}
+	a.closers = nil
+	return errors.Join(errs...)
+}
+
+// accessLogEnd is how long the end of the server waits for the last lines of the access log.
+const accessLogEnd = 2 * time.Second
+
+// openAccessLog starts the access log, if there is to be one.
+func (a *App) openAccessLog() error {
+	c := &a.plan.Config.AccessLog
+	if c.Format == config.AccessOff {
+		return nil
+	}
+	o := observe.AccessOptions{Format: observe.JSON, Output: os.Stdout, Log: a.options.Log}
+	if c.Format == config.AccessCombined {
+		o.Format = observe.Combined
+	}
+	if c.Path != "" {
+		file, err := os.OpenFile(c.Path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
+		if err != nil {
+			return fmt.Errorf("the access log cannot be opened: %w", err)
+		}
+		o.Output = file
+		a.closers = append(a.closers, file.Close)
+	}
+	a.access = observe.NewAccessLog(o)
+	a.closers = append(a.closers, func() error { return a.access.Close(accessLogEnd) })
 	return nil
 }
 

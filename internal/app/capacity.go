@@ -19,7 +19,7 @@ type Demand struct {
 	Direct config.Direct
 	// Loops, Listeners, Workers and Queue count what their keys say; Loops is 0 under a model without.
 	Loops, Listeners, Workers, Queue int
-	// CachedFiles is how many files the routes may keep open between requests.
+	// CachedFiles is how many descriptors of files the routes want to keep between requests.
 	CachedFiles int
 	// BlockBytes and Blocks are the memory for bytes on their way, Blocks for each loop.
 	BlockBytes, Blocks int
@@ -43,7 +43,7 @@ type Capacity struct {
 	Limit int
 	// Direct tells that connections take no descriptors of the process.
 	Direct bool
-	// CachedFiles is how many files may be kept open, so that connections have descriptors too.
+	// CachedFiles is how many of the wanted descriptors of files may be kept: connections need some too.
 	CachedFiles int
 	// Walls are what bounds the connections that are open, the first to be reached first.
 	Walls []Wall
@@ -67,6 +67,8 @@ const (
 	processDescriptors = 64
 	// loopDescriptors are those of one driver and its wake-up.
 	loopDescriptors = 8
+	// filesShare is the part of the descriptors that cached files may take.
+	filesShare = 4
 	// loopSlots is how many connections one loop can number.
 	loopSlots = 1<<24 - 1
 	// spareThreads are those of the runtime.
@@ -75,7 +77,7 @@ const (
 
 // Compute finds the walls of a configuration on a host. It looks at nothing but its arguments.
 func Compute(h Host, d Demand) Capacity {
-	c := Capacity{CachedFiles: int(min(int64(d.CachedFiles), h.Descriptors/8))}
+	c := Capacity{CachedFiles: int(min(int64(d.CachedFiles), h.Descriptors/filesShare))}
 	reserve := int64(processDescriptors + loopDescriptors*d.Loops + d.Listeners*max(d.Loops, 1) + c.CachedFiles)
 	descriptors := Wall{
 		Name: "descriptors", At: count(h.Descriptors - reserve),
@@ -233,11 +235,14 @@ func demandOf(p *Plan) Demand {
 	}
 	for _, r := range c.Routes {
 		if r.Files != nil {
-			d.CachedFiles += r.Files.Cache.Entries
+			d.CachedFiles += r.Files.Cache.Entries * descriptorsPerEntry(r.Files)
 		}
 	}
 	return d
 }
+
+// descriptorsPerEntry is how many descriptors a remembered file may hold: its own, and one for each encoding.
+func descriptorsPerEntry(f *config.Files) int { return 1 + len(f.Precompressed) }
 
 // count is a number of connections: at least one, because a server that holds none need not be started.
 func count(n int64) int { return int(min(max(n, 1), math.MaxInt32)) }

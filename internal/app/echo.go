@@ -13,10 +13,10 @@ type plain struct {
 	idle, write time.Duration
 }
 
-func (a *App) plainHandler(make func(p *plain) conn.Handler) func() conn.Handler {
+func (a *App) plainHandler(handler func(p *plain) conn.Handler) func() conn.Handler {
 	t := &a.plan.Config.Timeouts
 	p := &plain{idle: time.Duration(t.Idle), write: time.Duration(t.Write)}
-	return func() conn.Handler { return make(p) }
+	return func() conn.Handler { return handler(p) }
 }
 
 // Opened begins the wait for bytes.

@@ -122,6 +122,9 @@ func (a *App) server(root web.Handler) *web.Server {
 		Name:     c.Server.Name,
 		Panicked: a.panicked,
 	}
+	if a.access != nil {
+		s.Log, s.LogSample = a.access, c.AccessLog.Sample
+	}
 	if c.Timeouts.Linger == 0 {
 		s.Timeouts.Linger = -1
 	}

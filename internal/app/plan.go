@@ -69,8 +69,35 @@ func NewPlan(c *config.Config, h Host) (*Plan, error) {
 	if p.Accept, err = acceptOf(c, p.Loops); err != nil {
 		return nil, err
 	}
-	p.Capacity = Compute(h, demandOf(p))
+	demand := demandOf(p)
+	p.Capacity = Compute(h, demand)
+	p.warn(demand)
 	return p, nil
+}
+
+// warn tells the operator what will not be as configured.
+func (p *Plan) warn(d Demand) {
+	add := func(format string, args ...any) { p.Warnings = append(p.Warnings, fmt.Sprintf(format, args...)) }
+	first := p.Capacity.First()
+	if d.Connections > p.Capacity.Limit {
+		add("limits.connections is %d, and %d is what can be held: %s; %s", d.Connections, p.Capacity.Limit, first.Why, first.Fix)
+	}
+	if d.Direct == config.DirectAlways && !p.Capacity.Direct {
+		add("engine.direct is for the uring driver: %s takes a descriptor for each connection", p.DriverName())
+	}
+	if d.CachedFiles > p.Capacity.CachedFiles {
+		add("the caches of files may take %d descriptors, not %d, so that connections have some: raise RLIMIT_NOFILE, or "+
+			"lower routes[].files.cache.entries", p.Capacity.CachedFiles, d.CachedFiles)
+	}
+}
+
+// cacheEntries is how many files a route may remember: what it asks for, or its part of what there is.
+func (p *Plan) cacheEntries(f *config.Files) int {
+	wanted := demandOf(p).CachedFiles
+	if wanted <= p.Capacity.CachedFiles {
+		return f.Cache.Entries
+	}
+	return int(int64(f.Cache.Entries) * int64(p.Capacity.CachedFiles) / int64(wanted))
 }
 
 // acceptOf decides how connections come to the loops. A listener that may not share its address has one acceptor.

@@ -1,15 +1,18 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"runtime/debug"
 	"slices"
+	"time"
 
 	"github.com/myriad-server/myriad/internal/config"
 	"github.com/myriad-server/myriad/proto/http1"
 	"github.com/myriad-server/myriad/web"
 	"github.com/myriad-server/myriad/web/route"
+	"github.com/myriad-server/myriad/web/static"
 )
 
 // routes makes the handler that every request goes to.
@@ -42,10 +45,36 @@ func (a *App) action(r *config.Route) (web.Handler, error) {
 		}.Handler()
 	case r.Redirect != nil:
 		return route.Redirect{To: r.Redirect.To, Status: r.Redirect.Status}.Handler()
+	case r.Files != nil:
+		return a.files(r.Files)
 	case r.Status != nil:
 		return web.HandlerFunc(a.serveStatus), nil
 	}
-	return nil, fmt.Errorf("it does nothing")
+	return nil, errors.New("the route does nothing")
+}
+
+// files opens a folder. In the configuration nothing is remembered at 0; for the folder 0 means the default.
+func (a *App) files(f *config.Files) (web.Handler, error) {
+	nothing := func(n int64) int64 {
+		if n == 0 {
+			return -1
+		}
+		return n
+	}
+	o := static.Options{
+		Root: f.Root, Index: f.Index, Listing: f.Listing, Hidden: f.Hidden, Types: f.MIME,
+		Entries: int(nothing(int64(a.plan.cacheEntries(f)))), Valid: time.Duration(f.Cache.Valid),
+		MemoryFile: nothing(int64(f.Cache.MemoryFile)), Memory: nothing(int64(f.Cache.Memory)),
+	}
+	for _, coding := range f.Precompressed {
+		o.Precompressed = append(o.Precompressed, string(coding))
+	}
+	files, err := static.Open(o)
+	if err != nil {
+		return nil, err
+	}
+	a.closers = append(a.closers, files.Close)
+	return files, nil
 }
 
 // fieldsOf is the fields of a mapping, in a fixed order.

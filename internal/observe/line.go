@@ -1,0 +1,176 @@
+package observe
+
+import (
+	"errors"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/myriad-server/myriad/web"
+)
+
+// errStuck is Close's answer when the output takes nothing.
+var errStuck = errors.New("the access log could not be written in time; lines are lost")
+
+// stamp is the text of one second, made anew when the second changes.
+type stamp struct {
+	second int64
+	text   []byte
+}
+
+func (s *stamp) at(second int64, layout string) []byte {
+	if len(s.text) == 0 || s.second != second {
+		s.second = second
+		s.text = time.Unix(second, 0).UTC().AppendFormat(s.text[:0], layout)
+	}
+	return s.text
+}
+
+// What one value may take of a line. The target comes first in what people look for.
+const (
+	longestTarget = 2 << 10
+	longestOther  = 256
+)
+
+// appendJSON appends a line as slog.JSONHandler would have written it: time, level, msg, and the attributes.
+func appendJSON(b []byte, r *web.Record, clock *stamp) []byte {
+	b = append(b, `{"time":"`...)
+	b = append(b, clock.at(r.Wall, time.RFC3339)...)
+	b = append(b, `","level":"INFO","msg":"request","connection":`...)
+	b = strconv.AppendUint(b, r.Connection, 10)
+	b = append(b, `,"remote":"`...)
+	b = appendRemote(b, r)
+	b = append(b, `","method":"`...)
+	b = appendQuoted(b, r.Method, longestOther, true)
+	b = append(b, `","target":"`...)
+	b = appendQuoted(b, r.Target, longestTarget, true)
+	b = append(b, `","host":"`...)
+	b = appendQuoted(b, r.Host, longestOther, true)
+	b = append(b, `","protocol":"HTTP/1.`...)
+	b = strconv.AppendUint(b, uint64(r.Minor), 10)
+	b = append(b, `","status":`...)
+	b = strconv.AppendInt(b, int64(r.Status), 10)
+	b = append(b, `,"sent_bytes":`...)
+	b = strconv.AppendInt(b, r.Bytes, 10)
+	b = append(b, `,"duration_microseconds":`...)
+	b = strconv.AppendInt(b, r.Duration.Microseconds(), 10)
+	b = append(b, `,"user_agent":"`...)
+	b = appendQuoted(b, r.UserAgent, longestOther, true)
+	b = append(b, `","referer":"`...)
+	b = appendQuoted(b, r.Referer, longestOther, true)
+	return append(b, '"', '}', '\n')
+}
+
+// combinedTime is the layout of times in the combined format.
+const combinedTime = "02/Jan/2006:15:04:05 -0700"
+
+// appendCombined appends a line of the combined format.
+func appendCombined(b []byte, r *web.Record, clock *stamp) []byte {
+	if r.Remote.IsValid() {
+		b = r.Remote.Addr().Unmap().AppendTo(b)
+	} else {
+		b = append(b, "unix:"...)
+	}
+	b = append(b, " - - ["...)
+	b = append(b, clock.at(r.Wall, combinedTime)...)
+	b = append(b, `] "`...)
+	if len(r.Method) == 0 {
+		b = append(b, '-')
+	} else {
+		b = appendQuoted(b, r.Method, longestOther, false)
+		b = append(b, ' ')
+		b = appendQuoted(b, r.Target, longestTarget, false)
+		b = append(b, " HTTP/1."...)
+		b = strconv.AppendUint(b, uint64(r.Minor), 10)
+	}
+	b = append(b, `" `...)
+	b = strconv.AppendInt(b, int64(r.Status), 10)
+	b = append(b, ' ')
+	b = strconv.AppendInt(b, r.Bytes, 10)
+	b = append(b, ' ')
+	b = appendOrDash(b, r.Referer)
+	b = append(b, ' ')
+	b = appendOrDash(b, r.UserAgent)
+	return append(b, '\n')
+}
+
+func appendOrDash(b, value []byte) []byte {
+	b = append(b, '"')
+	if len(value) == 0 {
+		b = append(b, '-')
+	} else {
+		b = appendQuoted(b, value, longestOther, false)
+	}
+	return append(b, '"')
+}
+
+func appendRemote(b []byte, r *web.Record) []byte {
+	if !r.Remote.IsValid() {
+		return append(b, "unix:"...)
+	}
+	return r.Remote.AppendTo(b)
+}
+
+const hex = "0123456789abcdef"
+
+// appendQuoted appends what stands between two quotation marks, at most most bytes of it: quotation marks,
+// backslashes and control characters are escaped, so that a client cannot write lines of its own. JSON wants text, and
+// bytes that are none become U+FFFD; the combined format is escaped byte by byte.
+func appendQuoted(b, value []byte, most int, json bool) []byte {
+	cut := len(value) > most
+	if cut {
+		value = value[:most]
+		for json && len(value) > 0 && !utf8.Valid(value[max(0, len(value)-utf8.UTFMax):]) && most-len(value) < utf8.UTFMax {
+			value = value[:len(value)-1]
+		}
+	}
+	for len(value) > 0 {
+		c := value[0]
+		switch {
+		case c == '"' || c == '\\':
+			b = append(b, '\\', c)
+		case c >= ' ' && c < 0x7f, c == 0x7f && json:
+			b = append(b, c)
+		case !json:
+			b = append(b, '\\', 'x', hex[c>>4], hex[c&15])
+		case c < ' ':
+			b = appendControl(b, c)
+		default:
+			character, size := utf8.DecodeRune(value)
+			switch {
+			case character == utf8.RuneError && size == 1:
+				b = append(b, `\ufffd`...)
+			case character == '\u2028' || character == '\u2029':
+				b = append(b, `\u202`...)
+				b = append(b, hex[character&15])
+			default:
+				b = append(b, value[:size]...)
+			}
+			value = value[size:]
+			continue
+		}
+		value = value[1:]
+	}
+	if cut {
+		b = append(b, "..."...)
+	}
+	return b
+}
+
+// appendControl appends a control character as JSON writes it.
+func appendControl(b []byte, c byte) []byte {
+	switch c {
+	case '\b':
+		return append(b, '\\', 'b')
+	case '\f':
+		return append(b, '\\', 'f')
+	case '\n':
+		return append(b, '\\', 'n')
+	case '\r':
+		return append(b, '\\', 'r')
+	case '\t':
+		return append(b, '\\', 't')
+	}
+	return append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+}
+
