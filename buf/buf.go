@@ -16,6 +16,11 @@ import (
 // the number of mappings small, and pages that were never touched cost nothing.
 const regionBlocks = 64
 
+// colour is the distance between two blocks, in bytes. Blocks whose addresses
+// differ by a power of two would all compete for the same few lines of the
+// processor's caches with their first bytes, which are the ones that are used.
+const colour = 5 * 64
+
 // Memory supplies n bytes that stay where they are for ever. The kernel is given
 // addresses inside it, so event-loop pools pass a supplier outside the Go heap.
 type Memory func(n int) ([]byte, error)
@@ -70,6 +75,8 @@ type Pool struct {
 	limit  int
 	made   int
 	lent   int
+
+	regions [][]byte
 }
 
 // NewPool makes a pool of blocks of size bytes, at most limit of them. Memory
@@ -105,19 +112,38 @@ func (p *Pool) Take() *Block {
 	return b
 }
 
+// Free gives the pool's memory back through give, the counterpart of its Memory.
+// No block may be lent, and the pool lends none any more.
+func (p *Pool) Free(give func([]byte) error) error {
+	if p.lent > 0 {
+		return fmt.Errorf("buf: %d blocks are still lent", p.lent)
+	}
+	p.free, p.limit, p.made = nil, 0, 0
+	var failed error
+	for _, region := range p.regions {
+		if err := give(region); err != nil {
+			failed = err
+		}
+	}
+	p.regions = nil
+	return failed
+}
+
 // grow maps one more region and puts its blocks into the free list.
 func (p *Pool) grow() *Block {
 	n := min(regionBlocks, p.limit-p.made)
 	if n <= 0 {
 		return nil
 	}
-	region, err := p.memory(n * p.size)
+	stride := p.size + colour
+	region, err := p.memory(n * stride)
 	if err != nil {
 		return nil
 	}
+	p.regions = append(p.regions, region)
 	blocks := make([]Block, n)
 	for i := n - 1; i >= 0; i-- {
-		from := i * p.size
+		from := i * stride
 		blocks[i] = Block{data: region[from : from+p.size : from+p.size], pool: p, next: p.free}
 		p.free = &blocks[i]
 	}

@@ -1,0 +1,208 @@
+package loop
+
+import (
+	"errors"
+	"syscall"
+	"time"
+
+	"github.com/myriad-server/myriad/conn"
+	"github.com/myriad-server/myriad/driver"
+	"github.com/myriad-server/myriad/internal/meter"
+	"github.com/myriad-server/myriad/internal/sys"
+)
+
+// errLimit pauses accepting at the configured number of connections.
+var errLimit = errors.New("the limit of open connections is reached")
+
+const (
+	shedAtOnce = 32
+	logPause   = 10 * time.Second // between two lines of a pressure that comes and goes
+)
+
+// listener is a listening socket, or only the handler of connections that are placed here.
+type listener struct {
+	handler conn.Handler
+	token   driver.Token
+	fd      int // -1: connections come through Give
+	index   int
+	called  bool // the accept in flight has been cancelled
+}
+
+// Listen makes the loop accept connections from an ordinary non-blocking descriptor, and serve them with h; fd -1
+// means that they come through Give. It returns the listener's number. Listen comes before Run.
+func (l *Loop) Listen(fd int, h conn.Handler) (int, error) {
+	if fd >= 0 {
+		adopted, err := l.driver.Adopt(fd)
+		if err != nil {
+			return 0, err
+		}
+		fd = adopted
+	}
+	l.listeners = append(l.listeners, &listener{handler: h, fd: fd, index: len(l.listeners)})
+	return len(l.listeners) - 1, nil
+}
+
+// Give hands the loop an accepted ordinary non-blocking descriptor, from any goroutine. It reports false, and the
+// descriptor stays the caller's, if the loop has ended.
+func (l *Loop) Give(listener int, fd int) bool {
+	return l.Do(func() {
+		adopted, err := l.driver.Adopt(fd)
+		if err != nil {
+			_ = sys.Close(fd)
+			l.meter.Add(meter.Refused, 1)
+			return
+		}
+		l.enter(adopted, listener)
+	})
+}
+
+// listen arms the accepts that should be armed, and the datagram sockets.
+func (l *Loop) listen() {
+	for _, s := range l.listeners {
+		if s.token != 0 || s.fd < 0 || l.pressed || l.stopping {
+			continue
+		}
+		op := driver.Op{Code: driver.Accept, FD: s.fd, User: uint64(s.index), Many: true}
+		token, err := l.driver.Submit(op)
+		if err != nil {
+			l.press(err)
+			return
+		}
+		s.token, s.called = token, false
+	}
+	for _, d := range l.sockets {
+		d.arm()
+	}
+}
+
+// accepted takes a completion of an accept.
+func (l *Loop) accepted(s *listener, done *driver.Completion) {
+	if done.Flags&driver.More == 0 {
+		s.token = 0
+	}
+	if done.Err != nil {
+		if !l.stopping && !errors.Is(done.Err, driver.ErrCanceled) {
+			l.press(done.Err)
+		}
+		return
+	}
+	l.meter.Add(meter.Accepted, 1)
+	if l.place == nil {
+		l.enter(done.Result, s.index)
+	} else if !l.place(s.index, done.Result) {
+		l.meter.Add(meter.Refused, 1)
+		l.discard(done.Result)
+	}
+	if s.token == 0 && !l.pressed {
+		l.listen()
+	}
+}
+
+// discard closes a descriptor that became no connection.
+func (l *Loop) discard(fd int) {
+	op := driver.Op{Code: driver.Close, FD: fd, User: noOwner, Lazy: true}
+	if _, err := l.driver.Submit(op); err != nil {
+		l.log.Warn("a refused connection could not be closed", "error", err)
+	}
+}
+
+// enter makes a connection of a descriptor. At the limit, connections that are idle make room. If there are none,
+// accepting stops, but what was accepted already is served: the limit may be passed by what one turn brought.
+func (l *Loop) enter(fd int, listener int) {
+	if l.open >= maxSlots {
+		l.meter.Add(meter.Refused, 1)
+		l.discard(fd)
+		return
+	}
+	c := l.admit(fd, listener)
+	l.meter.Add(meter.Open, 1)
+	l.handlerOf(c).Opened(c)
+	if l.stopping {
+		l.handlerOf(c).Stopped(c)
+	}
+	l.mark(c)
+	if l.open-l.shedding > l.limit && l.shed(shedAtOnce) == 0 {
+		l.press(errLimit)
+	}
+}
+
+// press pauses accepting, and closes the connections that have been idle for longest. It resumes when one is gone, or
+// else after a moment: an error of the kernel that nothing here can mend must not make the loop spin.
+func (l *Loop) press(why error) {
+	l.resumeAt = l.now + int64(acceptPause)
+	if l.pressed {
+		return
+	}
+	l.pressed, l.pressedAt = true, l.now
+	for _, s := range l.listeners {
+		if s.token != 0 && !s.called {
+			s.called = true
+			_ = l.driver.Cancel(s.token)
+		}
+	}
+	shed := l.shed(shedAtOnce)
+	l.meter.Add(meter.AcceptPauses, 1)
+	if l.logged == 0 || l.now-l.logged > int64(logPause) {
+		l.logged = max(l.now, 1)
+		l.log.Warn("accepting is paused", "cause", why, "open", l.open, "idle_closed", shed, "mend", mendOf(why))
+	}
+}
+
+// mendOf tells the operator what to do about it.
+func mendOf(why error) string {
+	switch {
+	case errors.Is(why, syscall.EMFILE):
+		return "raise RLIMIT_NOFILE (ulimit -n), or lower limits.connections"
+	case errors.Is(why, syscall.ENFILE):
+		return "raise fs.file-max"
+	case errors.Is(why, syscall.ENOBUFS), errors.Is(why, syscall.ENOMEM):
+		return "the kernel is short of socket memory; see net.ipv4.tcp_mem"
+	case errors.Is(why, errLimit):
+		return "raise limits.connections"
+	}
+	return "see accept(2)"
+}
+
+// relieve accepts again.
+func (l *Loop) relieve() {
+	if l.stopping {
+		l.pressed = false
+		return
+	}
+	if l.open-l.shedding >= l.limit {
+		l.resumeAt = l.now + int64(acceptPause)
+		return
+	}
+	l.pressed = false
+	l.listen()
+}
+
+// shed closes up to n connections, those that have been idle for longest, and returns how many. It looks at every
+// slot: the price is paid under pressure, so that keeping an order costs no request anything.
+func (l *Loop) shed(n int) int {
+	oldest := make([]uint32, 0, n)
+	for index := range l.made {
+		c := l.at(index)
+		if c.state != conn.Open || c.flags&flagIdle == 0 {
+			continue
+		}
+		if len(oldest) == n {
+			if c.since >= l.at(oldest[n-1]).since {
+				continue
+			}
+			oldest = oldest[:n-1]
+		}
+		i := len(oldest)
+		oldest = append(oldest, index)
+		for ; i > 0 && l.at(oldest[i-1]).since > c.since; i-- {
+			oldest[i] = oldest[i-1]
+		}
+		oldest[i] = index
+	}
+	for _, index := range oldest {
+		l.end(l.at(index), conn.ErrPressure)
+	}
+	l.shedding += len(oldest)
+	l.meter.Add(meter.Shed, int64(len(oldest)))
+	return len(oldest)
+}

@@ -1,0 +1,290 @@
+// Package loop runs connections on one thread: a driver, a timer wheel and the
+// connections, and one door for everybody else, the post queue.
+//
+// A turn waits for completions, acts on them, fires what has expired, runs what
+// was posted, and at its end hands every connection's output to the driver in one
+// batch. That order is the loop's policy: input before time, so that bytes which
+// came just in time count; output last, so that everything a turn produced leaves
+// together.
+//
+// The loop knows no concrete driver and no protocol.
+package loop
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/myriad-server/myriad/buf"
+	"github.com/myriad-server/myriad/conn"
+	"github.com/myriad-server/myriad/driver"
+	"github.com/myriad-server/myriad/internal/meter"
+	"github.com/myriad-server/myriad/internal/wheel"
+)
+
+const (
+	batchCompletions = 512
+	wheelTick        = 8 * time.Millisecond
+	wheelBuckets     = 8192
+	lingerTime       = 2 * time.Second        // after our FIN, for the peer's
+	acceptPause      = 100 * time.Millisecond // when descriptors ran out and nothing could be shed
+	stopsPerTurn     = 4096                   // connections told to stop in one turn
+	maxLoops         = 256
+	none             = ^uint32(0)
+)
+
+// Options is what a loop is made of. All fields but Place, Clock and Log are required.
+type Options struct {
+	// Driver and Blocks belong to the loop from then on; Blocks is the pool the driver receives into.
+	Driver driver.Driver
+	Blocks *buf.Pool
+	// Meter is written by the loop alone.
+	Meter *meter.Set
+	// Connections is the largest number of open connections.
+	Connections int
+	// OutputBytes is what one connection may have queued, files not counted.
+	OutputBytes int64
+	// Place, if set, is given every accepted descriptor instead of the loop itself keeping it: it puts the
+	// connection on some loop, and returns false if that was impossible.
+	Place func(listener int, fd int) bool
+	// Clock is the time: monotonic nanoseconds from any start, and Unix seconds. The real time if nil.
+	Clock func() (monotonic, wall int64)
+	// Log gets a line when accepting pauses and resumes.
+	Log *slog.Logger
+}
+
+// Loop runs connections. Its methods are for the thread that runs it, except Post, Stop, Open and Busy.
+type Loop struct {
+	driver   driver.Driver
+	blocks   *buf.Pool
+	meter    *meter.Set
+	wheel    *wheel.Wheel
+	clock    func() (int64, int64)
+	place    func(int, int) bool
+	log      *slog.Logger
+	limit    int
+	maxQueue int64
+	number   uint8
+
+	now, wall   int64
+	completions []driver.Completion
+	expired     []uint32
+	dirty       []uint32 // connections that pump looks at when the turn ends
+	settled     []uint32 // the last turn's, for its memory
+	hungry      []uint32 // connections whose receive found no block
+
+	chunks   []*[slotsPerChunk]connection
+	vacant   uint32 // head of the list of free slots, linked through connection.work
+	made     uint32
+	working  []*work
+	resting  []uint32 // free indexes of working
+	open     int
+	shedding int // of open: idle connections that are being closed to make room
+
+	listeners []*listener
+	sockets   []*datagrams
+	pressed   bool // accepting is paused
+	pressedAt int64
+	resumeAt  int64
+	logged    int64 // when a pause was last logged
+
+	stopping bool
+	stopNext uint32 // the next slot to be told
+	killed   bool
+	broken   error // what made the driver useless
+
+	door
+}
+
+// door is the way in for other goroutines.
+type door struct {
+	mu     sync.Mutex
+	posts  []post
+	spare  []post
+	knocks atomic.Bool // there is something behind the door
+	shut   bool
+}
+
+type post struct {
+	id uint64
+	do func(c conn.Conn)
+	on func()
+}
+
+// running finds the loop of a connection by number: a connection holds no Go pointer, so that the collector never
+// looks at a million of them. Numbers are given by New and taken back when Run returns.
+var (
+	running   [maxLoops]*Loop
+	runningMu sync.Mutex
+)
+
+// New makes a loop on the thread that will run it.
+func New(o Options) (*Loop, error) {
+	switch {
+	case o.Driver == nil || o.Blocks == nil || o.Meter == nil:
+		return nil, errors.New("loop: Driver, Blocks and Meter are required")
+	case o.Connections <= 0 || o.Connections > maxSlots:
+		return nil, fmt.Errorf("loop: Connections is %d; it must be 1 to %d", o.Connections, maxSlots)
+	case o.OutputBytes <= 0:
+		return nil, fmt.Errorf("loop: OutputBytes is %d; it must be positive", o.OutputBytes)
+	}
+	l := &Loop{
+		driver: o.Driver, blocks: o.Blocks, meter: o.Meter, place: o.Place, log: o.Log, clock: o.Clock,
+		limit: o.Connections, maxQueue: o.OutputBytes, vacant: none,
+		completions: make([]driver.Completion, batchCompletions),
+	}
+	if l.clock == nil {
+		l.clock = realClock()
+	}
+	if l.log == nil {
+		l.log = slog.New(slog.DiscardHandler)
+	}
+	l.now, l.wall = l.clock()
+	l.wheel = wheel.New(wheelTick, wheelBuckets, l.now)
+	runningMu.Lock()
+	defer runningMu.Unlock()
+	for i := range running {
+		if running[i] == nil {
+			running[i], l.number = l, uint8(i)
+			return l, nil
+		}
+	}
+	return nil, fmt.Errorf("loop: more than %d loops in one process", maxLoops)
+}
+
+// realClock reads the runtime's clock, which costs no system call.
+func realClock() func() (int64, int64) {
+	start := time.Now()
+	return func() (int64, int64) {
+		t := time.Now()
+		return int64(t.Sub(start)), t.Unix()
+	}
+}
+
+// Run turns until the loop was stopped and its last connection is closed, or until the driver fails.
+func (l *Loop) Run() error {
+	defer l.leave()
+	l.listen()
+	for !l.finished() {
+		n, err := l.driver.Wait(l.completions, l.patience())
+		if err != nil {
+			return fmt.Errorf("loop: %s driver: %w", l.driver.Name(), err)
+		}
+		l.now, l.wall = l.clock()
+		began := l.now
+		for i := range l.completions[:n] {
+			l.complete(&l.completions[i])
+		}
+		l.expire()
+		l.receivePosts()
+		l.wind()
+		l.settle()
+		if l.broken != nil {
+			return l.broken
+		}
+		l.account(n, began)
+	}
+	return nil
+}
+
+// patience is how long the next Wait may wait.
+func (l *Loop) patience() time.Duration {
+	if l.knocks.Load() || len(l.dirty) > 0 || l.winding() {
+		return 0
+	}
+	d := l.wheel.Next(l.now)
+	if l.pressed {
+		if left := max(0, time.Duration(l.resumeAt-l.now)); d < 0 || left < d {
+			d = left
+		}
+	}
+	return d
+}
+
+// complete hands one completion to what it belongs to.
+func (l *Loop) complete(c *driver.Completion) {
+	switch c.Code {
+	case driver.Recv:
+		l.received(l.at(uint32(c.User)), c)
+	case driver.Send, driver.SendFile:
+		l.sent(l.at(uint32(c.User)), c)
+	case driver.Accept:
+		l.accepted(l.listeners[c.User], c)
+	case driver.Shutdown:
+		l.shutDown(l.at(uint32(c.User)))
+	case driver.Close:
+		if c.User != noOwner {
+			l.closed(l.at(uint32(c.User)))
+		}
+	case driver.RecvFrom:
+		l.sockets[c.User].received(c)
+	case driver.SendTo:
+		l.sockets[c.User].sent(c)
+	}
+}
+
+// expire tells the connections whose time has come.
+func (l *Loop) expire() {
+	if l.wheel.Len() == 0 {
+		return
+	}
+	l.expired = l.wheel.Expire(l.now, l.expired[:0])
+	for _, index := range l.expired {
+		c := l.at(index)
+		switch c.state {
+		case conn.Open:
+			l.handlerOf(c).Expired(c)
+			l.mark(c)
+		case conn.Draining:
+			if l.busy(c) { // still sending: the write timeout of the handler
+				l.handlerOf(c).Expired(c)
+				l.mark(c)
+			} else {
+				l.end(c, nil) // the peer's FIN did not come in time
+			}
+		}
+	}
+}
+
+// settle ends the turn: every connection that was touched gets its operations submitted.
+func (l *Loop) settle() {
+	if l.pressed && l.now >= l.resumeAt {
+		l.relieve()
+	}
+	if len(l.hungry) > 0 {
+		l.feedHungry()
+	}
+	marked := l.dirty
+	l.dirty = l.settled[:0]
+	for _, index := range marked {
+		c := l.at(index)
+		c.flags &^= flagMarked
+		l.pump(c)
+	}
+	l.settled = marked
+}
+
+// account publishes the turn's counts.
+func (l *Loop) account(completions int, began int64) {
+	l.meter.Add(meter.Turns, 1)
+	l.meter.Add(meter.Completions, int64(completions))
+	if completions > 0 {
+		end, _ := l.clock()
+		l.meter.Add(meter.BusyNanoseconds, end-began)
+	}
+	l.meter.Publish()
+}
+
+// leave gives the loop's number back and shuts the door.
+func (l *Loop) leave() {
+	l.mu.Lock()
+	l.shut = true
+	l.posts = nil
+	l.mu.Unlock()
+	runningMu.Lock()
+	running[l.number] = nil
+	runningMu.Unlock()
+}

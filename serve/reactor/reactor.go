@@ -1,0 +1,320 @@
+// Package reactor is the model of event loops: a few threads, each with a loop and
+// a driver of its own, look after all connections between them. A connection stays
+// with its loop, so nothing on its way is shared or locked.
+//
+// Connections come to the loops in one of two ways: each loop has a listening
+// socket of its own and the kernel spreads by SO_REUSEPORT; or the first loop
+// accepts for all, and a balance policy places what it accepted. Listeners on Unix
+// sockets, which the kernel cannot spread, are accepted from by all loops at once.
+package reactor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/myriad-server/myriad/balance"
+	"github.com/myriad-server/myriad/buf"
+	"github.com/myriad-server/myriad/conn"
+	"github.com/myriad-server/myriad/internal/meter"
+	"github.com/myriad-server/myriad/internal/sys"
+	"github.com/myriad-server/myriad/loop"
+	"github.com/myriad-server/myriad/serve"
+)
+
+// Model runs event loops. The zero value is ready.
+type Model struct{}
+
+var _ serve.Model = Model{}
+
+// Name is "reactor".
+func (Model) Name() string { return "reactor" }
+
+// Driver is empty: the reactor opens the driver of the site.
+func (Model) Driver() string { return "" }
+
+// worker is one loop and what the others know of it.
+type worker struct {
+	loop   *loop.Loop
+	meter  *meter.Set
+	blocks *buf.Pool
+	given  atomic.Int64 // connections placed here
+	number int
+}
+
+// load is what the balance policy goes by: what was placed here and has not closed yet.
+func (w *worker) load() int64 {
+	counts := w.meter.Snapshot()
+	return w.given.Load() - counts[meter.Closed]
+}
+
+// running is one call of Serve.
+type running struct {
+	site    *serve.Site
+	workers []*worker
+	picker  balance.Picker
+	turn    atomic.Uint64
+	group   sync.WaitGroup
+	mu      sync.Mutex
+	failed  error
+	failure chan struct{} // closed with the first error
+}
+
+// Serve serves s on s.Limits.Loops loops. It raises GOMAXPROCS to one more than
+// that if it is lower, because a loop that waits inside the kernel may keep its
+// processor, and the collector and other goroutines need one.
+func (Model) Serve(ctx context.Context, s *serve.Site) error {
+	if err := s.Validate(); err != nil {
+		return err
+	}
+	switch {
+	case s.Limits.Loops < 1:
+		return fmt.Errorf("reactor: Limits.Loops is %d; it must be 1 or more", s.Limits.Loops)
+	case s.Driver.Open == nil:
+		return errors.New("reactor: the site has no driver")
+	}
+	if runtime.GOMAXPROCS(0) < s.Limits.Loops+1 {
+		runtime.GOMAXPROCS(s.Limits.Loops + 1)
+	}
+	r := &running{site: s, failure: make(chan struct{})}
+	members := make([]balance.Member, s.Limits.Loops)
+	for i := range members {
+		w := &worker{meter: new(meter.Set), number: i}
+		r.workers = append(r.workers, w)
+		members[i] = balance.Member{Name: fmt.Sprint("loop ", i), Weight: 1, Load: w.load}
+		if s.Meter != nil {
+			s.Meter(i, w.meter)
+		}
+	}
+	if s.Accept == serve.OneAcceptor {
+		spread := s.Spread
+		if spread == nil {
+			spread = balance.RoundRobin{}
+		}
+		r.picker = spread.Build(members)
+	}
+	return r.run(ctx)
+}
+
+// run starts the loops, waits for the end, and sees it through.
+func (r *running) run(ctx context.Context) error {
+	descriptors, err := r.open()
+	if err != nil {
+		return err
+	}
+	var made, begin sync.WaitGroup
+	made.Add(len(r.workers))
+	begin.Add(1)
+	for i, w := range r.workers {
+		r.group.Go(func() { r.work(w, descriptors[i], &made, &begin) })
+	}
+	made.Wait()
+	if r.err() == nil && r.site.Ready != nil {
+		r.site.Ready()
+	}
+	begin.Done()
+	ended := make(chan struct{})
+	go func() {
+		r.group.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ctx.Done():
+		r.stop(false)
+	case <-r.failure:
+		r.stop(true)
+	case <-ended:
+		return r.err()
+	}
+	deadline := time.NewTimer(r.site.Limits.Drain)
+	defer deadline.Stop()
+	select {
+	case <-ended:
+		return r.err()
+	case <-deadline.C:
+	case <-r.site.Kill:
+	case <-r.failure:
+	}
+	r.stop(true)
+	<-ended
+	return r.err()
+}
+
+func (r *running) stop(abort bool) {
+	for _, w := range r.workers {
+		if w.loop != nil {
+			w.loop.Stop(abort)
+		}
+	}
+}
+
+func (r *running) err() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.failed
+}
+
+func (r *running) fail(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.failed == nil && err != nil {
+		r.failed = err
+		close(r.failure)
+	}
+}
+
+// open opens the listening descriptors of every loop: descriptors[worker][listener], -1 where the loop does not
+// listen itself.
+func (r *running) open() (descriptors [][]int, err error) {
+	s := r.site
+	descriptors = make([][]int, len(r.workers))
+	for i := range descriptors {
+		descriptors[i] = make([]int, len(s.Listeners))
+		for j := range descriptors[i] {
+			descriptors[i][j] = -1
+		}
+	}
+	defer func() {
+		if err != nil {
+			for i := range descriptors {
+				r.release(i, descriptors[i])
+			}
+		}
+	}()
+	for j := range s.Listeners {
+		l := &s.Listeners[j]
+		for i := range r.workers {
+			switch {
+			case i == 0 || l.Network != "unix" && s.Accept == serve.ReusePort:
+				descriptors[i][j], err = l.Open(i)
+			case s.Accept == serve.ReusePort:
+				descriptors[i][j], err = sys.Duplicate(descriptors[0][j])
+			}
+			if err != nil {
+				return descriptors, fmt.Errorf("listener %s: %w", l.Name, err)
+			}
+		}
+	}
+	return descriptors, nil
+}
+
+// release closes descriptors that no loop has taken.
+func (r *running) release(worker int, descriptors []int) {
+	for j, fd := range descriptors {
+		if fd < 0 {
+			continue
+		}
+		_ = sys.Close(fd)
+		r.closed(worker, j)
+	}
+}
+
+// closed tells the owner of a listener that a descriptor of Open is closed.
+func (r *running) closed(worker, listener int) {
+	l := &r.site.Listeners[listener]
+	if l.Closed == nil || worker > 0 && (l.Network == "unix" || r.site.Accept == serve.OneAcceptor) {
+		return
+	}
+	l.Closed(worker)
+}
+
+// work is the thread of one loop.
+func (r *running) work(w *worker, descriptors []int, made, begin *sync.WaitGroup) {
+	// The thread ends with the loop: drivers leave marks on it, such as blocked signals.
+	runtime.LockOSThread()
+	s := r.site
+	prepared := func() (err error) {
+		defer made.Done()
+		blocks, err := buf.NewPool(s.Limits.BlockBytes, s.Limits.Blocks, sys.Map)
+		if err != nil {
+			return err
+		}
+		options := s.Options
+		options.Blocks, w.blocks = blocks, blocks
+		share := (s.Limits.Connections + len(r.workers) - 1) / len(r.workers)
+		if options.Ops == 0 {
+			options.Ops = 2*share + 4*len(s.Listeners) + 1024
+		}
+		d, err := s.Driver.Open(options)
+		if err != nil {
+			return fmt.Errorf("driver %s: %w", s.Driver.Name, err)
+		}
+		w.loop, err = loop.New(loop.Options{
+			Driver: d, Blocks: blocks, Meter: w.meter, Connections: share, OutputBytes: s.Limits.OutputBytes,
+			Place: r.place(w), Log: s.Log,
+		})
+		if err != nil {
+			_ = d.Close()
+		}
+		return err
+	}()
+	begin.Wait()
+	if prepared != nil || r.err() != nil {
+		r.fail(prepared)
+		r.release(w.number, descriptors)
+		return
+	}
+	err := r.listen(w, descriptors)
+	if err == nil {
+		err = w.loop.Run()
+	}
+	r.fail(err)
+	for j, fd := range descriptors {
+		if fd >= 0 {
+			r.closed(w.number, j)
+		}
+	}
+	if err := w.loop.Close(); err != nil {
+		r.fail(err)
+		return // whatever still uses the memory keeps it
+	}
+	r.fail(w.blocks.Free(sys.Unmap))
+}
+
+// listen gives the loop its listeners. From then on the descriptors are the loop's.
+func (r *running) listen(w *worker, descriptors []int) error {
+	for j, fd := range descriptors {
+		l := &r.site.Listeners[j]
+		var err error
+		switch {
+		case l.Handler != nil:
+			_, err = w.loop.Listen(fd, l.Handler())
+		case fd >= 0:
+			err = w.loop.ListenDatagrams(fd, l.Datagram())
+			_, _ = w.loop.Listen(-1, conn.Handler(nil)) // keeps the numbers of listeners and loops the same
+		default:
+			_, _ = w.loop.Listen(-1, conn.Handler(nil))
+		}
+		if err != nil {
+			return fmt.Errorf("listener %s: %w", l.Name, err)
+		}
+	}
+	return nil
+}
+
+// place is the policy of one acceptor; nil where each loop keeps what it accepts.
+func (r *running) place(from *worker) func(listener, fd int) bool {
+	if r.picker == nil || len(r.workers) == 1 {
+		return nil
+	}
+	return func(listener, fd int) bool {
+		i := r.picker.Pick(r.turn.Add(1), nil)
+		if i < 0 {
+			return false
+		}
+		to := r.workers[i]
+		to.given.Add(1)
+		if to == from {
+			return from.loop.Keep(listener, fd)
+		}
+		ordinary, err := from.loop.Part(fd)
+		if err != nil {
+			return false
+		}
+		return to.loop.Give(listener, ordinary)
+	}
+}
