@@ -49,7 +49,7 @@ func (a *Answer) Len() int { return len(a.tail) - a.head }
 func bodiless(status int) bool { return status == 204 || status == 304 || status < 200 }
 
 // appendField appends a field line unless the field is one that only the exchange itself may write.
-func appendField[V ~[]byte | ~string](b []byte, name string, value V) []byte {
+func appendField(b []byte, name, value string) []byte {
 	if reserved(name) {
 		return b
 	}

@@ -87,7 +87,22 @@ func (x *Exchange) Status(status int) { x.status = status }
 func (x *Exchange) Add(name, value string) { x.fields = appendField(x.fields, name, value) }
 
 // AddBytes is Add for a value in bytes.
-func (x *Exchange) AddBytes(name string, value []byte) { x.fields = appendField(x.fields, name, value) }
+func (x *Exchange) AddBytes(name string, value []byte) {
+	// The value is copied here and not by a generic function, to which it would escape.
+	b := appendField(x.fields, name, "")
+	if len(b) == len(x.fields) {
+		return
+	}
+	b = b[:len(b)-len("\r\n")]
+	from := len(b)
+	b = append(b, value...)
+	for i, c := range b[from:] {
+		if c < ' ' && c != '\t' || c == 0x7f {
+			b[from+i] = ' '
+		}
+	}
+	x.fields = http1.AppendHeadEnd(b)
+}
 
 // AddLines adds field lines that [FieldLines] has made.
 func (x *Exchange) AddLines(lines []byte) { x.fields = append(x.fields, lines...) }

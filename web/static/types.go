@@ -32,9 +32,9 @@ var types = map[string]string{
 
 	".zip": "application/zip", ".gz": "application/gzip", ".tgz": "application/gzip", ".tar": "application/x-tar",
 	".bz2": "application/x-bzip2", ".xz": "application/x-xz", ".zst": "application/zstd",
-	".7z": "application/x-7z-compressed", ".rar": "application/vnd.rar", ".jar": "application/java-archive", ".iso": "application/octet-stream",
-	".bin": "application/octet-stream", ".exe": "application/octet-stream", ".dmg": "application/octet-stream",
-	".deb": "application/vnd.debian.binary-package", ".rpm": "application/x-rpm",
+	".7z": "application/x-7z-compressed", ".rar": "application/vnd.rar", ".jar": "application/java-archive",
+	".iso": "application/octet-stream", ".bin": "application/octet-stream", ".exe": "application/octet-stream",
+	".dmg": "application/octet-stream", ".deb": "application/vnd.debian.binary-package", ".rpm": "application/x-rpm",
 	".apk": "application/vnd.android.package-archive",
 
 	".doc": "application/msword", ".xls": "application/vnd.ms-excel", ".ppt": "application/vnd.ms-powerpoint",
