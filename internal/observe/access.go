@@ -28,7 +28,7 @@ const (
 	gatherTime = 100 * time.Millisecond
 	// complainTime is the least time between two complaints about lines that were dropped.
 	complainTime = time.Second
-	// longestLine is how much of a line is kept; heads are bounded far above it.
+	// longestLine is more than a line can take: long values are cut.
 	longestLine = 4 << 10
 )
 

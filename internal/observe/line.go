@@ -26,7 +26,7 @@ func (s *stamp) at(second int64, layout string) []byte {
 	return s.text
 }
 
-// What one value may take of a line. The target comes first in what people look for.
+// What one value may take of a line, in bytes.
 const (
 	longestTarget = 2 << 10
 	longestOther  = 256
@@ -113,18 +113,15 @@ func appendRemote(b []byte, r *web.Record) []byte {
 
 const hex = "0123456789abcdef"
 
-// appendQuoted appends what stands between two quotation marks, at most most bytes of it: quotation marks,
-// backslashes and control characters are escaped, so that a client cannot write lines of its own. JSON wants text, and
-// bytes that are none become U+FFFD; the combined format is escaped byte by byte.
+// appendQuoted appends what stands between two quotation marks, and cuts it off when it takes more than most bytes of
+// the line: quotation marks, backslashes and control characters are escaped, so that a client cannot write lines of its
+// own. JSON wants text, and bytes that are none become U+FFFD; the combined format is escaped byte by byte.
 func appendQuoted(b, value []byte, most int, json bool) []byte {
-	cut := len(value) > most
-	if cut {
-		value = value[:most]
-		for json && len(value) > 0 && !utf8.Valid(value[max(0, len(value)-utf8.UTFMax):]) && most-len(value) < utf8.UTFMax {
-			value = value[:len(value)-1]
-		}
-	}
+	start := len(b)
 	for len(value) > 0 {
+		if len(b)-start >= most {
+			return append(b, "..."...)
+		}
 		c := value[0]
 		switch {
 		case c == '"' || c == '\\':
@@ -151,19 +148,12 @@ func appendQuoted(b, value []byte, most int, json bool) []byte {
 		}
 		value = value[1:]
 	}
-	if cut {
-		b = append(b, "..."...)
-	}
 	return b
 }
 
-// appendControl appends a control character as JSON writes it.
+// appendControl appends a control character as slog writes it.
 func appendControl(b []byte, c byte) []byte {
 	switch c {
-	case '\b':
-		return append(b, '\\', 'b')
-	case '\f':
-		return append(b, '\\', 'f')
 	case '\n':
 		return append(b, '\\', 'n')
 	case '\r':
@@ -173,4 +163,3 @@ func appendControl(b []byte, c byte) []byte {
 	}
 	return append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
 }
-
