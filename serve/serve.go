@@ -5,9 +5,9 @@
 // A model serves a [Site] from [Model.Serve] on, until its context ends. Then it
 // winds down:
 //
-//  1. It stops accepting and closes the listening descriptors. What the kernel had
-//     queued on them is lost to this process; where another process listens on the
-//     same address, it is reset by the kernel. [Listener.Closed] is told.
+//  1. It stops accepting: it takes what the kernel has queued, as far as the limits
+//     allow, because those clients are connected and know nothing of a stop; then it
+//     closes the listening descriptors and tells [Listener.Closed].
 //  2. It tells each open connection once, with [conn.Handler.Stopped]. Connections
 //     that were accepted at the last moment are opened, and then told.
 //  3. It serves on until the last connection is closed, or until [Limits.Drain] has
@@ -36,6 +36,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/myriad-server/myriad/balance"
 	"github.com/myriad-server/myriad/conn"
 	"github.com/myriad-server/myriad/driver"
 	"github.com/myriad-server/myriad/internal/meter"
@@ -66,6 +67,8 @@ type Site struct {
 	Options driver.Options
 	// Accept says how connections come to the loops; one loop needs no choice.
 	Accept Accept
+	// Spread chooses the loop of a connection under OneAcceptor; round robin if nil.
+	Spread balance.Policy
 	Limits Limits
 	// Kill, if set, ends the drain when it is closed: what is still open is aborted.
 	// It does nothing before the context has ended.
@@ -95,7 +98,8 @@ type Listener struct {
 	// Closed, if set, is told that the descriptor of Open(worker) has been closed.
 	Closed func(worker int)
 	// Handler makes handlers for the connections of a stream socket: one for each loop,
-	// or as many as serve at the same time. Handlers are kept and used again.
+	// or as many as serve at the same time. Handlers are kept and used again. Models
+	// that have no loops call it from any goroutine, but never from two at once.
 	Handler func() conn.Handler
 	// Datagram makes handlers for a datagram socket, one for each descriptor. Exactly
 	// one of Handler and Datagram is set.

@@ -54,12 +54,20 @@ func IsWritable(fd int) bool {
 	return e == 0 && n == 1
 }
 
-// CloseWithReset makes the coming close(2) of a TCP socket send a reset instead of
-// what is still queued (SO_LINGER with zero seconds, socket(7)).
-func CloseWithReset(fd int) error {
-	return unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
-}
-
 // ChangeMode is fchmod(2). On a socket that is not bound yet, it is the mode of the
 // file that bind(2) makes for it, less the process's umask.
 func ChangeMode(fd int, mode uint32) error { return unix.Fchmod(fd, mode) }
+
+// SendFileSlowly is SendFile for threads that may block: the disk may have to be read,
+// which no non-blocking descriptor avoids.
+func SendFileSlowly(fd, from int, off int64, n int) (int, error) {
+	for {
+		at := off
+		r, _, e := syscall.Syscall6(unix.SYS_SENDFILE, uintptr(fd), uintptr(from), uintptr(unsafe.Pointer(&at)),
+			uintptr(n), 0, 0)
+		if e == syscall.EINTR {
+			continue
+		}
+		return int(r), errno(e)
+	}
+}

@@ -1,0 +1,205 @@
+package serve
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/myriad-server/myriad/conn"
+	"github.com/myriad-server/myriad/internal/meter"
+	"github.com/myriad-server/myriad/internal/sys"
+)
+
+const (
+	acceptPause = 100 * time.Millisecond // when something ran out and nothing could be closed
+	shedAtOnce  = 32
+	logPause    = 10 * time.Second // between two lines of a pressure that comes and goes
+)
+
+// errLimit pauses accepting at the configured number of connections.
+var errLimit = errors.New("the limit of open connections is reached")
+
+// accept takes what comes at one listener until the site stops, then what the kernel has queued at that moment.
+func (b *Blocking) accept(l *listening, place func(Arrival)) {
+	defer b.lockThread()()
+	defer l.close()
+	var fd int
+	var err error
+	attempt := func(from uintptr) bool {
+		fd, err = sys.Accept(int(from))
+		return !errors.Is(err, syscall.EAGAIN)
+	}
+	for !b.stopping() {
+		if !b.makeRoom() || !l.post.await(attempt) {
+			continue
+		}
+		if err == nil {
+			b.admit(fd, l, place)
+		} else if !b.overcome(l, err) {
+			return
+		}
+	}
+	b.emptyBacklog(l, place)
+}
+
+// admit counts a connection in, and has the model find somebody to serve it.
+func (b *Blocking) admit(fd int, l *listening, place func(Arrival)) {
+	b.open.Add(1)
+	b.meter.AddShared(meter.Accepted, 1)
+	b.meter.AddShared(meter.Open, 1)
+	place(Arrival{fd: fd, listener: l.index})
+}
+
+// emptyBacklog takes what the kernel has accepted already, as far as the limits allow: those clients are connected
+// and know nothing of the stop.
+func (b *Blocking) emptyBacklog(l *listening, place func(Arrival)) {
+	for b.open.Load() < int64(b.limits.Connections) {
+		fd, err := sys.Accept(l.post.fd)
+		if err != nil {
+			return
+		}
+		b.admit(fd, l, place)
+	}
+}
+
+// acceptAlone accepts at all listeners and serves on the same thread.
+func (b *Blocking) acceptAlone() {
+	defer b.lockThread()()
+	place := func(a Arrival) { b.Serve(a) }
+	list := append(slices.Clone(b.doorstep), sys.Await{FD: int32(b.stopBell), Want: sys.Readable})
+	for !b.stopping() {
+		if _, err := sys.AwaitAny(list, -1); err != nil {
+			b.fail(err)
+			return
+		}
+		for _, l := range b.listeners {
+			if l.Handler == nil || b.stopping() {
+				continue
+			}
+			fd, err := sys.Accept(l.post.fd)
+			if err == nil {
+				b.admit(fd, l, place)
+			} else if !b.overcome(l, err) {
+				return
+			}
+		}
+	}
+	for _, l := range b.listeners {
+		if l.Handler != nil {
+			b.emptyBacklog(l, place)
+			l.close()
+		}
+	}
+}
+
+// makeRoom reports whether one more connection may be accepted. If not, it has closed or awaited something.
+func (b *Blocking) makeRoom() bool {
+	if b.open.Load() < int64(b.limits.Connections) {
+		return true
+	}
+	b.press(errLimit)
+	return false
+}
+
+// overcome acts on an error of accept(2), and reports whether accepting can go on.
+func (b *Blocking) overcome(l *listening, err error) bool {
+	switch {
+	case errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.ECONNABORTED), errors.Is(err, syscall.EPROTO),
+		errors.Is(err, syscall.EPERM): // of one connection, which is gone
+		return true
+	case errors.Is(err, syscall.EBADF), errors.Is(err, syscall.ENOTSOCK), errors.Is(err, syscall.EINVAL),
+		errors.Is(err, syscall.EOPNOTSUPP), errors.Is(err, syscall.EFAULT):
+		b.fail(fmt.Errorf("accept at %s: %w", l.Name, err))
+		return false
+	}
+	b.press(err)
+	return true
+}
+
+// press closes the connections that have been idle for longest, and returns when one has ended, or else after a
+// moment: what nothing here can mend must not make the acceptor spin.
+func (b *Blocking) press(why error) {
+	room := b.roomChannel()
+	shed := b.Shed(shedAtOnce, 0)
+	b.meter.AddShared(meter.AcceptPauses, 1)
+	b.mu.Lock()
+	silent := time.Since(b.logged) < logPause
+	if !silent {
+		b.logged = time.Now()
+	}
+	b.mu.Unlock()
+	if !silent {
+		b.log.Warn("accepting is paused", "model", b.model, "cause", why, "open", b.open.Load(), "idle_closed", shed,
+			"mend", mendOf(why))
+	}
+	b.awaitOn(room, acceptPause)
+}
+
+// mendOf tells the operator what to do about it.
+func mendOf(why error) string {
+	switch {
+	case errors.Is(why, syscall.EMFILE):
+		return "raise RLIMIT_NOFILE (ulimit -n), or lower limits.connections"
+	case errors.Is(why, syscall.ENFILE):
+		return "raise fs.file-max"
+	case errors.Is(why, syscall.ENOBUFS), errors.Is(why, syscall.ENOMEM):
+		return "the kernel is short of socket memory; see net.ipv4.tcp_mem"
+	case errors.Is(why, errLimit):
+		return "raise limits.connections"
+	}
+	return "see accept(2)"
+}
+
+func (b *Blocking) roomChannel() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.room
+}
+
+// awaitRoom returns when a connection has ended, or else after d.
+func (b *Blocking) awaitRoom(d time.Duration) {
+	room := b.roomChannel()
+	if b.open.Load() > 0 {
+		b.awaitOn(room, d)
+	}
+}
+
+func (b *Blocking) awaitOn(room <-chan struct{}, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-room:
+	case <-timer.C:
+	}
+}
+
+// Shed closes up to n connections that have been idle for longest, at least for the given time, and returns how many.
+// It looks at every seat: the price is paid under pressure, so that keeping an order costs no exchange anything.
+func (b *Blocking) Shed(n int, idle time.Duration) int {
+	type candidate struct {
+		c     *connection
+		since int64
+	}
+	latest := b.clock() - int64(idle)
+	var found []candidate
+	b.mu.Lock()
+	for _, c := range b.seats {
+		if since := c.idle.Load(); since > 0 && since <= latest {
+			found = append(found, candidate{c, since})
+		}
+	}
+	b.mu.Unlock()
+	slices.SortFunc(found, func(x, y candidate) int { return int(max(-1, min(1, x.since-y.since))) })
+	shed := 0
+	for _, f := range found[:min(n, len(found))] {
+		if f.c.drop(f.since) {
+			shed++
+		}
+	}
+	b.meter.AddShared(meter.Shed, int64(shed))
+	return shed
+}
+
+var _ conn.Conn = (*connection)(nil)

@@ -1,0 +1,75 @@
+package serve
+
+import (
+	"errors"
+	"net/netip"
+	"syscall"
+
+	"github.com/myriad-server/myriad/internal/meter"
+	"github.com/myriad-server/myriad/internal/sys"
+)
+
+// maxDatagram is the largest payload that UDP has.
+const maxDatagram = 1 << 16
+
+// datagrams is a socket that datagrams arrive at. It belongs to one goroutine.
+type datagrams struct {
+	site    *Blocking
+	fd      int
+	local   netip.AddrPort
+	now     int64
+	address [sys.AddressBytes]byte
+}
+
+// Local is the socket's own address.
+func (d *datagrams) Local() netip.AddrPort { return d.local }
+
+// Now is the time of the datagram's arrival.
+func (d *datagrams) Now() int64 { return d.now }
+
+// SendTo sends at once; the queue is the socket's send buffer.
+func (d *datagrams) SendTo(to netip.AddrPort, p []byte) bool {
+	if d.local.Addr().Is6() && to.Addr().Is4() {
+		to = netip.AddrPortFrom(netip.AddrFrom16(to.Addr().As16()), to.Port())
+	}
+	address, _ := sys.EncodeAddress(d.address[:0], to)
+	n, err := sys.SendTo(d.fd, p, address)
+	if err == nil {
+		d.site.meter.AddShared(meter.BytesOut, int64(n))
+	}
+	return err == nil
+}
+
+// receiveDatagrams gives what comes at a datagram socket to its handler until the site stops.
+func (b *Blocking) receiveDatagrams(l *listening) {
+	defer b.lockThread()()
+	defer l.close()
+	d := &datagrams{site: b, fd: l.post.fd}
+	d.local, _ = sys.LocalAddress(d.fd) // zero for Unix sockets
+	b.making.Lock()
+	handler := l.Datagram()
+	b.making.Unlock()
+	payload := make([]byte, maxDatagram)
+	var source [sys.AddressBytes]byte
+	var n, length int
+	var err error
+	attempt := func(fd uintptr) bool {
+		n, length, err = sys.RecvFrom(int(fd), payload, source[:])
+		return !errors.Is(err, syscall.EAGAIN)
+	}
+	for !b.stopping() {
+		if !l.post.await(attempt) {
+			continue
+		}
+		if err != nil { // such as ECONNREFUSED: what the peer's machine said about an earlier datagram
+			if errors.Is(err, syscall.EBADF) || errors.Is(err, syscall.ENOTSOCK) {
+				b.fail(err)
+				return
+			}
+			continue
+		}
+		d.now = b.clock()
+		b.meter.AddShared(meter.BytesIn, int64(n))
+		handler.Datagram(d, sys.DecodeAddress(source[:length]), payload[:n])
+	}
+}

@@ -1,0 +1,76 @@
+package servetest
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/myriad-server/myriad/conn"
+	"github.com/myriad-server/myriad/serve"
+)
+
+// answering sends every datagram back, and tells where it came from.
+type answering struct{ t *testing.T }
+
+// Datagram implements conn.DatagramHandler.
+func (a answering) Datagram(d conn.Datagrams, from netip.AddrPort, p []byte) {
+	if !d.Local().IsValid() || d.Now() <= 0 {
+		a.t.Errorf("Local is %v, Now is %d", d.Local(), d.Now())
+	}
+	if !d.SendTo(from, fmt.Appendf(nil, "%d:%s", from.Port(), p)) {
+		a.t.Error("SendTo found the queue full")
+	}
+}
+
+func datagrams(t *testing.T, s Suite) {
+	v := &server{t: t, record: &record{t: t, lives: map[uint64]*life{}}}
+	l, group := v.listener(s, "udp://127.0.0.1:0")
+	l.Datagram = func() conn.DatagramHandler { return answering{t} }
+	v.serve(s, func(site *serve.Site) { site.Listeners = []serve.Listener{l} })
+	v.address = group.Spec()
+	for range 3 {
+		c := v.dial()
+		port := c.LocalAddr().(*net.UDPAddr).Port
+		for _, size := range []int{0, 1, 100, 1400} {
+			payload := strings.Repeat("x", size)
+			wanted := fmt.Sprintf("%d:%s", port, payload)
+			if got := ask(t, c, payload); got != wanted {
+				t.Errorf("the answer to %d bytes is %q", size, got)
+			}
+		}
+		_ = c.Close()
+	}
+	v.stop()
+}
+
+// ask sends a datagram until there is an answer: the kernel may drop any of them.
+func ask(t *testing.T, c net.Conn, payload string) string {
+	t.Helper()
+	answer := make([]byte, 2048)
+	for range 5 {
+		send(t, c, []byte(payload))
+		if err := c.SetReadDeadline(time.Now().Add(patience / 5)); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := c.Read(answer); err == nil {
+			return string(answer[:n])
+		}
+	}
+	t.Fatal("no answer to any of 5 datagrams")
+	return ""
+}
+
+// shortFolder is one whose name leaves room for the name of a socket.
+func shortFolder(t *testing.T) string {
+	t.Helper()
+	name, err := os.MkdirTemp("", "m")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(name) })
+	return name
+}

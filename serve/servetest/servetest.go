@@ -1,0 +1,103 @@
+// Package servetest is the suite that every serving model must pass, whoever wrote it.
+// It serves real sockets on the loopback interface through a model and watches from
+// both sides: the clients check every byte, and the handlers check that they are called
+// as package conn promises.
+//
+//	func TestModel(t *testing.T) {
+//		servetest.Suite{Model: mine.New(), Site: servetest.Site()}.Run(t)
+//	}
+package servetest
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"github.com/myriad-server/myriad/serve"
+)
+
+// Suite is what is to be tested.
+type Suite struct {
+	// Model is the model.
+	Model serve.Model
+	// Site is the template of the sites that are served: limits, driver, way of
+	// accepting. Listeners, hooks and log are the suite's.
+	Site serve.Site
+	// AtOnce is how many connections the model serves at the same time; as many as
+	// Site.Limits.Connections says if zero.
+	AtOnce int
+}
+
+// Site is a template with limits that suit the suite and any model, and no driver.
+func Site() serve.Site {
+	return serve.Site{Limits: serve.Limits{
+		Loops: 2, Workers: 8, Queue: 8, Connections: 1000,
+		BlockBytes: 4096, Blocks: 1024, OutputBytes: 256 << 10, Drain: 5 * time.Second,
+	}}
+}
+
+// A behaviour is one thing that every model does.
+type behaviour struct {
+	name  string
+	check func(t *testing.T, s Suite)
+}
+
+// behaviours in an order in which the first failure says most.
+var behaviours = []behaviour{
+	{"echo", echo},
+	{"addresses", addresses},
+	{"half close", halfClose},
+	{"both ways", bothWays},
+	{"slow reader", slowReader},
+	{"pause", pause},
+	{"rest byte by byte", restByByte},
+	{"rest after resume", restAfterResume},
+	{"stuck handler", stuckHandler},
+	{"reserve and commit", reserveAndCommit},
+	{"blocks", sendBlocks},
+	{"files", sendFiles},
+	{"file that shrinks", fileShrinks},
+	{"output limit", outputLimit},
+	{"timers", timers},
+	{"timer that repeats", timerRepeats},
+	{"post to an idle connection", postToIdle},
+	{"posts from many", postsFromMany},
+	{"post to a closed connection", postToClosed},
+	{"attach", attach},
+	{"drain", drain},
+	{"drain with a silent peer", drainSilentPeer},
+	{"abort", abort},
+	{"reset by the peer", resetByPeer},
+	{"many at once", manyAtOnce},
+	{"churn", churn},
+	{"two listeners", twoListeners},
+	{"datagrams", datagrams},
+	{"unix path", unixPath},
+	{"unix abstract", unixAbstract},
+	{"limit of connections", connectionLimit},
+	{"idle make room", idleMakeRoom},
+	{"stop", stop},
+	{"stop at once", stopUnused},
+	{"stop deadline", stopDeadline},
+	{"kill", kill},
+	{"listener that cannot open", cannotOpen},
+	{"descriptors run out", descriptorsRunOut},
+}
+
+// Run checks every behaviour, one after the other: each looks for what the model leaves
+// behind in the process.
+func (s Suite) Run(t *testing.T) {
+	t.Helper()
+	if s.AtOnce == 0 {
+		s.AtOnce = s.Site.Limits.Connections
+	}
+	// The runtime's poller keeps descriptors from its first use on.
+	warm, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = warm.Close()
+	for _, b := range behaviours {
+		t.Run(b.name, func(t *testing.T) { b.check(t, s) })
+	}
+}
