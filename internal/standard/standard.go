@@ -33,7 +33,7 @@ func Drivers() []driver.Factory {
 
 // Models returns every serving model, the usual one first.
 func Models() []serve.Model {
-	return []serve.Model{reactor.Model{}, goroutine.Model{}, workpool.Model{}, thread.Model{}, single.Model{}}
+	return []serve.Model{reactor.New(), goroutine.New(), workpool.New(), thread.New(), single.New()}
 }
 
 // Auto is the name that leaves the choice of the driver to the machine.

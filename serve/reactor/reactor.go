@@ -26,16 +26,14 @@ import (
 	"github.com/myriad-server/myriad/serve"
 )
 
-// Model runs event loops. The zero value is ready.
-type Model struct{}
+type model struct{}
 
-var _ serve.Model = Model{}
+// New returns the model.
+func New() serve.Model { return model{} }
 
-// Name is "reactor".
-func (Model) Name() string { return "reactor" }
+func (model) Name() string { return "reactor" }
 
-// Driver is empty: the reactor opens the driver of the site.
-func (Model) Driver() string { return "" }
+func (model) Driver() string { return "" }
 
 // worker is one loop and what the others know of it.
 type worker struct {
@@ -67,7 +65,7 @@ type running struct {
 // Serve serves s on s.Limits.Loops loops. It raises GOMAXPROCS to one more than
 // that if it is lower, because a loop that waits inside the kernel may keep its
 // processor, and the collector and other goroutines need one.
-func (Model) Serve(ctx context.Context, s *serve.Site) error {
+func (model) Serve(ctx context.Context, s *serve.Site) error {
 	if err := s.Validate(); err != nil {
 		return err
 	}
