@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -127,23 +128,32 @@ func sorted(set map[int]bool) (list []int) {
 	return list
 }
 
-// descriptors lists what the process has open. The runtime opens its own poller on
-// the first use of a file, so it is used once before.
+// ownPoller has the runtime open its own poller, which it keeps, before descriptors
+// are counted.
+var ownPoller = sync.OnceValue(func() error {
+	read, write, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	return errors.Join(read.Close(), write.Close())
+})
+
+// descriptors lists what the process has open.
 func descriptors(t testing.TB) (open []string) {
 	t.Helper()
-	for range 2 {
-		open = open[:0]
-		names, err := os.ReadDir("/proc/self/fd")
-		if err != nil {
-			t.Fatal(err)
+	if err := ownPoller(); err != nil {
+		t.Fatal(err)
+	}
+	names, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		target, err := os.Readlink("/proc/self/fd/" + name.Name())
+		if err != nil || strings.HasPrefix(target, "/proc/") {
+			continue // the directory that was read
 		}
-		for _, name := range names {
-			target, err := os.Readlink("/proc/self/fd/" + name.Name())
-			if err != nil || strings.HasPrefix(target, "/proc/") {
-				continue // the directory that was read
-			}
-			open = append(open, name.Name()+" "+target)
-		}
+		open = append(open, name.Name()+" "+target)
 	}
 	slices.Sort(open)
 	return open

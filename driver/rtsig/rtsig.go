@@ -58,13 +58,22 @@ func probe() driver.Support {
 }
 
 func open(o driver.Options) (driver.Driver, error) {
+	p, err := newPoller(o.PerDescriptor)
+	if err != nil {
+		return nil, err
+	}
+	return emulate.New(p, o, 0)
+}
+
+// newPoller blocks the signals on the calling thread.
+func newPoller(once bool) (*poller, error) {
 	wakeRead, wakeWrite, err := sys.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("driver rtsig: pipe2: %w", err)
 	}
 	p := &poller{
 		set: sys.Signals(number, sys.SignalIO), thread: sys.Gettid(),
-		wakeRead: wakeRead, wakeWrite: wakeWrite, once: o.PerDescriptor,
+		wakeRead: wakeRead, wakeWrite: wakeWrite, once: once,
 	}
 	if p.mask, err = sys.BlockSignals(p.set); err == nil {
 		err = sys.SignalArm(wakeRead, number, p.thread)
@@ -72,7 +81,7 @@ func open(o driver.Options) (driver.Driver, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("driver rtsig: %w", err), p.Close())
 	}
-	return emulate.New(p, o, 0)
+	return p, nil
 }
 
 // seat says where the hint of a descriptor is, in the turn in which it was given.
