@@ -152,7 +152,7 @@ func (h *handler) rest(x *Exchange) {
 func (h *handler) leave(x *Exchange) bool {
 	c := x.c
 	x.until = 0
-	if (x.unread || x.reading == inBody) && !x.ended && h.timeouts.Linger > 0 {
+	if (x.unread || x.reading == inBody || len(x.pending) > 0) && !x.ended && h.timeouts.Linger > 0 {
 		x.until = after(c.Now(), h.timeouts.Linger)
 	}
 	x.reading, x.pending = leaving, x.pending[:0]

@@ -150,7 +150,7 @@ func (x *Exchange) fell() { x.answering, x.fate, x.reading = answered, last, lea
 
 // refuse answers with a status and a reason, and makes it the end of the connection.
 func (x *Exchange) refuse(status int, reason string) {
-	x.fate, x.unread = last, true
+	x.fate, x.unread = last, x.reading != complete || x.more
 	if x.answering != unanswered {
 		return
 	}
