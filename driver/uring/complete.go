@@ -9,7 +9,7 @@ import (
 
 // received handles an outcome of Recv.
 func (d *uring) received(r *ring, slot uint32, e *entry, o *sys.Outcome, c *driver.Completion) bool {
-	if o.Res > 0 {
+	if o.Res > 0 && o.Flags&sys.OutcomeBuffer != 0 {
 		c.Block = r.supply.pick(uint16(o.Flags >> 16))
 		c.Result = int(o.Res)
 		d.goOn(slot, e, o, c)
@@ -35,19 +35,25 @@ func (d *uring) goOn(slot uint32, e *entry, o *sys.Outcome, c *driver.Completion
 	}
 }
 
-// receivedNothing handles the end, an error, and the lack of a block.
+// receivedNothing handles the end, an error, and the lack of a block. An end needs no block, but the kernel looks for
+// one first: whether it has come is then asked in a second step.
 func (d *uring) receivedNothing(r *ring, slot uint32, e *entry, o *sys.Outcome, c *driver.Completion) bool {
+	peeked := e.marks & peeking
+	e.marks &^= peeking
 	switch errno := syscall.Errno(-o.Res); {
-	case errno == 0:
+	case o.Res == 0:
 	case e.marks&canceled != 0:
 		c.Err = driver.ErrCanceled
-	case errno == syscall.ENOBUFS:
-		if r.supply.exhausted() {
+	case o.Res > 0:
+		c.Err = driver.ErrNoBlock // the peeked byte stays where it is
+	case errno == syscall.ENOBUFS && !r.supply.exhausted():
+		if e.code == driver.Recv {
+			e.marks |= peeking
 			d.again(slot, e)
 			return false
 		}
 		c.Err = driver.ErrNoBlock
-	case errno == syscall.EINTR:
+	case errno == syscall.ENOBUFS, errno == syscall.EINTR, errno == syscall.EAGAIN && peeked != 0:
 		d.again(slot, e)
 		return false
 	default:

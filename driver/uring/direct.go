@@ -286,7 +286,7 @@ func (d *uring) enterTable(r *ring, dst []driver.Completion, n int) int {
 	r.q.Mute(true)
 	_ = r.q.Enter()
 	r.q.Mute(false)
-	n = d.collect(r, dst, n, false)
+	n = d.collect(r, dst, n)
 	if r.q.Pending() && !r.dirty {
 		r.dirty = true
 		d.dirty = append(d.dirty, r)

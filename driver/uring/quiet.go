@@ -25,17 +25,34 @@ func (q *quiet) push(tok uint64, position uint32) {
 	q.items = append(q.items, quietItem{tok, position})
 }
 
+// hush notes that the operation whose submission was taken last is silent.
+func (d *uring) hush(r *ring, tok uint64) {
+	r.quiet.push(tok, r.q.Position())
+	if !r.hushed {
+		r.hushed = true
+		d.hushed = append(d.hushed, r)
+	}
+}
+
 // settle completes the silent operations of r that were consumed and posted nothing. It is called before the
-// outcomes are collected, so that what the operations held is free again when the next requests are served.
-func (d *uring) settle(r *ring, dst []driver.Completion, n int) int {
+// outcomes are collected, so that what the operations held is free again when the next requests are served. Unless
+// Wait returns anyhow, they come only with an outcome of some other operation.
+func (d *uring) settle(r *ring, dst []driver.Completion, n int, anyhow bool) int {
 	if r.quiet.empty() || r.q.Overflowed() {
 		return n // what waits in the kernel for room may be a failure of one of them
 	}
-	ready := r.q.Ready()
-	for i := range ready {
-		if _, e := d.ops.find(r.q.Outcome(i).UserData); e != nil {
+	for i := range r.q.Ready() {
+		o := r.q.Outcome(i)
+		if o.UserData>>32 == 0 {
+			continue
+		}
+		anyhow = true
+		if _, e := d.ops.find(o.UserData); e != nil {
 			e.marks &^= silent
 		}
+	}
+	if !anyhow {
+		return n
 	}
 	consumed := r.q.Consumed()
 	q := &r.quiet
@@ -48,15 +65,24 @@ func (d *uring) settle(r *ring, dst []driver.Completion, n int) int {
 		if e == nil || e.marks&silent == 0 {
 			continue // it was not taken whole, and said so
 		}
-		c := &dst[n]
-		*c = driver.Completion{Token: driver.Token(item.tok), User: e.user, Code: e.code}
-		if e.code != driver.Close {
-			c.Result = d.holds.at(e.hold).total
-		} else {
-			d.closed(e)
+		dst[n] = driver.Completion{
+			Token: driver.Token(item.tok), User: e.user, Result: d.holds.at(e.hold).total, Code: e.code,
 		}
 		d.drop(slot, e)
 		n++
 	}
+	return n
+}
+
+// settleAll is settle for every ring, when Wait returns.
+func (d *uring) settleAll(dst []driver.Completion, n int) int {
+	left := d.hushed[:0]
+	for _, r := range d.hushed {
+		n = d.settle(r, dst, n, true)
+		if r.hushed = !r.quiet.empty(); r.hushed {
+			left = append(left, r)
+		}
+	}
+	d.hushed = left
 	return n
 }

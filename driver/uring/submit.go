@@ -25,11 +25,7 @@ func (d *uring) Submit(op driver.Op) (driver.Token, error) {
 		}
 	case driver.Send, driver.SendTo, driver.Connect, driver.SendFile:
 		d.keep(e, &op)
-	case driver.Close:
-		if op.Lazy {
-			e.marks = silent
-		}
-	case driver.Shutdown:
+	case driver.Close, driver.Shutdown:
 	default:
 		d.ops.give(slot, e)
 		return 0, syscall.EINVAL
@@ -82,7 +78,24 @@ func (d *uring) drop(slot uint32, e *entry) {
 	case driver.Send, driver.SendTo, driver.Connect, driver.SendFile:
 		d.holds.give(e.hold)
 	}
+	was, fd := e.marks&canceled, e.fd
 	d.ops.give(slot, e)
+	if was != 0 {
+		d.ended(fd)
+	}
+}
+
+// ended counts a cancelled operation that is over; the last one lets the Close of its descriptor go.
+func (d *uring) ended(fd int32) {
+	end := d.endings[fd]
+	if end.count--; end.count > 0 {
+		d.endings[fd] = end
+		return
+	}
+	delete(d.endings, fd)
+	if slot, e := d.ops.find(end.close); e != nil {
+		d.again(slot, e)
+	}
 }
 
 // again issues an operation once more, now or, if there is no room, in the next Wait.
@@ -116,6 +129,11 @@ func (d *uring) issue(slot uint32, e *entry) bool {
 			d.postpone(slot, e)
 			return true
 		}
+	case driver.Close:
+		if len(d.endings) != 0 && d.endings[e.fd].count > 0 {
+			d.endings[e.fd] = ending{d.endings[e.fd].count, token(slot, e)}
+			return true
+		}
 	}
 	r, fd := d.main, int(e.fd)
 	var flags uint8
@@ -128,7 +146,7 @@ func (d *uring) issue(slot uint32, e *entry) bool {
 	}
 	d.prepare(r, s, fd, token(slot, e), e)
 	if e.marks&silent != 0 {
-		r.quiet.push(token(slot, e), r.q.Position())
+		d.hush(r, token(slot, e))
 		flags |= sys.SkipSuccess
 	}
 	if e.code == driver.Close {
@@ -141,6 +159,10 @@ func (d *uring) issue(slot uint32, e *entry) bool {
 func (d *uring) prepare(r *ring, s *sys.Submission, fd int, tok uint64, e *entry) {
 	switch e.code {
 	case driver.Recv:
+		if e.marks&peeking != 0 {
+			r.q.Peek(s, fd, tok)
+			return
+		}
 		if r.supply.offered == 0 {
 			r.supply.wanted = true
 			r.supply.fill()

@@ -13,6 +13,7 @@ const (
 	canceled                   // Cancel was called
 	silent                     // a lazy operation that has not posted an outcome
 	corked                     // more bytes follow
+	peeking                    // a receive without a block asks whether the end has come
 	local                      // not with the kernel: in the list of what the next Wait continues
 )
 

@@ -56,15 +56,18 @@ const (
 
 // uring is one driver: a main ring in which Wait waits, and with direct descriptors more rings for their tables.
 type uring struct {
-	main  *ring
-	rings []*ring // by table; rings[0] is main
-	dirty []*ring // table rings with submissions that the kernel was not shown
-	ops   table
-	holds holds
-	ready []driver.Completion // known without the kernel, for the next Wait
-	given int                 // how many of ready were returned
-	local []uint64            // tokens of what the next Wait continues
-	swap  []uint64
+	main    *ring
+	rings   []*ring // by table; rings[0] is main
+	dirty   []*ring // table rings with submissions that the kernel was not shown
+	ops     table
+	holds   holds
+	ready   []driver.Completion // known without the kernel, for the next Wait
+	given   int                 // how many of ready were returned
+	local   []uint64            // tokens of what the next Wait continues
+	swap    []uint64
+	hushed  []*ring          // rings with silent operations
+	endings map[int32]ending // descriptors with cancelled operations that are not over
+
 	pool  *buf.Pool
 	epoch time.Time
 	tuning
@@ -90,6 +93,13 @@ type uring struct {
 	_     [60]byte
 }
 
+// ending counts a descriptor's cancelled operations that are not over. The kernel is quicker to close a descriptor
+// than to end what waits on it, so a Close waits for them here.
+type ending struct {
+	count int
+	close uint64 // token of the Close, if there is one
+}
+
 // ring is one io_uring with its offer of blocks.
 type ring struct {
 	q      *sys.Ring
@@ -97,7 +107,8 @@ type ring struct {
 	quiet  quiet
 	index  int
 	dirty  bool
-	free   int // slots of its table that are empty and not spoken for
+	hushed bool // listed in uring.hushed
+	free   int  // slots of its table that are empty and not spoken for
 }
 
 // tuning is what tests make small.
@@ -139,7 +150,7 @@ func open(o driver.Options, t tuning) (*uring, error) {
 	if o.Ops <= 0 || o.Ops > 1<<30 {
 		return nil, fmt.Errorf("uring: Options.Ops is %d; it must be positive and at most 2^30", o.Ops)
 	}
-	d := &uring{pool: o.Blocks, tuning: t, epoch: time.Now(), wakeFD: -1}
+	d := &uring{pool: o.Blocks, tuning: t, epoch: time.Now(), wakeFD: -1, endings: map[int32]ending{}}
 	d.ops.limit = uint32(o.Ops)
 	main, err := d.openRing(t.submissions, t.outcomes, t.entries, supplyFirst)
 	if err != nil {
@@ -205,7 +216,7 @@ func (d *uring) Adopt(fd int) (int, error) {
 // Cancel marks the operation and asks the kernel to end it.
 func (d *uring) Cancel(t driver.Token) error {
 	slot, e := d.ops.find(uint64(t))
-	if e == nil || e.marks&canceled != 0 {
+	if e == nil || e.marks&canceled != 0 || e.code == driver.Close {
 		return nil
 	}
 	if e.marks&local == 0 {
@@ -214,6 +225,9 @@ func (d *uring) Cancel(t driver.Token) error {
 		}
 	}
 	e.marks |= canceled // what is local is ended by the next Wait
+	end := d.endings[e.fd]
+	end.count++
+	d.endings[e.fd] = end
 	return nil
 }
 

@@ -8,5 +8,9 @@ import (
 )
 
 func TestDriver(t *testing.T) {
-	drivertest.Run(t, Factory, func() driver.Options { return driver.Options{} })
+	for _, direct := range []bool{false, true} {
+		t.Run(map[bool]string{false: "ordinary", true: "direct"}[direct], func(t *testing.T) {
+			drivertest.Run(t, Factory, func() driver.Options { return driver.Options{Direct: direct} })
+		})
+	}
 }

@@ -43,7 +43,7 @@ func (d *uring) Wait(dst []driver.Completion, limit time.Duration) (int, error) 
 		} else {
 			expired = d.block(deadline, limit)
 		}
-		n = d.collect(d.main, dst, n, expired)
+		n = d.collect(d.main, dst, n)
 		if d.counted {
 			n = d.collectTables(dst, n)
 		}
@@ -51,9 +51,9 @@ func (d *uring) Wait(dst []driver.Completion, limit time.Duration) (int, error) 
 			n += d.deliver(dst[n:])
 		}
 		if n > 0 || expired || d.woken {
-			if d.woken {
-				d.woken = false
-				n = d.settle(d.main, dst, n)
+			d.woken = false
+			if len(d.hushed) != 0 {
+				n = d.settleAll(dst, n)
 			}
 			return n, nil
 		}
@@ -109,13 +109,10 @@ func (d *uring) block(deadline int64, limit time.Duration) (expired bool) {
 	return left >= 0 && q.Ready() == 0 && d.now() >= deadline
 }
 
-// collect turns the outcomes of r into completions, after the silent operations that they imply. Silent operations
-// alone are no reason to return from Wait.
-func (d *uring) collect(r *ring, dst []driver.Completion, n int, expired bool) int {
+// collect turns the outcomes of r into completions, after the silent operations that they imply.
+func (d *uring) collect(r *ring, dst []driver.Completion, n int) int {
+	n = d.settle(r, dst, n, n > 0)
 	ready := r.q.Ready()
-	if ready != 0 || expired || n > 0 {
-		n = d.settle(r, dst, n)
-	}
 	var i uint32
 	for i < ready && n < len(dst) {
 		o := r.q.Outcome(i)

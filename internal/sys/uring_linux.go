@@ -96,6 +96,7 @@ type ringScratch struct {
 	timeout   [2]int64 // struct timespec of an enter
 	tick      [2]int64 // struct timespec of Tick
 	counter   uint64   // where reads of the eventfd go
+	peeked    uint64   // where peeks go
 	datagrams ringMessage
 }
 

@@ -92,6 +92,15 @@ func (s *Submission) Recv(fd int, group uint16, many, wait bool, user uint64) {
 	}
 }
 
+// Peek looks whether a receive would bring something, without waiting and without taking it: the outcome is 1 if so,
+// 0 at the end, EAGAIN if there is nothing.
+func (r *Ring) Peek(s *Submission, fd int, user uint64) {
+	*s = Submission{
+		Opcode: RingRecv, FD: int32(fd), Addr: uint64(uintptr(unsafe.Pointer(&r.scratch.peeked))), Len: 1,
+		OpFlags: MsgPeek | MsgDontWait, UserData: user,
+	}
+}
+
 // Send sends p, which must stay where it is until the outcome.
 func (s *Submission) Send(fd int, p []byte, flags int, user uint64) {
 	*s = Submission{
