@@ -309,7 +309,8 @@ func TestFields(t *testing.T) {
 			"Connection: keep-alive\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello",
 		request("GET /none", ""):  "HTTP/1.1 204 No Content\r\n" + start + "\r\n",
 		request("HEAD /file", ""): "HTTP/1.1 200 OK\r\n" + start + "Content-Length: 5\r\n\r\n",
-		request("OPTIONS *", ""):  "HTTP/1.1 204 No Content\r\n" + start + "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n\r\n",
+		request("OPTIONS *", ""): "HTTP/1.1 204 No Content\r\n" + start +
+			"Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n\r\n",
 	} {
 		c := webtest.New(h)
 		c.Receive([]byte(in))

@@ -24,10 +24,13 @@ func Normalize(dst, path []byte) ([]byte, bool) {
 					return nil, false
 				}
 				high, low := hexadecimal(path[i+1]), hexadecimal(path[i+2])
-				if c = high<<4 | low; high > 15 || low > 15 || c == 0 || c == '/' {
+				if c = high<<4 | low; high > 15 || low > 15 || c == '/' {
 					return nil, false
 				}
 				i += 2
+			}
+			if c == 0 {
+				return nil, false
 			}
 			dst = append(dst, c)
 		}
@@ -61,7 +64,7 @@ func plain(path []byte) bool {
 	slash := false
 	for _, c := range path {
 		switch {
-		case c == '%' || slash && (c == '/' || c == '.'):
+		case c == '%' || c == 0 || slash && (c == '/' || c == '.'):
 			return false
 		default:
 			slash = c == '/'
