@@ -79,8 +79,9 @@ type Conn interface {
 	// SetTimer calls Handler.Expired once, ns nanoseconds from Now; it
 	// replaces the timer set before. Zero or less clears it.
 	SetTimer(ns int64)
-	// SetIdle says whether the connection waits between two exchanges. An idle
-	// connection may be closed when descriptors run out, oldest first.
+	// SetIdle says whether the connection waits between two exchanges, for the
+	// peer. An idle connection may be closed when descriptors run out, oldest
+	// first, and its Flushed may come as late as with the next thing that happens.
 	SetIdle(idle bool)
 
 	// Attach keeps v with the connection. What holds nothing costs nothing:

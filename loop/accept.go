@@ -98,12 +98,26 @@ func (l *Loop) accepted(s *listener, done *driver.Completion) {
 	}
 }
 
-// discard closes a descriptor that became no connection.
+// discard closes a descriptor that became no connection, now or as soon as the driver takes the operation.
 func (l *Loop) discard(fd int) {
-	op := driver.Op{Code: driver.Close, FD: fd, User: noOwner, Lazy: true}
-	if _, err := l.driver.Submit(op); err != nil {
-		l.log.Warn("a refused connection could not be closed", "error", err)
+	l.orphans = append(l.orphans, fd)
+	l.closeOrphans()
+}
+
+func (l *Loop) closeOrphans() {
+	closed := 0
+	for _, fd := range l.orphans {
+		op := driver.Op{Code: driver.Close, FD: fd, User: noOwner, Lazy: true}
+		_, err := l.driver.Submit(op)
+		if errors.Is(err, driver.ErrFull) {
+			break
+		}
+		if err != nil {
+			l.log.Warn("a refused connection could not be closed", "error", err)
+		}
+		closed++
 	}
+	l.orphans = l.orphans[:copy(l.orphans, l.orphans[closed:])]
 }
 
 // enter makes a connection of a descriptor. At the limit, connections that are idle make room. If there are none,
@@ -121,10 +135,16 @@ func (l *Loop) enter(fd int, listener int) {
 		l.handlerOf(c).Stopped(c)
 	}
 	l.mark(c)
-	if l.open-l.shedding > l.limit && l.shed(shedAtOnce) == 0 {
+	if l.open-l.shedding > l.limit {
+		l.shed()
+	}
+	if l.full() {
 		l.press(errLimit)
 	}
 }
+
+// full reports that there is no room for one more connection, nor an idle one that could make it.
+func (l *Loop) full() bool { return l.open-l.shedding >= l.limit && l.idle == 0 }
 
 // press pauses accepting, and closes the connections that have been idle for longest. It resumes when one is gone, or
 // else after a moment: an error of the kernel that nothing here can mend must not make the loop spin.
@@ -140,7 +160,7 @@ func (l *Loop) press(why error) {
 			_ = l.driver.Cancel(s.token)
 		}
 	}
-	shed := l.shed(shedAtOnce)
+	shed := l.shed()
 	l.meter.Add(meter.AcceptPauses, 1)
 	if l.logged == 0 || l.now-l.logged > int64(logPause) {
 		l.logged = max(l.now, 1)
@@ -169,7 +189,7 @@ func (l *Loop) relieve() {
 		l.pressed = false
 		return
 	}
-	if l.open-l.shedding >= l.limit {
+	if l.full() {
 		l.resumeAt = l.now + int64(acceptPause)
 		return
 	}
@@ -177,13 +197,17 @@ func (l *Loop) relieve() {
 	l.listen()
 }
 
-// shed closes up to n connections, those that have been idle for longest, and returns how many. It looks at every
-// slot: the price is paid under pressure, so that keeping an order costs no request anything.
-func (l *Loop) shed(n int) int {
+// shed closes connections, those that have been idle for longest, and returns how many: an eighth of all, within
+// bounds. It looks at every slot: the price is paid under pressure, so that keeping an order costs no request anything.
+func (l *Loop) shed() int {
+	n := max(1, min(shedAtOnce, l.open/8))
+	if l.idle == 0 {
+		return 0
+	}
 	oldest := make([]uint32, 0, n)
 	for index := range l.made {
 		c := l.at(index)
-		if c.state != conn.Open || c.flags&flagIdle == 0 {
+		if c.state != conn.Open || c.flags&flagIdle == 0 || c.send != 0 {
 			continue
 		}
 		if len(oldest) == n {

@@ -48,6 +48,7 @@ const (
 	flagHungry                    // in Loop.hungry
 	flagCalled                    // the receive in flight has been cancelled
 	flagReset                     // close with a reset
+	flagTold                      // Ended was called
 )
 
 // work is what a connection needs only while there is something to do. It comes from a free list and goes back as
@@ -212,12 +213,21 @@ func (c *connection) SetTimer(ns int64) {
 }
 
 func (c *connection) SetIdle(idle bool) {
+	l := c.on()
+	if was := c.flags&flagIdle != 0; was == idle || c.state != conn.Open {
+		return
+	}
 	if !idle {
 		c.flags &^= flagIdle
+		l.idle--
 		return
 	}
 	c.flags |= flagIdle
-	c.since = uint32(c.on().wall)
+	c.since = uint32(l.wall)
+	l.idle++
+	if l.pressed && l.idle == 1 {
+		l.resumeAt = l.now // it can make room
+	}
 }
 
 func (c *connection) Attach(v any) {

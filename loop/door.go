@@ -178,7 +178,7 @@ func (l *Loop) wind() {
 
 // finished reports that there is nothing left to run for.
 func (l *Loop) finished() bool {
-	if !l.stopping || l.open > 0 || l.winding() {
+	if !l.stopping || l.open > 0 || len(l.orphans) > 0 || l.winding() {
 		return false
 	}
 	for _, s := range l.listeners {

@@ -37,9 +37,7 @@ func (l *Loop) receiveEnded(c *connection, err error) {
 	switch {
 	case err == nil:
 		c.flags |= flagEnded
-		if w := l.has(c); c.state == conn.Open && (w == nil || len(w.waiting) == 0) {
-			l.handlerOf(c).Ended(c)
-		}
+		l.tellEnd(c)
 	case errors.Is(err, driver.ErrNoBlock):
 		if c.flags&flagHungry == 0 {
 			c.flags |= flagHungry
@@ -105,9 +103,19 @@ func (l *Loop) feed(c *connection, w *work) {
 		}
 		l.advance(w, used)
 	}
-	if c.state == conn.Open && c.flags&(flagEnded|flagPaused) == flagEnded && len(w.waiting) == 0 {
-		l.handlerOf(c).Ended(c)
+	l.tellEnd(c)
+}
+
+// tellEnd passes the peer's end on, once, behind all input and not while the handler pauses.
+func (l *Loop) tellEnd(c *connection) {
+	if c.state != conn.Open || c.flags&(flagEnded|flagPaused|flagRefeed|flagTold) != flagEnded {
+		return
 	}
+	if w := l.has(c); w != nil && len(w.waiting) > 0 {
+		return
+	}
+	c.flags |= flagTold
+	l.handlerOf(c).Ended(c)
 }
 
 // advance drops the first used bytes of the rest.

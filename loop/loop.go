@@ -75,6 +75,7 @@ type Loop struct {
 	dirty       []uint32 // connections that pump looks at when the turn ends
 	settled     []uint32 // the last turn's, for its memory
 	hungry      []uint32 // connections whose receive found no block
+	orphans     []int    // descriptors of no connection, to be closed
 
 	chunks   []*[slotsPerChunk]connection
 	vacant   uint32 // head of the list of free slots, linked through connection.work
@@ -82,6 +83,7 @@ type Loop struct {
 	working  []*work
 	resting  []uint32 // free indexes of working
 	open     int
+	idle     int // of open: idle connections
 	shedding int // of open: idle connections that are being closed to make room
 
 	listeners []*listener
@@ -192,7 +194,7 @@ func (l *Loop) Run() error {
 
 // patience is how long the next Wait may wait.
 func (l *Loop) patience() time.Duration {
-	if l.knocks.Load() || len(l.dirty) > 0 || l.winding() {
+	if l.knocks.Load() || len(l.dirty) > 0 || len(l.orphans) > 0 || l.winding() {
 		return 0
 	}
 	d := l.wheel.Next(l.now)
@@ -256,6 +258,9 @@ func (l *Loop) settle() {
 	}
 	if len(l.hungry) > 0 {
 		l.feedHungry()
+	}
+	if len(l.orphans) > 0 {
+		l.closeOrphans()
 	}
 	marked := l.dirty
 	l.dirty = l.settled[:0]

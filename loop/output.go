@@ -135,7 +135,8 @@ func (l *Loop) transmit(c *connection, w *work) {
 			op.Rest = w.pieces[:taken]
 		}
 	}
-	op.Lazy = taken == len(w.queue) && c.state == conn.Open && op.Code == driver.Send
+	// An idle connection waits for its peer, so nobody waits to hear that its last answer was taken.
+	op.Lazy = c.flags&flagIdle != 0 && taken == len(w.queue) && op.Code == driver.Send
 	token, err := l.driver.Submit(op)
 	if err != nil {
 		l.refused(c, err)

@@ -94,6 +94,7 @@ func (l *Loop) end(c *connection, why error) {
 	if c.state >= conn.Closing {
 		return
 	}
+	c.SetIdle(false)
 	c.state = conn.Closing
 	if why != nil {
 		l.workOf(c).why = why
@@ -203,6 +204,7 @@ func (c *connection) Drain() {
 		return
 	}
 	l := c.on()
+	c.SetIdle(false)
 	c.state = conn.Draining
 	if c.send != 0 {
 		_ = l.driver.Wake() // its success may be reported late, and now it is waited for
