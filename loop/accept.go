@@ -161,6 +161,9 @@ func (l *Loop) press(why error) {
 		}
 	}
 	shed := l.shed()
+	if l.pressure != nil && !errors.Is(why, errLimit) {
+		l.pressure()
+	}
 	l.meter.Add(meter.AcceptPauses, 1)
 	if l.logged == 0 || l.now-l.logged > int64(logPause) {
 		l.logged = max(l.now, 1)
@@ -196,6 +199,9 @@ func (l *Loop) relieve() {
 	l.pressed = false
 	l.listen()
 }
+
+// Shed closes the connections that have been idle for longest, from any goroutine: another loop needs descriptors.
+func (l *Loop) Shed() { l.Do(func() { l.shed() }) }
 
 // shed closes connections, those that have been idle for longest, and returns how many: an eighth of all, within
 // bounds. It looks at every slot: the price is paid under pressure, so that keeping an order costs no request anything.

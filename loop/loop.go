@@ -36,7 +36,7 @@ const (
 	none             = ^uint32(0)
 )
 
-// Options is what a loop is made of. All fields but Place, Clock and Log are required.
+// Options is what a loop is made of. All fields but Place, Pressed, Clock and Log are required.
 type Options struct {
 	// Driver and Blocks belong to the loop from then on; Blocks is the pool the driver receives into.
 	Driver driver.Driver
@@ -50,6 +50,8 @@ type Options struct {
 	// Place, if set, is given every accepted descriptor instead of the loop itself keeping it: it puts the
 	// connection on some loop, and returns false if that was impossible.
 	Place func(listener int, fd int) bool
+	// Pressed, if set, is told that accepting paused because the kernel had no room. Other loops may then Shed.
+	Pressed func()
 	// Clock is the time: monotonic nanoseconds from any start, and Unix seconds. The real time if nil.
 	Clock func() (monotonic, wall int64)
 	// Log gets a line when accepting pauses and resumes.
@@ -64,6 +66,7 @@ type Loop struct {
 	wheel    *wheel.Wheel
 	clock    func() (int64, int64)
 	place    func(int, int) bool
+	pressure func()
 	log      *slog.Logger
 	limit    int
 	maxQueue int64
@@ -134,7 +137,7 @@ func New(o Options) (*Loop, error) {
 		return nil, fmt.Errorf("loop: OutputBytes is %d; it must be positive", o.OutputBytes)
 	}
 	l := &Loop{
-		driver: o.Driver, blocks: o.Blocks, meter: o.Meter, place: o.Place, log: o.Log, clock: o.Clock,
+		driver: o.Driver, blocks: o.Blocks, meter: o.Meter, place: o.Place, pressure: o.Pressed, log: o.Log, clock: o.Clock,
 		limit: o.Connections, maxQueue: o.OutputBytes, vacant: none,
 		completions: make([]driver.Completion, batchCompletions),
 	}

@@ -243,7 +243,7 @@ func (r *running) work(w *worker, descriptors []int, made, begin *sync.WaitGroup
 		}
 		w.loop, err = loop.New(loop.Options{
 			Driver: d, Blocks: blocks, Meter: w.meter, Connections: share, OutputBytes: s.Limits.OutputBytes,
-			Place: r.place(w), Log: s.Log,
+			Place: r.place(w), Pressed: func() { r.shed(w) }, Log: s.Log,
 		})
 		if err != nil {
 			_ = d.Close()
@@ -292,6 +292,15 @@ func (r *running) listen(w *worker, descriptors []int) error {
 		}
 	}
 	return nil
+}
+
+// shed has the other loops make room: descriptors are the process's, and idle connections of any loop hold them.
+func (r *running) shed(pressed *worker) {
+	for _, w := range r.workers {
+		if w != pressed {
+			w.loop.Shed()
+		}
+	}
 }
 
 // place is the policy of one acceptor; nil where each loop keeps what it accepts.
