@@ -309,7 +309,7 @@ func (d *uring) collectTables(dst []driver.Completion, n int) int {
 			n = d.enterTable(r, dst, n)
 		}
 	}
-	if !d.reading {
+	if !d.reading && !d.closing {
 		d.readCounter()
 	}
 	return n
