@@ -67,6 +67,7 @@ var cases = []struct {
 	{name: "wait takes its time", run: waitTime},
 	{name: "wake", run: wake},
 	{name: "wake from many goroutines", run: wakeMany},
+	{name: "a collection is not held up", run: collection},
 	{name: "full and recovered", run: full, room: rigRoom{operations: 8}},
 	{name: "descriptor numbers come again", run: reuse},
 	{name: "stale hints", run: stale, room: rigRoom{completions: 1}},

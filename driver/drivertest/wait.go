@@ -2,6 +2,7 @@ package drivertest
 
 import (
 	"errors"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -119,6 +120,34 @@ func wakeMany(r *rig) {
 		turn <- struct{}{}
 	}
 	all.Wait()
+}
+
+// collection has the garbage collector stop the world while Wait is in the kernel,
+// for ever and, right after traffic, in whatever way the driver waits then.
+func collection(r *rig) {
+	near, far := pair(r)
+	recv := r.start(driver.Op{Code: driver.Recv, FD: near, Many: true})
+	for traffic := range 10 {
+		var over atomic.Bool
+		var all sync.WaitGroup
+		all.Go(func() {
+			runtime.GC()
+			over.Store(true)
+			if err := r.d.Wake(); err != nil {
+				r.Error(err)
+			}
+		})
+		for !over.Load() {
+			if traffic%2 == 0 {
+				r.must(second(sys.Send(far, []byte("x"), 0)))
+			}
+			if _, took := r.waited(patience); took > patience/2 {
+				r.Fatal("a collection waits for Wait")
+			}
+			recv.data, recv.results = nil, nil
+		}
+		all.Wait()
+	}
 }
 
 // lazyWaits has a lazy success and nothing else.

@@ -56,7 +56,7 @@ type sets struct{ read, write []uint64 }
 type poller struct {
 	want  sets
 	ready sets // what the kernel made of want
-	next  int  // word with which the next scan begins, so that nobody is always last
+	next  int  // word with which the next scan begins, so that nobody is always last if 64 hints have room
 	wake  int
 }
 
