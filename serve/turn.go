@@ -257,8 +257,8 @@ func (c *connection) obey() {
 		c.idle.CompareAndSwap(since, dropped)
 		since = dropped
 	}
-	if since != dropped || c.state != conn.Open {
-		return
+	if since != dropped || c.state != conn.Open || c.queued > 0 {
+		return // with output still to go it is not at rest yet
 	}
 	if len(c.rest) == 0 && c.wantsInput() && c.receive(c.fd) && c.arrived.fresh > 0 {
 		c.digest() // it came just in time; SetIdle(false) keeps the connection

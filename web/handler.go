@@ -142,9 +142,7 @@ func (h *handler) rest(x *Exchange) {
 	}
 	x.regulate()
 	h.detach(x)
-	if queued == 0 {
-		c.SetIdle(true)
-	}
+	c.SetIdle(true)
 	c.SetTimer(int64(h.timeouts.Idle))
 }
 
