@@ -3,6 +3,7 @@ package web_test
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -49,9 +50,21 @@ var errPanic = errors.New("the handler's fault")
 
 // site answers each path in another way.
 func site(t testing.TB) web.Handler {
-	file := open(t, "0123456789")
+	paths := later()
+	maps.Copy(paths, atOnce(open(t, "0123456789")))
+	return web.HandlerFunc(func(x *web.Exchange) {
+		if f := paths[string(x.Path())]; f != nil {
+			f(x)
+		} else {
+			x.Fail(404)
+		}
+	})
+}
+
+// atOnce are the paths that are answered before Serve returns.
+func atOnce(file *kept) map[string]func(x *web.Exchange) {
 	answer := web.NewAnswer(200, "text/plain", []byte("hello"))
-	paths := map[string]func(x *web.Exchange){
+	return map[string]func(x *web.Exchange){
 		"/hello": func(x *web.Exchange) { x.Respond(answer) },
 		"/reply": func(x *web.Exchange) {
 			x.Status(201)
@@ -61,14 +74,6 @@ func site(t testing.TB) web.Handler {
 			x.Add("Transfer-Encoding", "chunked")
 			x.Reply([]byte("made"))
 		},
-		"/echo": func(x *web.Exchange) {
-			var all []byte
-			x.OnBody(func(chunk []byte, done bool) {
-				if all = append(all, chunk...); done {
-					x.Reply(fmt.Appendf(nil, "%d %s", len(all), all))
-				}
-			})
-		},
 		"/stream": func(x *web.Exchange) {
 			x.Begin(-1)
 			x.Write([]byte("one,"))
@@ -76,24 +81,6 @@ func site(t testing.TB) web.Handler {
 			x.Write([]byte("two"))
 			x.Trailer("X-Sum", "7")
 			x.End()
-		},
-		"/late": func(x *web.Exchange) {
-			x.Ref().Post(func(conn.Conn) { x.Reply(append([]byte("late "), x.Query()...)) })
-		},
-		"/later": func(x *web.Exchange) {
-			x.Ref().Post(func(conn.Conn) {
-				x.Begin(-1)
-				x.Write([]byte("some "))
-				x.Ref().Post(func(conn.Conn) { x.Write([]byte("more")); x.End() })
-			})
-		},
-		"/both": func(x *web.Exchange) {
-			x.Begin(-1)
-			x.OnBody(func(chunk []byte, done bool) {
-				if x.Write(chunk); done {
-					x.End()
-				}
-			})
 		},
 		"/panic":  func(x *web.Exchange) { panic(errPanic) },
 		"/broken": func(x *web.Exchange) { x.Begin(10); x.Write([]byte("abc")); panic(errPanic) },
@@ -114,13 +101,38 @@ func site(t testing.TB) web.Handler {
 		"/twice": func(x *web.Exchange) { x.Respond(answer); x.Respond(answer); x.Reply([]byte("x")); x.Fail(500) },
 		"/path":  func(x *web.Exchange) { x.Reply(x.Path()) },
 	}
-	return web.HandlerFunc(func(x *web.Exchange) {
-		if f := paths[string(x.Path())]; f != nil {
-			f(x)
-		} else {
-			x.Fail(404)
-		}
-	})
+}
+
+// later are the paths that are answered when there is something to answer with.
+func later() map[string]func(x *web.Exchange) {
+	return map[string]func(x *web.Exchange){
+		"/echo": func(x *web.Exchange) {
+			var all []byte
+			x.OnBody(func(chunk []byte, done bool) {
+				if all = append(all, chunk...); done {
+					x.Reply(fmt.Appendf(nil, "%d %s", len(all), all))
+				}
+			})
+		},
+		"/late": func(x *web.Exchange) {
+			x.Ref().Post(func(conn.Conn) { x.Reply(append([]byte("late "), x.Query()...)) })
+		},
+		"/later": func(x *web.Exchange) {
+			x.Ref().Post(func(conn.Conn) {
+				x.Begin(-1)
+				x.Write([]byte("some "))
+				x.Ref().Post(func(conn.Conn) { x.Write([]byte("more")); x.End() })
+			})
+		},
+		"/both": func(x *web.Exchange) {
+			x.Begin(-1)
+			x.OnBody(func(chunk []byte, done bool) {
+				if x.Write(chunk); done {
+					x.End()
+				}
+			})
+		},
+	}
 }
 
 // exchange is a case: what the client sends, and what it gets. An answer is a status, a space and the content.

@@ -41,3 +41,30 @@ func BenchmarkHello(b *testing.B) {
 		c.Receive(get)
 	}
 }
+
+// BenchmarkPipelined is per request.
+func BenchmarkPipelined(b *testing.B) {
+	c := webtest.New(hello().Handler())
+	c.Discard = true
+	get := []byte(strings.Repeat("GET / HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\r\n", 16))
+	b.ReportAllocs()
+	for i := 0; i < b.N; i += 16 {
+		c.Receive(get)
+	}
+}
+
+// BenchmarkLate is of a request that is answered after its bytes have gone.
+func BenchmarkLate(b *testing.B) {
+	a := web.NewAnswer(200, "text/plain", []byte("hello"))
+	var last *web.Exchange
+	s := &web.Server{Root: web.HandlerFunc(func(x *web.Exchange) { last = x })}
+	c := webtest.New(s.Handler())
+	c.Discard = true
+	get := []byte("GET / HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nUser-Agent: load\r\nAccept: */*\r\n\r\n")
+	b.ReportAllocs()
+	for b.Loop() {
+		c.Receive(get)
+		last.Respond(a)
+		c.Turn()
+	}
+}

@@ -54,15 +54,7 @@ func TestLives(t *testing.T) {
 	large := web.HandlerFunc(func(x *web.Exchange) { x.Reply(make([]byte, 100_000)) })
 	trickle := web.HandlerFunc(func(x *web.Exchange) { x.Begin(-1); x.Write([]byte("some")) })
 	post := request("POST /echo", "ab", "Content-Length: 3")
-	for _, c := range []struct {
-		name    string
-		root    web.Handler
-		steps   []step
-		answers string // statuses
-		state   conn.State
-		why     error
-		counter meter.Counter
-	}{
+	for _, c := range []life{
 		{"idle", root, []step{hello1, 59 * time.Second}, "200", conn.Open, nil, 0},
 		{"idle too long", root, []step{hello1, 61 * time.Second}, "200", conn.Closed, nil, meter.TimeoutsIdle},
 		{"idle from the start", root, []step{61 * time.Second}, "", conn.Closed, nil, meter.TimeoutsIdle},
@@ -101,21 +93,37 @@ func TestLives(t *testing.T) {
 		{"lingering for long enough", root, []step{"GET\r\n\r\n", time.Second, "more", time.Second + 1}, "400",
 			conn.Closed, nil, meter.ProtocolErrors},
 	} {
-		s := &web.Server{Root: c.root, Timeouts: timeouts}
-		got := play(s, c.steps...)
-		if answers := statuses(got.Sent); answers != c.answers {
-			t.Errorf("%s: answers %q, not %q: %q", c.name, answers, c.answers, got.Sent[:min(200, len(got.Sent))])
-		}
-		if got.State() != c.state || got.Why != c.why {
-			t.Errorf("%s: %v, %v, not %v, %v", c.name, got.State(), got.Why, c.state, c.why)
-		}
-		counts := s.Counts()
-		if c.counter != 0 && counts[c.counter] != 1 {
-			t.Errorf("%s: %v is %d", c.name, c.counter, counts[c.counter])
-		}
-		if got.State() == conn.Closed && got.Attached() != nil {
-			t.Errorf("%s: something is attached", c.name)
-		}
+		c.check(t, timeouts)
+	}
+}
+
+// life is a connection's: what happens on it, what the client got, and how it ended.
+type life struct {
+	name    string
+	root    web.Handler
+	steps   []step
+	answers string // statuses
+	state   conn.State
+	why     error
+	counter meter.Counter
+}
+
+func (c *life) check(t *testing.T, timeouts web.Timeouts) {
+	t.Helper()
+	s := &web.Server{Root: c.root, Timeouts: timeouts}
+	got := play(s, c.steps...)
+	if answers := statuses(got.Sent); answers != c.answers {
+		t.Errorf("%s: answers %q, not %q: %q", c.name, answers, c.answers, got.Sent[:min(200, len(got.Sent))])
+	}
+	if got.State() != c.state || got.Why != c.why {
+		t.Errorf("%s: %v, %v, not %v, %v", c.name, got.State(), got.Why, c.state, c.why)
+	}
+	counts := s.Counts()
+	if c.counter != 0 && counts[c.counter] != 1 {
+		t.Errorf("%s: %v is %d", c.name, c.counter, counts[c.counter])
+	}
+	if got.State() == conn.Closed && got.Attached() != nil {
+		t.Errorf("%s: something is attached", c.name)
 	}
 }
 

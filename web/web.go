@@ -48,7 +48,7 @@ type Limits struct {
 	TargetBytes int
 	// Fields is the largest number of field lines in a head. Default 100. Beyond it: 431.
 	Fields int
-	// BodyBytes is the largest request content. Default 1 MiB. Beyond it: 413.
+	// BodyBytes is the largest request content; negative: none. Default 1 MiB. Beyond it: 413.
 	BodyBytes int64
 	// DiscardBytes is how much content that no handler wants is read only to keep the connection. Default 256 KiB.
 	DiscardBytes int64
@@ -135,7 +135,10 @@ func (l Limits) effective() Limits {
 	l.HeadBytes = positive(l.HeadBytes, parsing.HeadBytes)
 	l.TargetBytes = positive(l.TargetBytes, parsing.TargetBytes)
 	l.Fields = positive(l.Fields, parsing.Fields)
-	l.BodyBytes = positive(l.BodyBytes, 1<<20)
+	if l.BodyBytes == 0 {
+		l.BodyBytes = 1 << 20
+	}
+	l.BodyBytes = max(l.BodyBytes, 0)
 	l.DiscardBytes = positive(l.DiscardBytes, 256<<10)
 	l.OutputBytes = positive(l.OutputBytes, 1<<20)
 	l.Requests = positive(l.Requests, uncounted)

@@ -84,12 +84,7 @@ func TestPaths(t *testing.T) {
 	h, _ := handler(t, Options{
 		Root: dir, Index: []string{"index.htm", "index.html"}, Types: map[string]string{".weird": "text/weird"},
 	})
-	for _, c := range []struct {
-		target string
-		status int
-		body   string
-		kind   string
-	}{
+	for _, c := range []named{
 		{"/a.txt", 200, "text", "text/plain; charset=utf-8"},
 		{"/in", 200, "text", "text/plain; charset=utf-8"},
 		{"/", 200, "<p>root", "text/html; charset=utf-8"},
@@ -122,24 +117,37 @@ func TestPaths(t *testing.T) {
 		{"/a%zz", 400, "400 Bad Request: malformed path\n", ""},
 	} {
 		for range 2 { // found, then remembered
-			a := ask(t, h, "GET", c.target)
-			if a.StatusCode != c.status || a.Body != c.body {
-				t.Errorf("%s: %d %q, not %d %q", c.target, a.StatusCode, a.Body, c.status, c.body)
-			}
-			if got := a.Header.Get("Content-Type"); c.kind != "" && got != c.kind {
-				t.Errorf("%s: type %q, not %q", c.target, got, c.kind)
-			}
-			if c.status == 301 {
-				want := strings.Replace(c.target, "/sub", "/sub/", 1)
-				if got := a.Header.Get("Location"); got != want {
-					t.Errorf("%s: sent to %q, not %q", c.target, got, want)
-				}
-			}
-			head := ask(t, h, "HEAD", c.target)
-			if head.StatusCode != c.status || head.Body != "" || head.ContentLength != int64(len(c.body)) {
-				t.Errorf("HEAD %s: %d, %d bytes", c.target, head.StatusCode, head.ContentLength)
-			}
+			c.check(t, h)
 		}
+	}
+}
+
+// named is a path and what its answer should be; an empty kind is not looked at.
+type named struct {
+	target string
+	status int
+	body   string
+	kind   string
+}
+
+func (c *named) check(t *testing.T, h conn.Handler) {
+	t.Helper()
+	a := ask(t, h, "GET", c.target)
+	if a.StatusCode != c.status || a.Body != c.body {
+		t.Errorf("%s: %d %q, not %d %q", c.target, a.StatusCode, a.Body, c.status, c.body)
+	}
+	if got := a.Header.Get("Content-Type"); c.kind != "" && got != c.kind {
+		t.Errorf("%s: type %q, not %q", c.target, got, c.kind)
+	}
+	if c.status == 301 {
+		want := strings.Replace(c.target, "/sub", "/sub/", 1)
+		if got := a.Header.Get("Location"); got != want {
+			t.Errorf("%s: sent to %q, not %q", c.target, got, want)
+		}
+	}
+	head := ask(t, h, "HEAD", c.target)
+	if head.StatusCode != c.status || head.Body != "" || head.ContentLength != int64(len(c.body)) {
+		t.Errorf("HEAD %s: %d, %d bytes", c.target, head.StatusCode, head.ContentLength)
 	}
 }
 
