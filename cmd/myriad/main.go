@@ -11,6 +11,8 @@ import (
 	"os"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/myriad-server/myriad/internal/config"
 )
 
 // version is set by the linker.
@@ -42,6 +44,9 @@ type coded struct {
 	error
 	code int
 }
+
+// Unwrap is what went wrong.
+func (c coded) Unwrap() error { return c.error }
 
 // usage marks an error of the command line or the configuration.
 func usage(err error) error { return coded{err, exitUsage} }
@@ -82,13 +87,27 @@ func run(arguments []string, c console) (code int) {
 	}
 	command.Bind(c)
 	if err := command.Run(); err != nil {
-		if text := err.Error(); text != "" {
-			fmt.Fprintf(c.err, "myriad: %s\n", text)
-		}
-		if own := (coded{}); errors.As(err, &own) {
-			return own.code
-		}
-		return exitFailed
+		return fail(c, err)
 	}
 	return 0
+}
+
+// fail says what went wrong and returns the exit code. The problems of a configuration bring their places along.
+func fail(c console, err error) (code int) {
+	var problems config.Problems
+	if errors.As(err, &problems) {
+		fmt.Fprintf(c.err, "%s\n\n", problems)
+		text := "1 problem"
+		if len(problems) > 1 {
+			text = fmt.Sprint(len(problems), " problems")
+		}
+		own := coded{code: exitFailed}
+		errors.As(err, &own)
+		err = coded{errors.New(text), own.code}
+	}
+	fmt.Fprintf(c.err, "myriad: %v\n", err)
+	if own := (coded{}); errors.As(err, &own) {
+		return own.code
+	}
+	return exitFailed
 }

@@ -184,7 +184,9 @@ func busy(h Host, d Demand) Wall {
 		}
 	}
 	if d.Model == "workpool" && d.Workers < least.At {
-		least = Wall{Name: "workers", At: d.Workers, Why: fmt.Sprintf("there are %d workers", d.Workers), Fix: "raise engine.workers"}
+		least = Wall{
+			Name: "workers", At: d.Workers, Why: fmt.Sprintf("there are %d workers", d.Workers), Fix: "raise engine.workers",
+		}
 	}
 	if d.Model == "single" {
 		least = model(d)[0]
@@ -208,7 +210,7 @@ func (c *Capacity) First() Wall { return c.Walls[0] }
 // String is one line for the operator.
 func (c *Capacity) String() string {
 	first := c.First()
-	return fmt.Sprintf("holds %d connections, first wall: %s (%s; %s); %d at work at a time (%s), %d waiting for accept (%s)",
+	return fmt.Sprintf("holds %d connections, first wall: %s (%s; %s); %d at work at a time (%s), %d waiting (%s)",
 		first.At, first.Name, first.Why, first.Fix, c.Busy.At, c.Busy.Name, c.Waiting.At, c.Waiting.Name)
 }
 

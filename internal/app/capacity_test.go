@@ -49,8 +49,9 @@ var capacityCases = []capacityCase{
 		wall: "descriptors", at: 1, limit: 1,
 	},
 	{
-		name: "cached files take a quarter", change: func(h *Host, d *Demand) { h.Descriptors, d.CachedFiles = 20_000, 1 << 20 },
-		wall: "descriptors", at: 15_000 - reserve, limit: 15_000 - reserve,
+		name:   "cached files take a quarter",
+		change: func(h *Host, d *Demand) { h.Descriptors, d.CachedFiles = 20_000, 1<<20 },
+		wall:   "descriptors", at: 15_000 - reserve, limit: 15_000 - reserve,
 	},
 	{
 		name: "configured", change: func(_ *Host, d *Demand) { d.Connections = 100 },

@@ -40,7 +40,7 @@ func Examine() (Host, error) {
 		Descriptors: bounded(soft),
 		Files:       math.MaxInt64,
 		MemoryBytes: memory(),
-		Threads:     min(number("/proc/sys/kernel/threads-max"), number("/proc/sys/kernel/pid_max"), number(group("pids.max"))),
+		Threads:     threads(),
 		Signals:     math.MaxInt64,
 		Backlog:     number("/proc/sys/net/core/somaxconn"),
 	}
@@ -54,6 +54,11 @@ func Examine() (Host, error) {
 		}
 	}
 	return h, nil
+}
+
+// threads is how many threads there may be; the pids of a control group are threads.
+func threads() int64 {
+	return min(number("/proc/sys/kernel/threads-max"), number("/proc/sys/kernel/pid_max"), number(group("pids.max")))
 }
 
 // bounded is a resource limit, whose "unlimited" is the largest unsigned number.

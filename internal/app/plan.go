@@ -80,7 +80,7 @@ func (p *Plan) warn(d Demand) {
 	add := func(format string, args ...any) { p.Warnings = append(p.Warnings, fmt.Sprintf(format, args...)) }
 	first := p.Capacity.First()
 	if d.Connections > p.Capacity.Limit {
-		add("limits.connections is %d, and %d is what can be held: %s; %s", d.Connections, p.Capacity.Limit, first.Why, first.Fix)
+		add("limits.connections is %d, and %d can be held: %s; %s", d.Connections, p.Capacity.Limit, first.Why, first.Fix)
 	}
 	if d.Direct == config.DirectAlways && !p.Capacity.Direct {
 		add("engine.direct is for the uring driver: %s takes a descriptor for each connection", p.DriverName())
