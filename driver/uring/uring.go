@@ -127,7 +127,7 @@ type tuning struct {
 
 func standard(o driver.Options) tuning {
 	t := tuning{
-		submissions: 1024, outcomes: 16384, entries: supplyEntries, tick: 5 * time.Millisecond,
+		submissions: 1024, outcomes: 16384, entries: supplyEntries, tick: 10 * time.Millisecond,
 		tableQueue: 256, tableOutcomes: 4096, ringsMost: ringsLimit,
 	}
 	if o.Direct {
