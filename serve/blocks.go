@@ -33,9 +33,9 @@ func newBlocks(size, limit int) *blocks {
 // take lends a block for output, or returns nil at the limit.
 func (s *blocks) take() *block { return s.takeBelow(s.limit) }
 
-// takeInput lends a block for input. A quarter is kept back for output, so that the
+// takeInput lends a block for input. Half of them are kept back for output, so that the
 // requests of some cannot make the answers to others impossible.
-func (s *blocks) takeInput() *block { return s.takeBelow(s.limit - s.limit/4) }
+func (s *blocks) takeInput() *block { return s.takeBelow(s.limit - s.limit/2) }
 
 func (s *blocks) takeBelow(limit int64) *block {
 	if s.lent.Add(1) > limit {

@@ -133,8 +133,10 @@ type Limits struct {
 	// connections may wait for one.
 	Workers int
 	Queue   int
-	// Connections is the largest number of open connections of the site. Beyond it
-	// accepting pauses; the backlog of the kernel holds what comes.
+	// Connections is the largest number of open connections of the site. At the limit
+	// idle connections make room, and without any accepting pauses; the backlog of the
+	// kernel holds what comes. What was accepted together with the last one is served,
+	// so that the limit may be passed by a few.
 	Connections int
 	// BlockBytes is the size of a block, and Blocks how many there may be of them: in
 	// each loop, or in the whole site for models without loops.

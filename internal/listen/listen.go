@@ -43,7 +43,7 @@ func Open(s Spec) (*Socket, error) {
 	case "tcp", "udp":
 		return openInternet(s)
 	case "unix":
-		return openUnix(s)
+		return patiently(func() (*Socket, error) { return openUnix(s) })
 	}
 	return nil, fmt.Errorf("listen on %s: %q is no network: use tcp, udp or unix", s, s.Network)
 }
@@ -61,17 +61,20 @@ func (s *Socket) RemoveFile() {
 	if s.file == nil {
 		return
 	}
-	if now, err := os.Lstat(s.Spec.Name); err == nil && os.SameFile(now, s.file) {
+	if now, err := os.Lstat(s.Spec.Name); err == nil && sameFile(now, s.file) {
 		_ = os.Remove(s.Spec.Name) // a file that cannot be removed is found stale by the next Open
 	}
 	s.file = nil
 }
 
+// sameFile looks at the time too, because the number of an inode is soon used again.
+func sameFile(a, b fs.FileInfo) bool { return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) }
+
 func openInternet(s Spec) (*Socket, error) {
-	fd, err := bindPatiently(s)
+	fd, err := patiently(func() (int, error) { return bind(s) })
 	if s.Address.Addr() == netip.IPv6Unspecified() && !s.V6Only && withoutIPv6(err) {
 		s.Address = netip.AddrPortFrom(netip.IPv4Unspecified(), s.Address.Port())
-		fd, err = bindPatiently(s)
+		fd, err = patiently(func() (int, error) { return bind(s) })
 	}
 	if err != nil {
 		return nil, explain(s, err)
@@ -90,12 +93,13 @@ func withoutIPv6(err error) bool {
 	return errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.EADDRNOTAVAIL)
 }
 
-func bindPatiently(s Spec) (int, error) {
+// patiently tries again for a while when an address is in use.
+func patiently[T any](bind func() (T, error)) (T, error) {
 	deadline := time.Now().Add(patience)
 	for pause := time.Millisecond; ; pause *= 2 {
-		fd, err := bind(s)
+		bound, err := bind()
 		if !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(deadline) {
-			return fd, err
+			return bound, err
 		}
 		time.Sleep(pause) // the kernel tells nobody when an address becomes free
 	}

@@ -88,7 +88,7 @@ func clearStale(s Spec, raw []byte) error {
 		return fmt.Errorf("listen on %s: %w (another process listens there; stop it, or choose another name)",
 			s, syscall.EADDRINUSE)
 	}
-	if now, err := os.Lstat(s.Name); err != nil || !os.SameFile(now, found) {
+	if now, err := os.Lstat(s.Name); err != nil || !sameFile(now, found) {
 		return nil // somebody else was faster; bind decides
 	}
 	if err := os.Remove(s.Name); err != nil && !errors.Is(err, fs.ErrNotExist) {

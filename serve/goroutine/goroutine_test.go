@@ -7,6 +7,8 @@ import (
 	"github.com/myriad-server/myriad/serve/servetest"
 )
 
-func TestModel(t *testing.T) {
-	servetest.Suite{Model: goroutine.New(), Site: servetest.Site()}.Run(t)
-}
+var suite = servetest.Suite{Model: goroutine.New(), Site: servetest.Site()}
+
+func TestModel(t *testing.T) { suite.Run(t) }
+
+func BenchmarkExchange(b *testing.B) { suite.Bench(b) }

@@ -129,30 +129,46 @@ func few(s Suite) (int, func(*serve.Site)) {
 	}
 }
 
+// connectionLimit opens connections until one is not served. A few more than the limit may be: those that were
+// accepted together with the last.
 func connectionLimit(t *testing.T, s Suite) {
+	const together = 2
 	n, configure := few(s)
 	v := start(t, s, configure, echoing)
-	clients := make([]net.Conn, n)
-	for i := range clients {
-		clients[i] = v.dial()
-		if err := exchange(clients[i], 0); err != nil {
-			t.Fatal(err)
+	var clients []net.Conn
+	waiting := make(chan error, 1)
+	for stalled := false; !stalled; {
+		c := v.dial() // where it is not accepted, the backlog takes it
+		clients = append(clients, c)
+		go func() { waiting <- exchange(c, 0) }()
+		select {
+		case err := <-waiting:
+			if err != nil {
+				t.Fatal(err)
+			}
+		case <-time.After(150 * time.Millisecond):
+			stalled = true
+		}
+		if len(clients) > n+together+1 {
+			t.Fatalf("%d connections are served; the limit is %d", len(clients), n)
 		}
 	}
-	more := v.dial() // the backlog takes it
-	served := make(chan error, 1)
-	go func() { served <- exchange(more, 0) }()
-	none(t, served, 150*time.Millisecond, "a connection beyond the limit")
-	for _, c := range clients {
+	served := clients[:len(clients)-1]
+	if len(served) < n {
+		t.Errorf("%d connections are served; the limit is %d", len(served), n)
+	}
+	for _, c := range served {
 		if err := exchange(c, 99); err != nil {
 			t.Errorf("a connection at work: %v", err)
 		}
 	}
-	_ = clients[0].Close()
-	if err := await(t, served, "the connection that waited"); err != nil {
+	for _, c := range served[:len(served)-n+1] {
+		_ = c.Close()
+	}
+	if err := await(t, waiting, "the connection that waited"); err != nil {
 		t.Error(err)
 	}
-	for _, c := range append(clients, more) {
+	for _, c := range clients {
 		_ = c.Close()
 	}
 	v.stop()

@@ -25,7 +25,7 @@ func same(s script) func() script { return func() script { return s } }
 
 // record is what all handlers of a server have seen.
 type record struct {
-	t     *testing.T
+	t     testing.TB
 	mu    sync.Mutex
 	lives map[uint64]*life
 }

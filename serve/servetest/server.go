@@ -23,7 +23,7 @@ const patience = 10 * time.Second
 
 // server is a site being served.
 type server struct {
-	t       *testing.T
+	t       testing.TB
 	record  *record
 	address listen.Spec
 	cancel  context.CancelFunc
@@ -36,12 +36,12 @@ type server struct {
 }
 
 // start serves handlers made by make on a TCP socket.
-func start(t *testing.T, s Suite, configure func(*serve.Site), handler func() script) *server {
+func start(t testing.TB, s Suite, configure func(*serve.Site), handler func() script) *server {
 	t.Helper()
 	return startAt(t, s, "127.0.0.1:0", configure, handler)
 }
 
-func startAt(t *testing.T, s Suite, address string, configure func(*serve.Site), handler func() script) *server {
+func startAt(t testing.TB, s Suite, address string, configure func(*serve.Site), handler func() script) *server {
 	t.Helper()
 	v := &server{t: t, record: &record{t: t, lives: map[uint64]*life{}}}
 	l, group := v.listener(s, address)
@@ -151,7 +151,7 @@ type footprint struct {
 	descriptors, goroutines int
 }
 
-func measure(t *testing.T) footprint {
+func measure(t testing.TB) footprint {
 	t.Helper()
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
@@ -162,7 +162,7 @@ func measure(t *testing.T) footprint {
 
 // checkGone fails if there is more than there was. Goroutines that have done their work may take a moment to end, and
 // so may clients of the test.
-func (f footprint) checkGone(t *testing.T) {
+func (f footprint) checkGone(t testing.TB) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -180,7 +180,7 @@ func (f footprint) checkGone(t *testing.T) {
 }
 
 // send writes all of p.
-func send(t *testing.T, c net.Conn, p []byte) {
+func send(t testing.TB, c net.Conn, p []byte) {
 	t.Helper()
 	if _, err := c.Write(p); err != nil {
 		t.Fatalf("send: %v", err)
@@ -188,7 +188,7 @@ func send(t *testing.T, c net.Conn, p []byte) {
 }
 
 // want reads exactly what is wanted.
-func want(t *testing.T, c net.Conn, wanted string) {
+func want(t testing.TB, c net.Conn, wanted string) {
 	t.Helper()
 	got := make([]byte, len(wanted))
 	n, err := io.ReadFull(c, got)
@@ -198,7 +198,7 @@ func want(t *testing.T, c net.Conn, wanted string) {
 }
 
 // wantEnd reads the peer's orderly end.
-func wantEnd(t *testing.T, c net.Conn) {
+func wantEnd(t testing.TB, c net.Conn) {
 	t.Helper()
 	if n, err := c.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 		t.Fatalf("read %d bytes, %v; want the end", n, err)
@@ -206,7 +206,7 @@ func wantEnd(t *testing.T, c net.Conn) {
 }
 
 // wantReset reads until the connection ends, which must be by a reset.
-func wantReset(t *testing.T, c net.Conn) {
+func wantReset(t testing.TB, c net.Conn) {
 	t.Helper()
 	if _, err := io.Copy(io.Discard, c); !errors.Is(err, syscall.ECONNRESET) {
 		t.Fatalf("the connection ended with %v; want a reset", err)
@@ -214,7 +214,7 @@ func wantReset(t *testing.T, c net.Conn) {
 }
 
 // await takes the next value, which must come in time.
-func await[T any](t *testing.T, from <-chan T, what string) T {
+func await[T any](t testing.TB, from <-chan T, what string) T {
 	t.Helper()
 	select {
 	case v := <-from:
@@ -227,7 +227,7 @@ func await[T any](t *testing.T, from <-chan T, what string) T {
 }
 
 // none checks that no value comes within d.
-func none[T any](t *testing.T, from <-chan T, d time.Duration, what string) {
+func none[T any](t testing.TB, from <-chan T, d time.Duration, what string) {
 	t.Helper()
 	select {
 	case v := <-from:

@@ -7,6 +7,8 @@ import (
 	"github.com/myriad-server/myriad/serve/single"
 )
 
-func TestModel(t *testing.T) {
-	servetest.Suite{Model: single.New(), Site: servetest.Site(), AtOnce: 1}.Run(t)
-}
+var suite = servetest.Suite{Model: single.New(), Site: servetest.Site(), AtOnce: 1}
+
+func TestModel(t *testing.T) { suite.Run(t) }
+
+func BenchmarkExchange(b *testing.B) { suite.Bench(b) }

@@ -7,6 +7,8 @@ import (
 	"github.com/myriad-server/myriad/serve/workpool"
 )
 
-func TestModel(t *testing.T) {
-	servetest.Suite{Model: workpool.New(), Site: servetest.Site(), AtOnce: 8}.Run(t)
-}
+var suite = servetest.Suite{Model: workpool.New(), Site: servetest.Site(), AtOnce: 8}
+
+func TestModel(t *testing.T) { suite.Run(t) }
+
+func BenchmarkExchange(b *testing.B) { suite.Bench(b) }
