@@ -141,7 +141,7 @@ func (c *talker) read(p *sim.Peer) {
 }
 
 func TestEcho(t *testing.T) {
-	overSeeds(t, 2000, func(w *world) {
+	overSeeds(t, func(w *world) {
 		r := w.rand
 		w.options.Faults.Reset = 0
 		w.build(&echo{w: w, slack: int64(r.IntN(2000)), lazy: r.IntN(2) == 0})

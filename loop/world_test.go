@@ -29,6 +29,7 @@ type world struct {
 	loop     *loop.Loop
 	listener *sim.Listener
 	checker  *checker
+	files    []*sim.File
 	left     int // clients that have not finished
 }
 
@@ -38,11 +39,18 @@ type limits struct {
 	outputBytes                                 int64
 }
 
-// overSeeds runs a test with many seeds, or with MYRIAD_SEED alone.
-func overSeeds(t *testing.T, count int, run func(w *world)) {
+// overSeeds runs a test with 200 seeds, with as many as SEEDS says, or with MYRIAD_SEED alone.
+func overSeeds(t *testing.T, run func(w *world)) {
 	t.Helper()
 	t.Parallel()
-	first, last := uint64(1), uint64(count)
+	first, last := uint64(1), uint64(200)
+	if text := os.Getenv("SEEDS"); text != "" {
+		count, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			t.Fatalf("SEEDS: %v", err)
+		}
+		last = count
+	}
 	if text := os.Getenv("MYRIAD_SEED"); text != "" {
 		only, err := strconv.ParseUint(text, 10, 64)
 		if err != nil {
@@ -60,9 +68,7 @@ func overSeeds(t *testing.T, count int, run func(w *world)) {
 		}
 		if err := w.attempt(run); err != nil {
 			t.Errorf("%v\nto replay: MYRIAD_SEED=%d go test -run %s ./loop", err, seed, t.Name())
-			if t.Failed() {
-				return
-			}
+			return
 		}
 	}
 }
@@ -138,6 +144,11 @@ func (w *world) run() {
 	}
 	if n := w.pool.Lent(); n != 0 {
 		w.kernel.Fail("%d blocks are lent", n)
+	}
+	for i, f := range w.files {
+		if f.Holds() != 0 {
+			w.kernel.Fail("file %d of %d is held", i, len(w.files))
+		}
 	}
 	if n := w.kernel.Descriptors(); n != 0 {
 		w.kernel.Fail("%d descriptors are open", n)

@@ -21,7 +21,8 @@ type Peer struct {
 	client    Client
 	stream    *stream
 	failure   error
-	Number    int // of the connection, from 1
+	alarm     int64 // when the client asked to be stepped, or zero
+	Number    int   // of the connection, from 1
 	connected bool
 	closed    bool
 	ended     bool // CloseWrite
@@ -47,14 +48,26 @@ func (p *Peer) Err() error { return p.failure }
 // Fail ends the run; see [Kernel.Fail].
 func (p *Peer) Fail(format string, args ...any) { p.kernel.Fail(format, args...) }
 
-// After has the client stepped once more, after d.
+// After has the client stepped after d, at the latest. There is one such time: the soonest that was asked for.
 func (p *Peer) After(d time.Duration) {
-	p.kernel.events.push(event{at: p.kernel.now + int64(d), peer: p})
+	at := p.kernel.now + max(1, int64(d))
+	if p.alarm != 0 && p.alarm <= at {
+		return
+	}
+	p.alarm = at
+	p.kernel.events.push(event{at: at, peer: p, alarm: true})
 }
 
 // step comes from an event.
-func (p *Peer) step() {
-	p.scheduled = false
+func (p *Peer) step(e *event) {
+	if e.alarm {
+		if p.alarm != e.at {
+			return // another took its place
+		}
+		p.alarm = 0
+	} else {
+		p.scheduled = false
+	}
 	if !p.closed {
 		p.client.Step(p)
 	}

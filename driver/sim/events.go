@@ -17,6 +17,7 @@ type event struct {
 	order      uint64 // of two events at the same time
 	generation uint32
 	cancel     bool
+	alarm      bool // the client asked for this step
 }
 
 // events is a heap, soonest first.

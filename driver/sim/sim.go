@@ -173,7 +173,7 @@ func (k *Kernel) run() {
 		case e.call != nil:
 			e.call()
 		case e.peer != nil:
-			e.peer.step()
+			e.peer.step(&e)
 		default:
 			k.driver.fire(&e)
 		}
