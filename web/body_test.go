@@ -9,6 +9,7 @@ import (
 
 	"github.com/myriad-server/myriad/conn"
 	"github.com/myriad-server/myriad/internal/meter"
+	"github.com/myriad-server/myriad/proto/http1"
 	"github.com/myriad-server/myriad/web"
 	"github.com/myriad-server/myriad/web/webtest"
 )
@@ -242,5 +243,83 @@ func TestHandlersOwnTime(t *testing.T) {
 	c.Advance(2 * time.Second)
 	if c.State() != conn.Closed || c.Why != conn.ErrTimeout || w.closed != 1 {
 		t.Errorf("%v, %v, told %d times", c.State(), c.Why, w.closed)
+	}
+}
+
+func TestTrailers(t *testing.T) {
+	s := &web.Server{Root: web.HandlerFunc(func(x *web.Exchange) {
+		kind, _ := x.Field(http1.ContentType)
+		x.OnBody(func(_ []byte, done bool) {
+			if done && x.Trailers() == 1 {
+				name, value := x.TrailerAt(0)
+				x.AddBytes("X-Got", append([]byte("\r\n\x7f\t"), value...))
+				x.AddBytes("Bad Name", value)
+				x.AddBytes("Content-Length", value)
+				x.Reply(fmt.Appendf(nil, "%s %v %s", name, x.HasBody(), kind))
+			}
+		})
+	})}
+	a, err := webtest.Ask(s.Handler(), request("POST /", "1\r\na\r\n0\r\nSum: 1\r\n\r\n", "Transfer-Encoding: chunked",
+		"Content-Type: text/x"))
+	if err != nil || a.Body != "Sum true text/x" || a.Header.Get("X-Got") != "1" {
+		t.Errorf("%v, %q, %v", err, a.Body, a.Header)
+	}
+}
+
+// TestEarlyAnswer has a handler that wants the content and then answers before it has come: what is left is thrown away
+// if it is little, and ends the connection if it is much.
+func TestEarlyAnswer(t *testing.T) {
+	s := &web.Server{
+		Limits: web.Limits{DiscardBytes: 10},
+		Root: web.HandlerFunc(func(x *web.Exchange) {
+			x.OnBody(func([]byte, bool) { x.Reply([]byte("enough")) })
+		}),
+	}
+	for length, want := range map[string]string{"10": "200 200", "12": "200"} {
+		c := play(s, request("POST /", "a", "Content-Length: "+length), "123456789", hello1)
+		if got := statuses(c.Sent); got != want {
+			t.Errorf("%s bytes: %q, not %q", length, got, want)
+		}
+	}
+}
+
+func TestNoMemory(t *testing.T) {
+	c := webtest.New(hello().Handler())
+	c.Starved = true
+	c.Receive([]byte(hello1 + hello1))
+	if c.State() != conn.Closed || len(c.Sent) > 0 {
+		t.Errorf("%v, %q", c.State(), c.Sent)
+	}
+}
+
+func TestUnlimited(t *testing.T) {
+	s := &web.Server{Root: never, Timeouts: web.Timeouts{
+		Head: web.Unlimited, Body: web.Unlimited, Idle: web.Unlimited, Write: web.Unlimited, Request: web.Unlimited,
+	}}
+	c := play(s, 1000*time.Hour, "GET /", 1000*time.Hour, " HTTP/1.1\r\nHost: a\r\n\r\n", 1000*time.Hour)
+	if c.State() != conn.Open || c.Timer != 0 {
+		t.Errorf("%v, timer %d", c.State(), c.Timer)
+	}
+}
+
+// TestAnswersAreRepaired: a handler's mistakes do not reach the wire.
+func TestAnswersAreRepaired(t *testing.T) {
+	for name, f := range map[string]func(x *web.Exchange){
+		"500 ":                            func(x *web.Exchange) { x.Status(99); x.Reply(nil) },
+		"500 500 Internal Server Error\n": func(x *web.Exchange) { x.Fail(200) },
+		"500 a":                           func(x *web.Exchange) { x.Respond(web.NewAnswer(100, "", []byte("a"))) },
+		"304 ":                            func(x *web.Exchange) { x.Respond(web.NewAnswer(304, "text/plain", []byte("a"))) },
+		"200 b": func(x *web.Exchange) {
+			x.Respond(web.NewAnswer(200, "", []byte("b"), http1.FieldLine{Name: "keep-alive", Value: "x"},
+				http1.FieldLine{Name: "DATE", Value: "x"}))
+		},
+	} {
+		a, err := webtest.Ask((&web.Server{Root: web.HandlerFunc(f)}).Handler(), hello1)
+		if got := fmt.Sprint(a.StatusCode, " ", a.Body); err != nil || got != name {
+			t.Errorf("%q, not %q: %v", got, name, err)
+		}
+		if a.Header.Get("Keep-Alive") != "" || len(a.Header["Date"]) != 1 {
+			t.Errorf("%v", a.Header)
+		}
 	}
 }

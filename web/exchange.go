@@ -100,6 +100,9 @@ func (x *Exchange) run(in []byte) (used int) {
 				x.driven = false
 				return used
 			}
+			if x.reading == waiting {
+				x.began = x.heard
+			}
 			n, err := x.request.Parse(in[used:], &x.handler.head)
 			if err != nil {
 				x.refuseHead(err)
@@ -256,8 +259,7 @@ func (x *Exchange) again() {
 	x.continued, x.bodyHeld, x.more = false, false, false
 	x.taken, x.sent, x.status = 0, 0, 0
 	x.onBody, x.onFlushed, x.onClosed = nil, nil, nil
-	x.fields, x.saved = x.fields[:0], x.saved[:0]
-	x.began = x.c.Now()
+	x.fields, x.saved, x.path = x.fields[:0], x.saved[:0], nil
 }
 
 // renew makes the exchange ready for another connection.
@@ -267,6 +269,7 @@ func (x *Exchange) renew() {
 	}
 	x.request.Reset()
 	x.c, x.tally, x.path = nil, nil, nil
+	x.trailers = x.trailers[:0]
 	x.fate, x.attached, x.ended, x.held, x.paused = keep, false, false, false, false
 	x.unread, x.malformed = false, false
 	x.written, x.gone = 0, 0

@@ -6,10 +6,12 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
 
+	"github.com/myriad-server/myriad/buf"
 	"github.com/myriad-server/myriad/conn"
 	"github.com/myriad-server/myriad/proto/http1"
 	"github.com/myriad-server/myriad/web"
@@ -341,5 +343,37 @@ func TestLargeAnswer(t *testing.T) {
 		if err != nil || method == "GET" && got.Body != string(body) || got.ContentLength != int64(len(body)) {
 			t.Errorf("%s: %v, %d bytes", method, err, len(got.Body))
 		}
+	}
+}
+
+// TestBlocks sends blocks in every framing; each is given back, sent or not.
+func TestBlocks(t *testing.T) {
+	pool, err := buf.NewPool(64, 4, buf.Heap)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &web.Server{Root: web.HandlerFunc(func(x *web.Exchange) {
+		b := pool.Take()
+		copy(b.Bytes(), "0123456789")
+		length, err := strconv.ParseInt(string(x.Path()[1:]), 10, 64)
+		if err != nil {
+			length = -1
+		}
+		x.Begin(length)
+		x.WriteBlock(b, 2, 8)
+		x.End()
+		late := pool.Take()
+		x.WriteBlock(late, 0, 1)
+	})}
+	for in, want := range map[string]string{
+		request("GET /6", ""): "234567", request("GET /3", ""): "234", request("GET /x", ""): "234567",
+		"GET /x HTTP/1.0\r\n\r\n": "234567", request("HEAD /6", ""): "",
+	} {
+		if a, err := webtest.Ask(s.Handler(), in); err != nil || a.Body != want {
+			t.Errorf("%q: %q, %v", in, a.Body, err)
+		}
+	}
+	if pool.Lent() != 0 {
+		t.Errorf("%d blocks were not given back", pool.Lent())
 	}
 }

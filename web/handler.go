@@ -178,9 +178,13 @@ func (h *handler) drainIdle(c conn.Conn) {
 // abandon tells whoever answers that it is of no use any more.
 func (h *handler) abandon(x *Exchange, why error) {
 	begun := x.answering != answered && (x.reading == inBody || x.reading == complete)
+	cut := x.answering == streaming
 	x.answering, x.fate = answered, last
 	if !begun {
 		return
+	}
+	if cut {
+		x.account()
 	}
 	x.lost = true
 	if f := x.onClosed; f != nil {
@@ -244,6 +248,9 @@ func (h *handler) Stopped(c conn.Conn) {
 func (h *handler) Closed(c conn.Conn, why error) {
 	x, _ := c.Attached().(*Exchange)
 	if x == nil {
+		if h.limits.Requests < uncounted {
+			c.Attach(nil)
+		}
 		return
 	}
 	if why == nil && x.answering == streaming {
@@ -270,7 +277,6 @@ func (h *handler) take(c conn.Conn) *Exchange {
 			x.tally = new(tally)
 		}
 	}
-	x.began = c.Now()
 	c.SetIdle(false)
 	return x
 }

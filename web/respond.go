@@ -139,10 +139,15 @@ func (x *Exchange) Answered() bool { return x.answering == answered }
 
 // Abort ends the connection at once: the client sees that the answer is broken off.
 func (x *Exchange) Abort(why error) {
+	cut := x.answering == streaming
 	x.answering, x.fate = answered, last
-	if x.c != nil {
-		x.c.Abort(why)
+	if x.c == nil {
+		return
 	}
+	if cut {
+		x.account()
+	}
+	x.c.Abort(why)
 }
 
 // fell notes that the connection ran out of memory and is being closed.
@@ -179,24 +184,30 @@ func (x *Exchange) refuseHead(err error) {
 	x.refuse(status, reason)
 }
 
-// finish is the end of an answer: it is counted and logged, and the connection goes on.
+// finish is the end of an answer, behind which the connection goes on.
 func (x *Exchange) finish() {
 	h := x.handler
 	x.answering = answered
-	h.count(meter.Responses(x.status))
 	if x.reading == inBody && x.fate == keep && x.body.Remaining() > h.limits.DiscardBytes {
 		x.fate = last
 	}
 	x.onBody, x.onFlushed, x.onClosed = nil, nil, nil
 	x.bodyHeld = false
+	x.account()
+	if !x.driven {
+		h.proceed(x)
+	}
+}
+
+// account counts and logs an answer, also one that is broken off.
+func (x *Exchange) account() {
+	h := x.handler
+	h.count(meter.Responses(x.status))
 	if h.server.Done != nil {
 		h.server.Done(x)
 	}
 	if h.server.Log != nil {
 		h.log(x)
-	}
-	if !x.driven {
-		h.proceed(x)
 	}
 }
 
@@ -205,18 +216,21 @@ func (x *Exchange) put(b []byte) {
 	if len(b) == 0 {
 		return
 	}
-	if x.c.Queued() == 0 {
-		x.progress = x.c.Now()
-	}
+	x.stirring()
 	x.c.Write(b)
 	x.written += int64(len(b))
 }
 
 // putFile queues a piece of a file and takes over one hold of it.
 func (x *Exchange) putFile(f conn.File, off, n int64) {
+	x.stirring()
+	x.c.SendFile(f, off, n)
+	x.written += n
+}
+
+// stirring begins the wait for output to leave, if there is none yet that is waited for.
+func (x *Exchange) stirring() {
 	if x.c.Queued() == 0 {
 		x.progress = x.c.Now()
 	}
-	x.c.SendFile(f, off, n)
-	x.written += n
 }

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"github.com/myriad-server/myriad/buf"
 	"github.com/myriad-server/myriad/conn"
 	"github.com/myriad-server/myriad/proto/http1"
 )
@@ -96,6 +97,31 @@ func (x *Exchange) chunkHead(n int64) {
 	b := http1.AppendChunkHead(x.handler.scratch[:0], int(n))
 	x.handler.scratch = b
 	x.put(b)
+}
+
+// WriteBlock sends the bytes from..to of b without copying them, and takes over one hold of it. b comes from the pool of
+// the exchange's own thread.
+func (x *Exchange) WriteBlock(b *buf.Block, from, to int) {
+	n := int64(to - from)
+	if x.answering == streaming && x.framing == byLength {
+		n = min(n, x.left)
+		x.left -= n
+	}
+	if x.answering != streaming || x.framing == noContent || n <= 0 {
+		b.Release()
+		return
+	}
+	if x.framing == byChunks {
+		x.chunkHead(n)
+	}
+	x.stirring()
+	x.c.Send(b, from, from+int(n))
+	x.written += n
+	if x.framing == byChunks {
+		x.put(chunkTail)
+	}
+	x.sent += n
+	x.watch()
 }
 
 // WriteFile sends n bytes of f from off, and takes over one hold of it: it is released here or when it has been sent.

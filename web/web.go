@@ -67,7 +67,8 @@ type Timeouts struct {
 	Body time.Duration
 	// Idle is for silence between requests and before the first. Default 75 s.
 	Idle time.Duration
-	// Write is for a client that takes none of the bytes queued for it. Default 30 s.
+	// Write is for a client that takes none of the bytes queued for it. Default 30 s. Up to 16 KiB behind a
+	// complete answer are watched only from Idle on, so that they cost nothing before.
 	Write time.Duration
 	// Request is for a whole request, from its first byte until its answer has been queued. Default 5 min.
 	Request time.Duration
@@ -95,7 +96,8 @@ type Server struct {
 	Log Log
 	// LogSample is the share of requests that Log is told about, above 0 and up to 1. Zero means all.
 	LogSample float64
-	// Begun and Done, if set, are called for each request before Root and after its answer has been queued.
+	// Begun and Done, if set, are called for each request before Root, and after its answer has been queued or was
+	// broken off. Done must not touch the answer.
 	Begun, Done func(x *Exchange)
 	// Panicked, if set, is told when a handler panics. The request is answered with 500.
 	Panicked func(x *Exchange, value any)

@@ -25,6 +25,8 @@ type Conn struct {
 	Discard bool
 	// Stuck keeps queued bytes from leaving, as a peer does that reads nothing.
 	Stuck bool
+	// Starved has Reserve find no memory.
+	Starved bool
 	// Timer is when the timer fires, in the time of Now, or zero.
 	Timer int64
 	// Idle is what SetIdle said last, Paused whether reading is paused, Pauses how often it has been.
@@ -262,6 +264,9 @@ func (c *Conn) Write(p []byte) {
 func (c *Conn) Reserve(n int) []byte {
 	if n > BlockSize {
 		panic(fmt.Sprintf("%d bytes reserved, more than a block", n))
+	}
+	if c.Starved {
+		c.Abort(conn.ErrOutputLimit)
 	}
 	if c.state != conn.Open {
 		return nil
