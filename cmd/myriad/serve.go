@@ -46,8 +46,8 @@ func (s *serveCommand) Run(c console) error {
 		return usage(err)
 	}
 	log := logger(c.err, &loaded.Log)
-	for _, warning := range warnings {
-		log.Warn(warning.Error())
+	for _, w := range warnings {
+		log.Warn(w.Message, "key", w.Path, "fix", w.Mend)
 	}
 	host, err := app.Examine()
 	if err != nil {

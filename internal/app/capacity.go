@@ -63,8 +63,9 @@ const (
 
 const (
 	// processDescriptors are those of the process itself: the standard three, the runtime's, logs, and some to spare
-	// for whoever looks into the server.
+	// for whoever looks into the server. Where there are few, it makes do with leastDescriptors.
 	processDescriptors = 64
+	leastDescriptors   = 12
 	// loopDescriptors are those of one driver and its wake-up.
 	loopDescriptors = 8
 	// filesShare is the part of the descriptors that cached files may take.
@@ -78,7 +79,8 @@ const (
 // Compute finds the walls of a configuration on a host. It looks at nothing but its arguments.
 func Compute(h Host, d Demand) Capacity {
 	c := Capacity{CachedFiles: int(min(int64(d.CachedFiles), h.Descriptors/filesShare))}
-	reserve := int64(processDescriptors + loopDescriptors*d.Loops + d.Listeners*max(d.Loops, 1) + c.CachedFiles)
+	reserve := min(processDescriptors, max(h.Descriptors/8, leastDescriptors)) +
+		int64(loopDescriptors*d.Loops+d.Listeners*max(d.Loops, 1)+c.CachedFiles)
 	descriptors := Wall{
 		Name: "descriptors", At: count(h.Descriptors - reserve),
 		Why: fmt.Sprintf("RLIMIT_NOFILE is %d, of which %d are for listeners, files and drivers", h.Descriptors, reserve),

@@ -45,6 +45,10 @@ var capacityCases = []capacityCase{
 		wall: "descriptors", at: 1024 - reserve, limit: 1024 - reserve,
 	},
 	{
+		name: "few descriptors", change: func(h *Host, _ *Demand) { h.Descriptors = 160 },
+		wall: "descriptors", at: 160 - 20 - 2*8 - 2, limit: 160 - 20 - 2*8 - 2,
+	},
+	{
 		name: "hardly any descriptors", change: func(h *Host, _ *Demand) { h.Descriptors = 16 },
 		wall: "descriptors", at: 1, limit: 1,
 	},

@@ -51,11 +51,13 @@ func TestPlanLoopsAndAccept(t *testing.T) {
 		{"one acceptor", []string{"engine.accept=acceptor"}, 4, serve.OneAcceptor},
 		{"a listener that does not share", []string{"listeners[0].reuseport=false"}, 4, serve.OneAcceptor},
 		{
-			"one loop needs no sharing", []string{"listeners[0].reuseport=false", "engine.loops=1", "engine.accept=reuseport"},
+			"one loop needs no sharing",
+			[]string{"listeners[0].reuseport=false", "engine.loops=1", "engine.accept=reuseport"},
 			1, serve.ReusePort,
 		},
 		{
-			"a unix socket is shared in another way", []string{"listeners=[{address: 'unix:@a', reuseport: false}]"},
+			"a unix socket is shared in another way",
+			[]string{"listeners=[{address: 'unix:@a', reuseport: false}]"},
 			4, serve.ReusePort,
 		},
 		{"a model without loops", []string{"engine.model=thread"}, 0, serve.ReusePort},
