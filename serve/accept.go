@@ -28,11 +28,15 @@ func (b *Blocking) accept(l *listening, place func(Arrival)) {
 	var fd int
 	var err error
 	attempt := func(from uintptr) bool {
+		if b.open.Load() >= int64(b.limits.Connections) {
+			err = errLimit
+			return sys.IsReady(int(from), sys.Readable) // nobody is closed before somebody comes
+		}
 		fd, err = sys.Accept(int(from))
 		return !errors.Is(err, syscall.EAGAIN)
 	}
 	for !b.stopping() {
-		if !b.makeRoom() || !l.post.await(attempt) {
+		if !l.post.await(attempt) {
 			continue
 		}
 		if err == nil {
@@ -92,15 +96,6 @@ func (b *Blocking) acceptAlone() {
 			l.close()
 		}
 	}
-}
-
-// makeRoom reports whether one more connection may be accepted. If not, it has closed or awaited something.
-func (b *Blocking) makeRoom() bool {
-	if b.open.Load() < int64(b.limits.Connections) {
-		return true
-	}
-	b.press(errLimit)
-	return false
 }
 
 // overcome acts on an error of accept(2), and reports whether accepting can go on.

@@ -228,7 +228,7 @@ func (g *runtimeGate) rest(until int64) {
 // watch waits until output can be sent, and wakes the connection.
 func (g *runtimeGate) watch(raw syscall.RawConn, life uint64) func() {
 	return func() {
-		_ = raw.Write(func(fd uintptr) bool { return sys.IsWritable(int(fd)) }) // fails if it is closed meanwhile
+		_ = raw.Write(func(fd uintptr) bool { return sys.IsReady(int(fd), sys.Writable) }) // fails if it is closed meanwhile
 		g.c.mu.Lock()
 		defer g.c.mu.Unlock()
 		if g.life == life {

@@ -44,10 +44,10 @@ func AwaitAny(list []Await, ns int64) (int, error) {
 	return int(n), errno(e)
 }
 
-// IsWritable reports whether a descriptor takes bytes now, or would answer with an
-// error. It does not block.
-func IsWritable(fd int) bool {
-	list := [1]Await{{FD: int32(fd), Want: Writable}}
+// IsReady reports whether a condition holds for a descriptor now, or it would answer with
+// an error. It does not block.
+func IsReady(fd int, want int16) bool {
+	list := [1]Await{{FD: int32(fd), Want: want}}
 	var none unix.Timespec
 	n, _, e := syscall.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&list)), 1,
 		uintptr(unsafe.Pointer(&none)), 0, 0, 0)
