@@ -131,8 +131,8 @@ func (l *Loop) enter(fd int, listener int) {
 	c := l.admit(fd, listener)
 	l.meter.Add(meter.Open, 1)
 	l.handlerOf(c).Opened(c)
-	if l.stopping {
-		l.handlerOf(c).Stopped(c)
+	if l.stopping && c.index < l.stopNext { // wind has passed; otherwise it will come
+		l.stop(c)
 	}
 	l.mark(c)
 	if l.open-l.shedding > l.limit {

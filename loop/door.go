@@ -166,13 +166,18 @@ func (l *Loop) wind() {
 		}
 		c := l.at(l.stopNext)
 		l.stopNext++
-		if l.killed && c.state < conn.Closing {
-			c.flags |= flagReset
-			l.end(c, conn.ErrStopping)
-		} else if c.state == conn.Open {
-			l.handlerOf(c).Stopped(c)
-			l.mark(c)
-		}
+		l.stop(c)
+	}
+}
+
+// stop tells a connection that the server winds down, or ends it when the time for that is over.
+func (l *Loop) stop(c *connection) {
+	if l.killed && c.state < conn.Closing {
+		c.flags |= flagReset
+		l.end(c, conn.ErrStopping)
+	} else if c.state == conn.Open {
+		l.handlerOf(c).Stopped(c)
+		l.mark(c)
 	}
 }
 
