@@ -99,8 +99,8 @@ func (x *Exchange) chunkHead(n int64) {
 	x.put(b)
 }
 
-// WriteBlock sends the bytes from..to of b without copying them, and takes over one hold of it. b comes from the pool of
-// the exchange's own thread.
+// WriteBlock sends the bytes from..to of b without copying them, and takes over one hold of it. b comes from the pool
+// of the exchange's own thread.
 func (x *Exchange) WriteBlock(b *buf.Block, from, to int) {
 	n := int64(to - from)
 	if x.answering == streaming && x.framing == byLength {
