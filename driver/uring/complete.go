@@ -12,6 +12,9 @@ func (d *uring) received(r *ring, slot uint32, e *entry, o *sys.Outcome, c *driv
 	if o.Res > 0 && o.Flags&sys.OutcomeBuffer != 0 {
 		c.Block = r.supply.pick(uint16(o.Flags >> 16))
 		c.Result = int(o.Res)
+		if e.marks&fed == 0 {
+			e.marks |= fed
+		}
 		d.goOn(slot, e, o, c)
 		return true
 	}
