@@ -56,22 +56,13 @@ func main() { os.Exit(run(os.Args[1:], console{os.Stdout, os.Stderr})) }
 // run is the program: it returns its exit code.
 func run(arguments []string, c console) (code int) {
 	var cli commands
-	// The parser leaves by a panic where it would leave the process, so that a test can call run.
-	type left int
-	defer func() {
-		switch value := recover().(type) {
-		case nil:
-		case left:
-			code = int(value)
-		default:
-			panic(value)
-		}
-	}()
+	exited := -1
+	// After --help the parser asks to exit, and goes on if it is not obeyed.
 	parser, err := kong.New(&cli,
 		kong.Name("myriad"),
 		kong.Description("A web server for ten thousand connections and more."),
 		kong.Writers(c.out, c.err),
-		kong.Exit(func(code int) { panic(left(code)) }),
+		kong.Exit(func(code int) { exited = code }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 	)
 	if err != nil {
@@ -81,7 +72,10 @@ func run(arguments []string, c console) (code int) {
 		arguments = []string{"--help"}
 	}
 	command, err := parser.Parse(arguments)
-	if err != nil {
+	switch {
+	case exited >= 0:
+		return exited
+	case err != nil:
 		fmt.Fprintf(c.err, "myriad: %v (see myriad --help)\n", err)
 		return exitUsage
 	}

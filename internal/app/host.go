@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"path"
+	"runtime"
 	"strconv"
 	"strings"
 
@@ -13,7 +14,7 @@ import (
 
 // Host is what this machine lets the process have. What could not be found out is math.MaxInt64: it is no wall.
 type Host struct {
-	// Processors that the process may run on; its affinity counts.
+	// Processors that the process may use: its affinity counts, and its control group's share of them.
 	Processors int
 	// Descriptors is the limit on open descriptors of the process.
 	Descriptors int64
@@ -36,7 +37,7 @@ func Examine() (Host, error) {
 		return Host{}, fmt.Errorf("the limit on descriptors cannot be raised: %w", err)
 	}
 	h := Host{
-		Processors:  processors(),
+		Processors:  min(runtime.NumCPU(), runtime.GOMAXPROCS(0)),
 		Descriptors: bounded(soft),
 		Files:       math.MaxInt64,
 		MemoryBytes: memory(),

@@ -2,7 +2,6 @@ package app
 
 import (
 	"fmt"
-	"runtime"
 	"time"
 
 	"github.com/myriad-server/myriad/balance"
@@ -149,6 +148,3 @@ func (p *Plan) limits() serve.Limits {
 		Drain:       max(time.Duration(c.Timeouts.Drain), time.Nanosecond),
 	}
 }
-
-// processors is how many the process may use, with its affinity taken into account.
-func processors() int { return runtime.NumCPU() }
