@@ -31,6 +31,7 @@ var cases = []struct {
 	{name: "receive the end", run: receiveEnd},
 	{name: "receive the end behind a block", run: receiveEndBehindBlock},
 	{name: "receive around urgent data", run: receiveUrgent},
+	{name: "receive around passed descriptors", run: receiveCut},
 	{name: "receive a reset", run: receiveReset},
 	{name: "one busy connection leaves room for others", run: fairness},
 	{name: "empty pool", run: emptyPool, room: rigRoom{blockBytes: 512, blocks: 8}},

@@ -99,6 +99,24 @@ func receiveUrgent(r *rig) {
 	}
 }
 
+// receiveCut has descriptors that the peer passes cut reads short.
+func receiveCut(r *rig) {
+	for _, parked := range []bool{true, false} {
+		near, far := pair(r)
+		recv := r.start(driver.Op{Code: driver.Recv, FD: near, Many: true})
+		if parked {
+			r.silent(recv)
+		}
+		r.must(sys.SendDescriptor(far, []byte("one "), far))
+		r.must(sys.SendDescriptor(far, []byte("two "), far))
+		r.must(second(sys.Send(far, []byte("three"), 0)))
+		r.until("all has come", func() bool { return len(recv.data) >= len("one two three") })
+		if string(recv.data) != "one two three" {
+			r.Fatalf("received %q", recv.data)
+		}
+	}
+}
+
 func receiveReset(r *rig) {
 	for _, parked := range []bool{true, false} {
 		near, far := tcpPair(r)

@@ -2,6 +2,7 @@ package drivertest
 
 import (
 	"errors"
+	"fmt"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -345,16 +346,28 @@ func (r *rig) discard() {
 }
 
 // Benchmark measures one message to and fro over TCP, both ends worked by one
-// thread: four or five system calls, of which the driver makes two or three.
+// thread, alone and among connections that are idle. The five system calls are two
+// of the far end and three of the driver: to be told, to receive, to send.
 func Benchmark(b *testing.B, f driver.Factory, options func() driver.Options) {
 	if s := f.Probe(); !s.OK {
 		b.Skipf("driver %s does not work here: %s; to have it: %s", f.Name, s.Why, s.Fix)
 	}
-	r := newRig(b, f, options(), rigRoom{})
-	e := newTurnEcho(r)
-	b.ReportAllocs()
-	for b.Loop() {
-		e.turn()
+	for _, idle := range []int{0, 1000, 5000} {
+		b.Run(fmt.Sprintf("idle=%d", idle), func(b *testing.B) {
+			r := newRig(b, f, options(), rigRoom{operations: idle + 64})
+			near, _ := pairs(r, idle)
+			for _, id := range near {
+				if _, err := r.d.Submit(driver.Op{Code: driver.Recv, FD: id, Many: true}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			e := newTurnEcho(r)
+			b.ReportAllocs()
+			for b.Loop() {
+				e.turn()
+			}
+			b.StopTimer()
+			r.discard()
+		})
 	}
-	r.discard()
 }

@@ -64,8 +64,8 @@ func (m *machine) Adopt(fd int) (int, error) {
 		return 0, syscall.EBADF
 	}
 	kind := adopted
-	if !sys.StreamSocket(fd) {
-		kind |= packets
+	if !sys.TCPSocket(fd) {
+		kind |= pieces
 	}
 	m.enter(fd, kind)
 	return fd, nil

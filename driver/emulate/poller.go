@@ -8,10 +8,10 @@
 //
 // What a descriptor may do is remembered in one bit per direction, "dry": the last
 // attempt took all there was, and no hint has come since. An operation that meets a
-// dry descriptor parks without asking the kernel. On a byte stream a short read
-// makes the descriptor dry as surely as EAGAIN does, and saves that call, unless
-// there is doubt: a hang-up, urgent data or a second hint since the last attempt
-// may all hide behind a short read, and then only EAGAIN is believed.
+// dry descriptor parks without asking the kernel. On TCP a short read makes the
+// descriptor dry as surely as EAGAIN does, and saves that call, unless there is
+// doubt: a hang-up, urgent data or a second hint since the last attempt may all hide
+// behind a short read, and then only EAGAIN is believed.
 package emulate
 
 import "time"

@@ -39,7 +39,7 @@ func (m *machine) accept(slot uint32, o *operation, budget int) {
 		fd, err := sys.Accept(int(o.fd))
 		switch {
 		case err == nil:
-			m.enter(fd, m.table[o.fd].marks&packets|adopted)
+			m.enter(fd, m.table[o.fd].marks&pieces|adopted)
 			if o.marks&many == 0 {
 				m.finish(slot, o, fd, nil, nil)
 				return
@@ -82,7 +82,7 @@ func (m *machine) receive(slot uint32, o *operation, budget int) {
 			m.receivedNothing(slot, o, err)
 			return
 		}
-		short := n < b.Size() && e.marks&(doubt|packets) == 0
+		short := n < b.Size() && e.marks&(doubt|pieces) == 0
 		if o.marks&many == 0 {
 			if short {
 				e.dry |= Readable

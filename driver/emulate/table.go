@@ -17,7 +17,7 @@ type entry struct {
 // Marks of an entry.
 const (
 	adopted uint8 = 1 << iota // the descriptor belongs to the driver
-	packets                   // not a byte stream: a short read says nothing
+	pieces                    // not TCP: a short read says nothing
 	doubt                     // a short read says nothing until EAGAIN was seen
 )
 

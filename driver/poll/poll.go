@@ -46,6 +46,9 @@ type poller struct {
 	places  []uint32        // by descriptor: where in entries it is; zero if it is not
 	next    int             // where the last scan stopped, so that nobody is always last
 	wake    int
+	// eager has the next call look before it waits: a call that may wait enters the
+	// queue of every descriptor, which costs twice as much as the look.
+	eager bool
 }
 
 func (p *poller) Name() string { return Factory.Name }
@@ -86,7 +89,14 @@ func (p *poller) Gone(fd int) {
 }
 
 func (p *poller) Poll(dst []emulate.Hint, d time.Duration) (n int, lost bool, err error) {
-	ready, err := sys.Poll(p.entries, d)
+	ready := 0
+	if p.eager && d != 0 {
+		ready, err = sys.Poll(p.entries, 0)
+	}
+	if ready == 0 && err == nil {
+		ready, err = sys.Poll(p.entries, d)
+	}
+	p.eager = ready > 0
 	if err != nil {
 		return 0, false, p.explain(err)
 	}

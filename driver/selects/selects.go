@@ -58,6 +58,9 @@ type poller struct {
 	ready sets // what the kernel made of want
 	next  int  // word with which the next scan begins, so that nobody is always last if 64 hints have room
 	wake  int
+	// eager has the next call look before it waits: a call that may wait enters the
+	// queue of every descriptor, which costs twice as much as the look.
+	eager bool
 }
 
 func (p *poller) Name() string { return Factory.Name }
@@ -102,10 +105,22 @@ func (p *poller) shorten() {
 
 func (p *poller) Gone(fd int) { _ = p.Set(fd, 0, 0) }
 
-func (p *poller) Poll(dst []emulate.Hint, d time.Duration) (n int, lost bool, err error) {
+// ask has the kernel turn what is wanted into what is ready.
+func (p *poller) ask(d time.Duration) (int, error) {
 	copy(p.ready.read, p.want.read)
 	copy(p.ready.write, p.want.write)
-	count, err := sys.Select(64*len(p.want.read), p.ready.read, p.ready.write, d)
+	return sys.Select(64*len(p.want.read), p.ready.read, p.ready.write, d)
+}
+
+func (p *poller) Poll(dst []emulate.Hint, d time.Duration) (n int, lost bool, err error) {
+	count := 0
+	if p.eager && d != 0 {
+		count, err = p.ask(0)
+	}
+	if count == 0 && err == nil {
+		count, err = p.ask(d)
+	}
+	p.eager = count > 0
 	if err != nil {
 		return 0, false, err
 	}

@@ -131,9 +131,10 @@ func Select(n int, read, write []uint64, d time.Duration) (int, error) {
 	return waited(r, e)
 }
 
-// StreamSocket tells whether fd is a socket of a byte stream, in which a short
-// read means that nothing is left.
-func StreamSocket(fd int) bool {
-	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
-	return err == nil && kind == unix.SOCK_STREAM
+// TCPSocket tells whether fd is a socket of TCP, in which a short read means that
+// nothing is left. It does not in a datagram socket, nor in a Unix one, where
+// descriptors that the peer passes cut a read short.
+func TCPSocket(fd int) bool {
+	protocol, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL)
+	return err == nil && protocol == unix.IPPROTO_TCP
 }

@@ -96,13 +96,15 @@ type ownerThread struct{ kind, thread int32 }
 func SignalArm(fd, signal, thread int) error {
 	const setSignal, setOwner, thisThread = 10, 15, 0 // F_SETSIG, F_SETOWN_EX, F_OWNER_TID
 	owner := ownerThread{kind: thisThread, thread: int32(thread)}
-	if _, _, e := syscall.RawSyscall6(unix.SYS_FCNTL, uintptr(fd), setOwner, uintptr(unsafe.Pointer(&owner)), 0, 0, 0); e != 0 {
+	_, _, e := syscall.RawSyscall6(unix.SYS_FCNTL, uintptr(fd), setOwner, uintptr(unsafe.Pointer(&owner)), 0, 0, 0)
+	if e != 0 {
 		return e
 	}
-	if _, _, e := syscall.RawSyscall6(unix.SYS_FCNTL, uintptr(fd), setSignal, uintptr(signal), 0, 0, 0); e != 0 {
+	_, _, e = syscall.RawSyscall6(unix.SYS_FCNTL, uintptr(fd), setSignal, uintptr(signal), 0, 0, 0)
+	if e != 0 {
 		return e
 	}
-	_, _, e := syscall.RawSyscall6(unix.SYS_FCNTL, uintptr(fd), unix.F_SETFL, unix.O_NONBLOCK|unix.O_ASYNC, 0, 0, 0)
+	_, _, e = syscall.RawSyscall6(unix.SYS_FCNTL, uintptr(fd), unix.F_SETFL, unix.O_NONBLOCK|unix.O_ASYNC, 0, 0, 0)
 	return errno(e)
 }
 
