@@ -155,8 +155,12 @@ func serveUntilSignal(server *app.App, log *slog.Logger) error {
 	}
 	close(kill)
 	select {
-	case <-done:
+	case err := <-done:
+		if err != nil {
+			log.Error("stopped", "error", err)
+		}
 	case <-time.After(cutShort):
+		log.Error("the connections could not be closed in time")
 	}
 	number := 0
 	if n, ok := second.(syscall.Signal); ok {
