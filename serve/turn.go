@@ -150,11 +150,8 @@ func (c *connection) digest() {
 			c.site.blocks.release(a.block)
 		}
 		c.flags |= ended
-		switch {
-		case c.state != conn.Open:
-		case c.idle.Load() == dropped:
-			c.end(conn.ErrPressure) // what looks like the peer's end is how the gate was disturbed
-		default:
+		// To a connection that is to make room, its own gate may have sent what looks like the peer's end.
+		if c.state == conn.Open && c.idle.Load() != dropped {
 			c.handler.Ended(c)
 		}
 	default:
@@ -292,6 +289,9 @@ func (c *connection) settle() (more bool) {
 	}
 	if c.state == conn.Draining && len(c.queue) == 0 {
 		c.finish()
+	}
+	if c.state == conn.Open && len(c.queue) == 0 && c.idle.Load() == dropped {
+		more = true // obey has waited for the output
 	}
 	return more || c.flags&(refeed|paused) == refeed || c.posted.Load()
 }

@@ -209,6 +209,57 @@ func idleMakeRoom(t *testing.T, s Suite) {
 	v.stop()
 }
 
+// idleWithOutput looks at connections that call themselves idle while their last answer is still on its way: they make
+// room, but not before all of it has been taken.
+func idleWithOutput(t *testing.T, s Suite) {
+	const size = 12 << 20
+	f := makeFile(t, size)
+	n, configure := few(s)
+	v := start(t, s, configure, same(script{received: func(c conn.Conn, in []byte) int {
+		f.Hold()
+		c.SendFile(f, 0, size)
+		c.SetIdle(true)
+		return len(in)
+	}}))
+	ask := func(c net.Conn) error {
+		if _, err := c.Write([]byte("go")); err != nil {
+			return err
+		}
+		return wantStream(c, 0, size)
+	}
+	clients := make([]net.Conn, n)
+	for i := range clients {
+		clients[i] = v.dial()
+		send(t, clients[i], []byte("go"))
+		if err := wantStream(clients[i], 0, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	results := make(chan error, n+1)
+	more := v.dial()
+	go func() { results <- ask(more) }()
+	select { // the pressure is on for a while
+	case err := <-results:
+		results <- err // by one that a turn of accepts brought beyond the limit
+	case <-time.After(250 * time.Millisecond):
+	}
+	for _, c := range clients {
+		go func() { results <- wantStream(c, 1, size-1) }()
+	}
+	for range n + 1 {
+		if err := await(t, results, "all of a file"); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, c := range append(clients, more) {
+		_ = c.Close()
+	}
+	v.stop()
+	if n := f.holds.Load(); n != 0 {
+		t.Errorf("the file is held %d times more often than released", n)
+	}
+}
+
 func unixPath(t *testing.T, s Suite) { unixEcho(t, s, "unix:"+shortFolder(t)+"/socket") }
 
 func unixAbstract(t *testing.T, s Suite) {

@@ -76,6 +76,7 @@ var behaviours = []behaviour{
 	{"unix abstract", unixAbstract},
 	{"limit of connections", connectionLimit},
 	{"idle make room", idleMakeRoom},
+	{"idle with output", idleWithOutput},
 	{"stop", stop},
 	{"stop at once", stopUnused},
 	{"stop deadline", stopDeadline},

@@ -62,7 +62,7 @@ func (model) Serve(ctx context.Context, s *serve.Site) error {
 // raising guards the runtime's limit, which is one for the process.
 var raising sync.Mutex
 
-// allow lets the runtime have so many threads. A thread that the kernel refuses ends the whole process, so that what the
+// allow lets the runtime have so many threads. A thread that the kernel refuses ends the whole process, so what the
 // kernel allows is looked at first.
 func allow(threads int) error {
 	threads += otherThreads
