@@ -90,7 +90,7 @@ func (x *Exchange) breakOff(err error) {
 	switch {
 	case x.answering == unanswered && fault != nil:
 		x.refuse(fault.Status, fault.Reason)
-	case x.answering == streaming:
+	case x.answering == streaming || x.answering == ending:
 		x.Abort(err)
 	default:
 		x.fate, x.unread = last, true

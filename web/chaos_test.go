@@ -66,9 +66,11 @@ func (u *undecided) forget(x *web.Exchange) {
 
 // act goes on with one of the exchanges that are not answered yet.
 func (u *undecided) act(x *web.Exchange) {
-	switch u.random.IntN(6) {
+	switch u.random.IntN(7) {
 	case 0:
 		x.Begin(-1)
+	case 5:
+		x.Lend(u.body[:u.random.IntN(len(u.body))])
 	case 1:
 		x.Write(u.body[:u.random.IntN(len(u.body))])
 	case 2:

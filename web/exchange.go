@@ -51,6 +51,9 @@ type Exchange struct {
 	onFlushed func()
 	onClosed  func(why error)
 
+	waits    []piece // output that there was no room for yet
+	waitsFor int64   // bytes copied into it
+
 	status   int
 	fields   []byte // field lines of the answer, each with its end
 	trailers []http1.FieldLine
@@ -76,6 +79,7 @@ type answering uint8
 const (
 	unanswered answering = iota
 	streaming            // the head and maybe some content
+	ending               // everything was said, but some of it waits for room in the queue
 	answered             // everything is queued
 )
 
@@ -127,7 +131,7 @@ func (x *Exchange) run(in []byte) (used int) {
 		case complete:
 			if x.answering == answered {
 				x.again()
-				if used < len(in) && x.c.Queued() > x.handler.limits.OutputBytes {
+				if used < len(in) && x.c.Queued() > x.handler.limits.OutputBytes/2 {
 					x.held = true
 					x.driven = false
 					return used
@@ -248,7 +252,7 @@ func (x *Exchange) survive() {
 		x.refuse(500, "")
 		return
 	}
-	if x.answering == streaming {
+	if x.answering == streaming || x.answering == ending {
 		x.Abort(conn.ErrAborted)
 	}
 }

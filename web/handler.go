@@ -178,8 +178,9 @@ func (h *handler) drainIdle(c conn.Conn) {
 // abandon tells whoever answers that it is of no use any more.
 func (h *handler) abandon(x *Exchange, why error) {
 	begun := x.answering != answered && (x.reading == inBody || x.reading == complete)
-	cut := x.answering == streaming
+	cut := x.answering == streaming || x.answering == ending
 	x.answering, x.fate = answered, last
+	x.dropWaits()
 	if !begun {
 		return
 	}
@@ -221,6 +222,13 @@ func (h *handler) Flushed(c conn.Conn) {
 		if x.until == 0 {
 			h.drain(x)
 		}
+	case len(x.waits) > 0:
+		x.pump()
+		if len(x.waits) == 0 && x.answering == ending {
+			x.finish()
+		} else {
+			h.settle(x)
+		}
 	case x.held:
 		x.held = false
 		h.proceed(x)
@@ -253,7 +261,7 @@ func (h *handler) Closed(c conn.Conn, why error) {
 		}
 		return
 	}
-	if why == nil && x.answering == streaming {
+	if why == nil && (x.answering == streaming || x.answering == ending) {
 		why = conn.ErrAborted
 	}
 	h.abandon(x, why)

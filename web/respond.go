@@ -1,9 +1,9 @@
 package web
 
 import (
+	"bytes"
 	"strconv"
 
-	"github.com/myriad-server/myriad/conn"
 	"github.com/myriad-server/myriad/internal/meter"
 	"github.com/myriad-server/myriad/proto/http1"
 )
@@ -29,7 +29,7 @@ func (x *Exchange) Respond(a *Answer) {
 		b = append(b, ends...)
 		x.handler.scratch = bounded(b)
 		x.put(b)
-		x.put(tail)
+		x.lend(tail)
 	} else {
 		p := c.Reserve(n)
 		if p == nil {
@@ -119,7 +119,10 @@ func FieldLines(fields ...http1.FieldLine) []byte {
 // Reply gives the answer with the status and the fields set before, and body as its content. The bytes are copied.
 func (x *Exchange) Reply(body []byte) {
 	x.Begin(int64(len(body)))
-	x.Write(body)
+	if int64(len(body)) > x.pace() {
+		body = bytes.Clone(body)
+	}
+	x.Lend(body)
 	x.End()
 }
 
@@ -139,11 +142,12 @@ func (x *Exchange) Answered() bool { return x.answering == answered }
 
 // Abort ends the connection at once: the client sees that the answer is broken off.
 func (x *Exchange) Abort(why error) {
-	cut := x.answering == streaming
+	cut := x.answering == streaming || x.answering == ending
 	x.answering, x.fate = answered, last
 	if x.c == nil {
 		return
 	}
+	x.dropWaits()
 	if cut {
 		x.account()
 	}
@@ -151,7 +155,10 @@ func (x *Exchange) Abort(why error) {
 }
 
 // fell notes that the connection ran out of memory and is being closed.
-func (x *Exchange) fell() { x.answering, x.fate, x.reading = answered, last, leaving }
+func (x *Exchange) fell() {
+	x.answering, x.fate, x.reading = answered, last, leaving
+	x.dropWaits()
+}
 
 // refuse answers with a status and a reason, and makes it the end of the connection.
 func (x *Exchange) refuse(status int, reason string) {
@@ -184,15 +191,22 @@ func (x *Exchange) refuseHead(err error) {
 	x.refuse(status, reason)
 }
 
-// finish is the end of an answer, behind which the connection goes on.
+// finish is the end of an answer, behind which the connection goes on. It comes again when some of it has to wait.
 func (x *Exchange) finish() {
 	h := x.handler
+	x.onBody, x.onFlushed, x.onClosed = nil, nil, nil
+	x.bodyHeld = false
+	if len(x.waits) > 0 {
+		x.answering = ending
+		if !x.driven {
+			h.settle(x)
+		}
+		return
+	}
 	x.answering = answered
 	if x.reading == inBody && x.fate == keep && x.body.Remaining() > h.limits.DiscardBytes {
 		x.fate = last
 	}
-	x.onBody, x.onFlushed, x.onClosed = nil, nil, nil
-	x.bodyHeld = false
 	x.account()
 	if !x.driven {
 		h.proceed(x)
@@ -208,29 +222,5 @@ func (x *Exchange) account() {
 	}
 	if h.server.Log != nil {
 		h.log(x)
-	}
-}
-
-// put queues bytes.
-func (x *Exchange) put(b []byte) {
-	if len(b) == 0 {
-		return
-	}
-	x.stirring()
-	x.c.Write(b)
-	x.written += int64(len(b))
-}
-
-// putFile queues a piece of a file and takes over one hold of it.
-func (x *Exchange) putFile(f conn.File, off, n int64) {
-	x.stirring()
-	x.c.SendFile(f, off, n)
-	x.written += n
-}
-
-// stirring begins the wait for output to leave, if there is none yet that is waited for.
-func (x *Exchange) stirring() {
-	if x.c.Queued() == 0 {
-		x.progress = x.c.Now()
 	}
 }

@@ -63,6 +63,7 @@ func (x *Exchange) frame(length int64) {
 }
 
 // Write sends a copy of content. What goes beyond the length promised is dropped. Before the first Write comes Begin.
+// What is written at a time is little against Limits.OutputBytes; see Full, and Lend.
 func (x *Exchange) Write(p []byte) {
 	if x.answering != streaming || len(p) == 0 {
 		return
@@ -78,6 +79,31 @@ func (x *Exchange) Write(p []byte) {
 		x.put(p)
 	case byChunks:
 		x.putChunk(p)
+	}
+	x.sent += int64(len(p))
+	x.watch()
+}
+
+// Lend sends content that does not change until the exchange is answered or closed. It is Write without its copy:
+// large content is queued piece by piece, as the client takes it.
+func (x *Exchange) Lend(p []byte) {
+	if x.framing == byLength {
+		p = p[:min(int64(len(p)), x.left)]
+	}
+	if x.answering != streaming || x.framing == noContent || int64(len(p)) <= x.pace() {
+		x.Write(p)
+		return
+	}
+	switch x.framing {
+	case byLength:
+		x.left -= int64(len(p))
+		x.lend(p)
+	case byClose:
+		x.lend(p)
+	case byChunks:
+		x.chunkHead(int64(len(p)))
+		x.lend(p)
+		x.put(chunkTail)
 	}
 	x.sent += int64(len(p))
 	x.watch()
@@ -114,9 +140,7 @@ func (x *Exchange) WriteBlock(b *buf.Block, from, to int) {
 	if x.framing == byChunks {
 		x.chunkHead(n)
 	}
-	x.stirring()
-	x.c.Send(b, from, from+int(n))
-	x.written += n
+	x.putBlock(b, from, from+int(n))
 	if x.framing == byChunks {
 		x.put(chunkTail)
 	}
@@ -177,8 +201,11 @@ func (x *Exchange) End() {
 	x.finish()
 }
 
-// Full says that as much is queued as the server wants to be: a handler that has more writes it when OnFlushed says so.
-func (x *Exchange) Full() bool { return x.c == nil || x.c.Queued() >= x.handler.limits.OutputBytes }
+// Full says that half of Limits.OutputBytes is queued: a handler that has more writes it when OnFlushed says so. The
+// connection of a handler that goes on beyond the whole is aborted.
+func (x *Exchange) Full() bool {
+	return x.c == nil || len(x.waits) > 0 || x.c.Queued() >= x.handler.limits.OutputBytes/2
+}
 
 // OnFlushed has f called each time that everything queued has left, while the answer is not complete.
 func (x *Exchange) OnFlushed(f func()) { x.onFlushed = f }

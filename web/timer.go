@@ -42,7 +42,7 @@ func (x *Exchange) inputDeadline() int64 {
 
 // requestDeadline is when the answer must be complete.
 func (x *Exchange) requestDeadline() int64 {
-	if x.reading == waiting || x.reading == leaving || x.held {
+	if x.reading == waiting || x.reading == leaving || x.held || x.answering == ending {
 		return math.MaxInt64
 	}
 	return after(x.began, x.handler.timeouts.Request)
@@ -119,7 +119,7 @@ func (h *handler) expiredIdle(c conn.Conn) {
 // otherwise without an answer.
 func (h *handler) tooSlow(x *Exchange) {
 	switch {
-	case x.answering == streaming:
+	case x.answering == streaming || x.answering == ending:
 		h.abandon(x, conn.ErrTimeout)
 		x.c.Abort(conn.ErrTimeout)
 		return

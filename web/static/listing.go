@@ -36,7 +36,9 @@ func (f *Files) list(x *web.Exchange, r *resource) {
 		}
 	}
 	x.Add("Content-Type", "text/html; charset=utf-8")
-	x.Reply(page)
+	x.Begin(int64(len(page)))
+	x.Lend(page)
+	x.End()
 }
 
 // names are what a listing shows: folders first, each in the order of their names. It reports whether there are more.

@@ -75,7 +75,7 @@ func (v *variant) sendParts(x *web.Exchange, spans []span) bool {
 // write sends a range of the content.
 func (v *variant) write(x *web.Exchange, s span) {
 	if v.file == nil {
-		x.Write(v.whole.Body()[s.from : s.from+s.n])
+		x.Lend(v.whole.Body()[s.from : s.from+s.n])
 		return
 	}
 	v.file.Hold()

@@ -133,11 +133,16 @@ func Open(o Options) (*Files, error) {
 // 503.
 func (f *Files) Close() error {
 	f.closed.Store(true)
+	f.forget()
+	return f.root.Close()
+}
+
+// forget empties the caches.
+func (f *Files) forget() {
 	if f.found != nil {
 		f.found.clear(f.retire)
 		f.missing.clear(f.retire)
 	}
-	return f.root.Close()
 }
 
 const allowed = "GET, HEAD, OPTIONS"
@@ -218,16 +223,17 @@ func (f *Files) lookup(path []byte, now int64) (*resource, error) {
 	if err != nil || f.found == nil {
 		return r, err
 	}
-	if f.closed.Load() {
-		f.retire(r)
-		return nil, fs.ErrClosed
-	}
 	into, from := f.found, f.missing
 	if r.kind == missing {
 		into, from = from, into
 	}
 	into.put(r, now, f.retire)
 	from.remove(r.path, f.retire)
+	if f.closed.Load() {
+		// Close may have come before put; what it could not see is forgotten here.
+		f.forget()
+		return nil, fs.ErrClosed
+	}
 	return r, nil
 }
 

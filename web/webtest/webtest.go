@@ -25,6 +25,9 @@ type Conn struct {
 	Discard bool
 	// Stuck keeps queued bytes from leaving, as a peer does that reads nothing.
 	Stuck bool
+	// Limit, if set, is how much may be queued, files not counted, as serving models limit it: whoever queues more
+	// when it has been passed is aborted.
+	Limit int
 	// Starved has Reserve find no memory.
 	Starved bool
 	// Timer is when the timer fires, in the time of Now, or zero.
@@ -253,6 +256,16 @@ func (c *Conn) Remote() netip.AddrPort { return netip.MustParseAddrPort("127.0.0
 
 // Write queues bytes.
 func (c *Conn) Write(p []byte) {
+	for block := 4096; c.Limit > 0 && len(p) > block; p = p[block:] {
+		c.write(p[:block])
+	}
+	c.write(p)
+}
+
+func (c *Conn) write(p []byte) {
+	if c.Limit > 0 && len(c.out) > c.Limit {
+		c.Abort(conn.ErrOutputLimit)
+	}
 	if c.state != conn.Open {
 		return
 	}
@@ -265,7 +278,7 @@ func (c *Conn) Reserve(n int) []byte {
 	if n > BlockSize {
 		panic(fmt.Sprintf("%d bytes reserved, more than a block", n))
 	}
-	if c.Starved {
+	if c.Starved || c.Limit > 0 && len(c.out) > c.Limit {
 		c.Abort(conn.ErrOutputLimit)
 	}
 	if c.state != conn.Open {

@@ -1,0 +1,124 @@
+package web
+
+import (
+	"bytes"
+
+	"github.com/myriad-server/myriad/buf"
+	"github.com/myriad-server/myriad/conn"
+)
+
+// piece is output that waits for room: bytes, or a piece of a file.
+type piece struct {
+	bytes  []byte
+	file   conn.File
+	off, n int64
+}
+
+// paceBytes is how much of what is not copied is queued at a time.
+const paceBytes = 64 << 10
+
+// pace is that under the server's limit on output. Half of the limit is for it and half for what cannot wait.
+func (x *Exchange) pace() int64 { return min(paceBytes, max(1, x.handler.limits.OutputBytes/2)) }
+
+// put queues a copy of bytes, behind what waits.
+func (x *Exchange) put(b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	if len(x.waits) > 0 {
+		x.wait(piece{bytes: bytes.Clone(b)})
+		return
+	}
+	x.stirring()
+	x.c.Write(b)
+	x.written += int64(len(b))
+}
+
+// lend queues bytes that do not change, piece by piece as there is room, so that a large answer holds little memory.
+func (x *Exchange) lend(b []byte) {
+	if len(x.waits) == 0 && int64(len(b)) <= x.pace() {
+		x.put(b)
+		return
+	}
+	x.waits = append(x.waits, piece{bytes: b})
+	x.pump()
+}
+
+// putFile queues a piece of a file, behind what waits, and takes over one hold of it.
+func (x *Exchange) putFile(f conn.File, off, n int64) {
+	if len(x.waits) > 0 {
+		x.waits = append(x.waits, piece{file: f, off: off, n: n})
+		return
+	}
+	x.stirring()
+	x.c.SendFile(f, off, n)
+	x.written += n
+}
+
+// putBlock queues a piece of a block, behind what waits, and takes over one hold of it.
+func (x *Exchange) putBlock(b *buf.Block, from, to int) {
+	if len(x.waits) > 0 {
+		x.wait(piece{bytes: bytes.Clone(b.Bytes()[from:to])})
+		b.Release()
+		return
+	}
+	x.stirring()
+	x.c.Send(b, from, to)
+	x.written += int64(to - from)
+}
+
+// wait keeps a copy for later. There is a limit to what a handler may have copied.
+func (x *Exchange) wait(p piece) {
+	if x.waitsFor += int64(len(p.bytes)); x.waitsFor > x.handler.limits.OutputBytes {
+		x.Abort(conn.ErrOutputLimit)
+		return
+	}
+	x.waits = append(x.waits, p)
+}
+
+// pump queues what waits, as far as there is room.
+func (x *Exchange) pump() {
+	gone := 0
+	for pace := x.pace(); gone < len(x.waits) && x.c.Queued() < pace; {
+		p := &x.waits[gone]
+		x.stirring()
+		if p.file != nil {
+			x.c.SendFile(p.file, p.off, p.n)
+			x.written += p.n
+			gone++
+			continue
+		}
+		n := min(pace, int64(len(p.bytes)))
+		x.c.Write(p.bytes[:n])
+		x.written += n
+		if p.bytes = p.bytes[n:]; len(p.bytes) == 0 {
+			gone++
+		}
+		if x.c.State() > conn.Open {
+			break
+		}
+	}
+	rest := copy(x.waits, x.waits[gone:])
+	clear(x.waits[rest:])
+	if x.waits = x.waits[:rest]; rest == 0 {
+		x.waitsFor = 0
+	}
+}
+
+// dropWaits lets go of what will never be queued.
+func (x *Exchange) dropWaits() {
+	for i := range x.waits {
+		if f := x.waits[i].file; f != nil {
+			f.Release()
+		}
+	}
+	clear(x.waits)
+	x.waits, x.waitsFor = x.waits[:0], 0
+}
+
+// stirring begins the wait for output to leave, if there is none yet that is waited for.
+func (x *Exchange) stirring() {
+	if x.c.Queued() == 0 {
+		x.progress = x.c.Now()
+	}
+}
