@@ -25,29 +25,27 @@ func (d *uring) Wait(dst []driver.Completion, limit time.Duration) (int, error) 
 		d.listen()
 	}
 	n := d.deliver(dst)
-	var deadline int64
-	if limit > 0 {
-		deadline = d.now() + int64(limit)
-	}
+	left, deadline := limit, int64(0)
 	for {
 		if len(d.dirty) != 0 {
 			n = d.enterDirty(dst, n)
 		}
-		expired := false
 		d.main.supply.fill()
-		if n > 0 || limit == 0 || d.counted || d.main.q.Ready() != 0 {
-			expired = limit == 0
-			if d.main.q.Pending() || d.main.q.HasWork() {
-				_ = d.main.q.Enter() // whatever it did not do is done in the next turn
+		expired := left == 0
+		switch {
+		case n == 0 && !expired && !d.counted && d.main.q.Ready() == 0:
+			if left > 0 && deadline == 0 {
+				deadline = d.now() + int64(left)
 			}
-		} else {
-			expired = d.block(deadline, limit)
+			d.block(int64(left))
+		case d.main.q.Pending() || d.main.q.HasWork():
+			_ = d.main.q.Enter() // whatever it does not do is done in the next turn
 		}
 		n = d.collect(d.main, dst, n)
 		if d.counted {
 			n = d.collectTables(dst, n)
 		}
-		if len(d.ready) != d.given && n < len(dst) {
+		if d.given != len(d.ready) {
 			n += d.deliver(dst[n:])
 		}
 		if n > 0 || expired || d.woken {
@@ -60,6 +58,9 @@ func (d *uring) Wait(dst []driver.Completion, limit time.Duration) (int, error) 
 		if len(d.local) != 0 {
 			d.proceed()
 			n = d.deliver(dst)
+		}
+		if deadline != 0 {
+			left = max(0, time.Duration(deadline-d.now())) // one more look when the time is up
 		}
 	}
 }
@@ -77,36 +78,33 @@ func (d *uring) deliver(dst []driver.Completion) int {
 	return n
 }
 
-// block submits and waits for an outcome, until the deadline if there is one; it reports that it has passed. The
-// wait may end early with nothing.
-func (d *uring) block(deadline int64, limit time.Duration) (expired bool) {
-	left := int64(-1)
-	if limit > 0 {
-		if left = deadline - d.now(); left <= 0 {
-			_ = d.main.q.Enter()
-			return true
-		}
-	}
+// block submits and waits for an outcome, for left nanoseconds or, if negative, for ever. It may end early with
+// nothing.
+func (d *uring) block(left int64) {
 	q := d.main.q
-	switch {
-	case !d.brisk:
+	if !d.brisk {
 		_ = q.EnterBlocking(left)
-	case left >= 0 && left <= int64(d.tick):
-		_ = q.EnterBounded(left)
-	default:
-		if !d.ticking {
-			if s := d.next(d.main); s != nil {
-				q.Tick(s, int64(d.tick), userTick)
-				d.ticking = true
-			}
-		}
-		if d.ticking {
-			_ = q.EnterBriefly()
-		} else {
-			_ = q.EnterBounded(int64(d.tick))
+		return
+	}
+	tick := int64(d.tick)
+	bounded := left >= 0 && left <= tick
+	if !bounded && !d.ticking {
+		if s := d.next(d.main); s != nil {
+			q.Tick(s, tick, userTick)
+			d.ticking = true
 		}
 	}
-	return left >= 0 && q.Ready() == 0 && d.now() >= deadline
+	if !bounded && d.ticking {
+		_ = q.EnterBriefly()
+		return
+	}
+	if !bounded {
+		left = tick
+	}
+	_ = q.EnterBounded(left)
+	if q.Ready() == 0 && !d.ticking {
+		d.brisk, d.busy = d.busy, false // the caller's own waits take the place of the tick
+	}
 }
 
 // collect turns the outcomes of r into completions, after the silent operations that they imply.
