@@ -160,26 +160,29 @@ func (t *Table) Serve(x *web.Exchange) {
 	}
 }
 
-// matches compares everything but the method.
+// matches compares everything but the method: the path first, because that costs least.
 func (r *route) matches(host, path []byte) bool {
-	switch {
-	case r.host == "":
-	case r.under:
-		if len(host) <= len(r.host) || !sameHost(host[len(host)-len(r.host):], r.host) {
-			return false
-		}
-	case !sameHost(host, r.host):
-		return false
-	}
 	switch r.kind {
 	case whole:
-		return string(path) == r.text
+		if string(path) != r.text {
+			return false
+		}
 	case prefix:
-		return len(path) >= len(r.text) && string(path[:len(r.text)]) == r.text
+		if len(path) < len(r.text) || string(path[:len(r.text)]) != r.text {
+			return false
+		}
 	case suffix:
-		return len(path) >= len(r.text) && string(path[len(path)-len(r.text):]) == r.text
+		if len(path) < len(r.text) || string(path[len(path)-len(r.text):]) != r.text {
+			return false
+		}
 	}
-	return true
+	switch {
+	case r.host == "":
+		return true
+	case r.under:
+		return len(host) > len(r.host) && sameHost(host[len(host)-len(r.host):], r.host)
+	}
+	return sameHost(host, r.host)
 }
 
 func trimDot(host []byte) []byte {

@@ -191,6 +191,7 @@ func TestBounds(t *testing.T) {
 func TestManyThreads(t *testing.T) {
 	dir := t.TempDir()
 	name := func(i int) string { return fmt.Sprintf("f%d", i) }
+	whole := content(70_000) // every content is its beginning
 	sizes := []int{10, 5000, 16_384, 16_385, 70_000}
 	for i := range 8 {
 		write(t, filepath.Join(dir, name(i)), content(sizes[i%len(sizes)]))
@@ -209,7 +210,7 @@ func TestManyThreads(t *testing.T) {
 			case <-stop:
 				return
 			default:
-				write(t, filepath.Join(dir, name(n%8)), content(sizes[n%len(sizes)]))
+				write(t, filepath.Join(dir, name(n%8)), whole[:sizes[n%len(sizes)]])
 			}
 		}
 	})
@@ -220,7 +221,7 @@ func TestManyThreads(t *testing.T) {
 				c.Sent = c.Sent[:0]
 				c.Receive([]byte("GET /" + name((i+r)%8) + " HTTP/1.1\r\nHost: a\r\n\r\n"))
 				answers, err := webtest.Read(c.Sent, "GET")
-				if err != nil || answers[0].StatusCode != 200 || answers[0].Body != content(len(answers[0].Body)) {
+				if err != nil || answers[0].StatusCode != 200 || !strings.HasPrefix(whole, answers[0].Body) {
 					t.Errorf("%v, %q", err, c.Sent[:min(len(c.Sent), 100)])
 					return
 				}
