@@ -27,6 +27,8 @@ var cases = []struct {
 	{name: "echo over Unix sockets", run: func(r *rig) { echo(r, 32, accepted(unixListener)) }},
 	{name: "echo, one completion a Wait", run: func(r *rig) { echo(r, 8, pairs) }, room: rigRoom{completions: 1}},
 	{name: "echo, small blocks", run: func(r *rig) { echo(r, 8, pairs) }, room: rigRoom{blockBytes: 64, blocks: 64}},
+	{name: "chaos", run: chaos},
+	{name: "chaos, few blocks", run: chaos, room: rigRoom{blockBytes: 256, blocks: 16, completions: 4}},
 	{name: "receive once", run: receiveOnce},
 	{name: "receive the end", run: receiveEnd},
 	{name: "receive the end behind a block", run: receiveEndBehindBlock},

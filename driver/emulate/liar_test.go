@@ -2,6 +2,7 @@ package emulate_test
 
 import (
 	"math/rand/v2"
+	"syscall"
 	"testing"
 	"time"
 
@@ -102,6 +103,9 @@ func (l *liar) Poll(dst []emulate.Hint, d time.Duration) (n int, lost bool, err 
 	}
 	if l.owes && (count == 0 || l.random.IntN(2) == 0) {
 		l.owes, lost = false, true
+	}
+	if n == 0 && !lost && (count > 0 || d == 0) && err == nil {
+		err = syscall.EINTR
 	}
 	return n, lost, err
 }

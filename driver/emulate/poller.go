@@ -44,8 +44,8 @@ type Poller interface {
 	Set(fd int, was, want Interest) error
 	// Poll collects hints, at most len(dst), for at most d (d < 0: for ever; 0: not
 	// at all). Waits up to sys.BriefWait must be cheap to enter and hold back
-	// nobody for longer. It may return early without hints. Lost says that hints
-	// are missing. The error EINTR says that it returned before d for no reason.
+	// nobody for longer. Lost says that hints are missing. A return before d
+	// without hints and without loss, as for Wake, carries the error EINTR.
 	Poll(dst []Hint, d time.Duration) (n int, lost bool, err error)
 	// Wake makes a Poll in progress, or else the next one, return early. It is
 	// called from any goroutine, but only one at a time and not after Close.

@@ -8,6 +8,7 @@ package epoll
 
 import (
 	"fmt"
+	"syscall"
 	"time"
 
 	"github.com/myriad-server/myriad/driver"
@@ -116,6 +117,9 @@ func (p *poller) Poll(dst []emulate.Hint, d time.Duration) (n int, lost bool, er
 		}
 		dst[n] = emulate.Hint{FD: int(event.Fd), What: hinted(event.Events)}
 		n++
+	}
+	if count > 0 && n == 0 {
+		err = syscall.EINTR // woken
 	}
 	return n, false, err
 }

@@ -102,7 +102,9 @@ func (p *poller) Poll(dst []emulate.Hint, d time.Duration) (n int, lost bool, er
 	}
 	if ready > 0 && p.entries[0].Revents != 0 {
 		sys.Quiet(p.wake)
-		ready--
+		if ready--; ready == 0 {
+			return 0, false, syscall.EINTR
+		}
 	}
 	for range len(p.entries) {
 		if ready == 0 || n == len(dst) {

@@ -143,6 +143,7 @@ func (p *poller) Poll(dst []emulate.Hint, d time.Duration) (n int, lost bool, er
 		n++
 		d = 0
 	}
+	some := false
 	most := len(dst) - n
 	if p.once {
 		most *= repeatsTurn
@@ -155,12 +156,15 @@ func (p *poller) Poll(dst []emulate.Hint, d time.Duration) (n int, lost bool, er
 		if err != nil {
 			return 0, false, err
 		}
-		d = 0
+		d, some = 0, true
 		if signal == sys.SignalIO {
 			p.drain()
 			return n, true, nil
 		}
 		n = p.hint(dst, n)
+	}
+	if some && n == 0 {
+		return 0, false, syscall.EINTR // woken, or about what is gone
 	}
 	return n, false, nil
 }

@@ -127,7 +127,9 @@ func (p *poller) Poll(dst []emulate.Hint, d time.Duration) (n int, lost bool, er
 	if word, bit := p.wake/64, uint64(1)<<(p.wake%64); count > 0 && p.ready.read[word]&bit != 0 {
 		p.ready.read[word] &^= bit
 		sys.Quiet(p.wake)
-		count--
+		if count--; count == 0 {
+			return 0, false, syscall.EINTR
+		}
 	}
 	for words := len(p.ready.read); words > 0 && count > 0; words-- {
 		if p.next >= len(p.ready.read) {
