@@ -32,8 +32,12 @@ func TestContinue(t *testing.T) {
 		{"not wanted, then gone", []step{head("/hello"), 3 * time.Second}, false, "200c", conn.Closed},
 		{"not wanted, but already there", []step{head("/hello") + "abc"}, false, "200", conn.Open},
 		{"without content", []step{request("GET /echo", "", "Expect: 100-continue")}, false, "200", conn.Open},
-		{"HTTP/1.0", []step{"POST /echo HTTP/1.0\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n", "abc"}, false,
-			"200c", conn.Closed},
+		{
+			"HTTP/1.0",
+			[]step{"POST /echo HTTP/1.0\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n", "abc"},
+			false,
+			"200c", conn.Closed,
+		},
 	} {
 		got := play(&web.Server{Root: site(t)}, c.steps...)
 		if strings.HasPrefix(string(got.Sent), interim) != c.interim {

@@ -121,8 +121,11 @@ func TestRedirect(t *testing.T) {
 		{route.Redirect{To: "https://b", Append: true}, "GET /x/?y=1&z", "308 https://b/x/?y=1&z"},
 		{route.Redirect{To: "https://b/c/", Append: true, Status: 301}, "GET /x", "301 https://b/c/x"},
 		{route.Redirect{To: "https://b", Append: true}, "GET /a%0d%0aX:%20y?", "308 https://b/a%0D%0AX:%20y?"},
-		{route.Redirect{To: "https://b", Append: true}, "GET /" + strings.Repeat("x", 2000),
-			"308 https://b/" + strings.Repeat("x", 2000)},
+		{
+			route.Redirect{To: "https://b", Append: true},
+			"GET /" + strings.Repeat("x", 2000),
+			"308 https://b/" + strings.Repeat("x", 2000),
+		},
 		{route.Redirect{To: "/", Append: true}, "GET //evil.example", "308 /evil.example"},
 		{route.Redirect{To: "/", Append: true}, "GET /\\evil.example", "308 /%5Cevil.example"},
 		{route.Redirect{To: "/new", Append: true}, "GET //x", "308 /new/x"},
@@ -154,8 +157,13 @@ func TestMistakes(t *testing.T) {
 	for _, h := range []interface {
 		Handler() (web.Handler, error)
 	}{
-		route.Respond{Status: 101}, route.Respond{Status: 600}, route.Redirect{To: "/", Status: 200}, route.Redirect{},
-		route.Redirect{To: "/a b"}, route.Redirect{To: "/\r\n"}, route.Redirect{To: "/?a", Append: true},
+		route.Respond{Status: 101},
+		route.Respond{Status: 600},
+		route.Redirect{To: "/", Status: 200},
+		route.Redirect{},
+		route.Redirect{To: "/a b"},
+		route.Redirect{To: "/\r\n"},
+		route.Redirect{To: "/?a", Append: true},
 	} {
 		if _, err := h.Handler(); err == nil {
 			t.Errorf("%+v: no error", h)

@@ -38,21 +38,28 @@ func Read(sent []byte, methods ...string) ([]Answer, error) {
 	r := bufio.NewReader(bytes.NewReader(sent))
 	answers := make([]Answer, 0, len(methods))
 	for _, m := range methods {
-		response, err := http.ReadResponse(r, &http.Request{Method: m})
-		for err == nil && response.StatusCode < 200 {
-			response, err = http.ReadResponse(r, &http.Request{Method: m})
+		a, err := next(r, m)
+		for err == nil && a.StatusCode < 200 {
+			a, err = next(r, m)
 		}
 		if err != nil {
 			return answers, err
 		}
-		body, err := io.ReadAll(response.Body)
-		if err != nil {
-			return answers, err
-		}
-		answers = append(answers, Answer{response, string(body)})
+		answers = append(answers, a)
 	}
 	if _, err := r.Peek(1); err != io.EOF {
 		return answers, io.ErrNoProgress
 	}
 	return answers, nil
+}
+
+// next reads one answer to a request with the method.
+func next(r *bufio.Reader, method string) (Answer, error) {
+	response, err := http.ReadResponse(r, &http.Request{Method: method})
+	if err != nil {
+		return Answer{}, err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	return Answer{response, string(body)}, err
 }
