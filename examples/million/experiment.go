@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"os"
 	"time"
 
 	"github.com/myriad-server/myriad/internal/sys"
@@ -207,6 +208,10 @@ func (e *experiment) fill(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	usage, err := e.usage()
+	if err != nil {
+		return err
+	}
 	began, said := time.Now(), time.Now()
 	done := e.options.Baseline
 	for k := range e.options.Active {
@@ -230,6 +235,13 @@ func (e *experiment) fill(ctx context.Context) error {
 	}
 	e.report.FillTime = time.Since(began)
 	e.report.FillRate = float64(e.options.Connections-e.options.Baseline) / e.report.FillTime.Seconds()
+	used, err := e.usage()
+	if err != nil {
+		return err
+	}
+	for i := range used {
+		e.report.FillCost[i] = float64(used[i]-usage[i]) / 1e3 / float64(e.options.Connections-e.options.Baseline)
+	}
 	if err := e.connect(ctx, e.groups[groupLast], 0, e.options.Active); err != nil {
 		return err
 	}
@@ -237,6 +249,15 @@ func (e *experiment) fill(ctx context.Context) error {
 	e.report.Filled = after
 	e.report.KernelPair = (before.Free - after.Free) / int64(e.options.Connections-e.options.Baseline)
 	return err
+}
+
+// usage is the processor time of the server and of this program so far.
+func (e *experiment) usage() (used [2]time.Duration, err error) {
+	if used[0], err = sys.ProcessTime(e.full.pid()); err != nil {
+		return used, err
+	}
+	used[1], err = sys.ProcessTime(os.Getpid())
+	return used, err
 }
 
 // held is how many connections full has to hold now: the status counts the one that asks, too.

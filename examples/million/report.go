@@ -24,6 +24,7 @@ type report struct {
 	After      machine             `json:"machine_after"`
 	FillTime   time.Duration       `json:"fill_nanoseconds"`
 	FillRate   float64             `json:"fill_per_second"`
+	FillCost   [2]float64          `json:"fill_microseconds_each_of_server_and_client"`
 	KernelPair int64               `json:"kernel_bytes_per_pair"`
 	Few        memory              `json:"memory_with_baseline"`
 	Full       memory              `json:"memory_full"`
@@ -123,7 +124,8 @@ func (r *report) render() (string, []byte, error) {
 	line("server: myriad %s, driver %s, model %s, loops %d, direct descriptors %t",
 		r.Server.Version, r.Server.Driver, r.Server.Model, r.Server.Loops, r.Server.Capacity.Direct)
 	line("")
-	line("filled in            %.1f s", r.FillTime.Seconds())
+	line("filled in            %.1f s, processor time %.1f us a connection of the server, %.1f us of the client",
+		r.FillTime.Seconds(), r.FillCost[0], r.FillCost[1])
 	line("server, %7d idle  RSS %s, of it anonymous %s", o.Baseline, size(r.Few.Resident), size(r.Few.Anonymous))
 	line("server, %7d idle  RSS %s, of it anonymous %s: %.1f bytes a connection", o.Connections,
 		size(r.Full.Resident), size(r.Full.Anonymous),

@@ -14,8 +14,9 @@ import (
 
 const (
 	queueEntries = 2048
-	windowLanes  = 256                   // connections that are at work at a time
+	windowLanes  = 1024                  // connections that are at work at a time
 	laneBytes    = 1024                  // room for an answer
+	chainMost    = 6                     // submissions of a chain
 	waitFor      = 32                    // outcomes to wait for, while there are more in flight
 	waitSlice    = int64(2_000_000)      // nanoseconds of one wait
 	stalledAfter = 10 * time.Second      // without any outcome
@@ -129,23 +130,21 @@ func (t *table) lane(i uint16) []byte {
 	return t.lanes[int(i)*laneBytes:][:t.answer.size]
 }
 
-// next is the next free submission; the queue has room for the chains of a whole window.
-func (t *table) next() *sys.Submission {
-	s := t.ring.Next()
-	if s == nil {
+// room makes room for a whole chain: one that is cut by an enter is two.
+func (t *table) room() {
+	if t.ring.Position()-t.ring.Consumed() > queueEntries-chainMost {
 		_ = t.ring.Enter()
-		s = t.ring.Next()
 	}
-	return s
 }
 
 func (t *table) port(slot int) uint16 { return uint16(firstPort + slot + t.tries[slot]*portStride) }
 
 // chain submits a connection's part of a phase. All but the last submission speak only when they fail.
 func (t *table) chain(slot int, lane uint16, first, last step) {
+	t.room()
 	for s := first; s <= last; s++ {
 		user := userData(slot, lane, s)
-		e := t.next()
+		e := t.ring.Next()
 		switch s {
 		case stepSocket:
 			e.SocketDirect(sys.Inet4, sys.Stream, slot, user)
