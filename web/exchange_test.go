@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -207,6 +208,13 @@ func exchanges() []exchange {
 		{name: "path", in: get("/a/../%70ath"), answers: []string{"200 /path"}},
 		{name: "absolute", in: "GET http://b/path HTTP/1.1\r\nHost: a\r\n\r\n", answers: []string{"200 /path"}},
 		{name: "options", in: request("OPTIONS *", "") + get("/hello"), answers: []string{"204 ", "200 hello"}},
+	}
+}
+
+// closings are exchanges behind which the connection closes, and those of HTTP/1.0.
+func closings() []exchange {
+	get := func(path string) string { return request("GET "+path, "") }
+	return []exchange{
 		{
 			name: "close asked", in: request("GET /hello", "", "Connection: close"), answers: []string{"200 hello"},
 			state: conn.Closed,
@@ -314,7 +322,7 @@ func (e *exchange) check(h conn.Handler, pieces ...string) error {
 // TestExchanges feeds every case whole, cut in two at every place, and byte by byte.
 func TestExchanges(t *testing.T) {
 	h := (&web.Server{Name: "test", Root: site(t)}).Handler()
-	for _, e := range append(exchanges(), refusals()...) {
+	for _, e := range slices.Concat(exchanges(), closings(), refusals()) {
 		if err := e.check(h, e.in); err != nil {
 			t.Errorf("%s: %v", e.name, err)
 			continue

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"testing"
 
@@ -166,7 +167,7 @@ func FuzzExchange(f *testing.F) {
 
 // FuzzBytes feeds anything in two pieces: whatever it is, what comes back is answers, the same as when it comes whole.
 func FuzzBytes(f *testing.F) {
-	for _, e := range append(exchanges(), refusals()...) {
+	for _, e := range slices.Concat(exchanges(), closings(), refusals()) {
 		f.Add([]byte(e.in), 10)
 	}
 	h := (&web.Server{Root: answering(), Limits: web.Limits{BodyBytes: 1000, HeadBytes: 2000}}).Handler()

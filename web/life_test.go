@@ -44,7 +44,7 @@ var never = web.HandlerFunc(func(*web.Exchange) {})
 
 const hello1 = "GET /hello HTTP/1.1\r\nHost: a\r\n\r\n"
 
-// TestLives has connections that are slow, that stop, and that are half closed.
+// TestLives has connections that are slow.
 func TestLives(t *testing.T) {
 	timeouts := web.Timeouts{
 		Head: 10 * time.Second, Body: 20 * time.Second, Idle: 60 * time.Second, Write: 30 * time.Second,
@@ -94,7 +94,17 @@ func TestLives(t *testing.T) {
 			stick, request("GET /", "", "Connection: close"), 29 * time.Second, some,
 			29 * time.Second, some, 29 * time.Second, some, 29 * time.Second, flow,
 		}, "200c", conn.Closed, nil, 0},
+	} {
+		c.check(t, timeouts)
+	}
+}
 
+// TestEnds has connections of servers that stop, and of clients that have sent their last byte.
+func TestEnds(t *testing.T) {
+	root := site(t)
+	large := web.HandlerFunc(func(x *web.Exchange) { x.Reply(make([]byte, 100_000)) })
+	post := request("POST /echo", "ab", "Content-Length: 3")
+	for _, c := range []life{
 		{"stop while idle", root, []step{hello1, stop}, "200", conn.Closed, nil, 0},
 		{"stop before anything", root, []step{stop}, "", conn.Closed, nil, 0},
 		{"stop within a head", root, []step{hello1[:20], stop, hello1[20:]}, "200c", conn.Closed, nil, 0},
@@ -119,7 +129,7 @@ func TestLives(t *testing.T) {
 			conn.Closed, nil, meter.ProtocolErrors,
 		},
 	} {
-		c.check(t, timeouts)
+		c.check(t, web.Timeouts{})
 	}
 }
 
