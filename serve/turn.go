@@ -293,6 +293,9 @@ func (c *connection) settle() (more bool) {
 	if c.state == conn.Open && len(c.queue) == 0 && c.idle.Load() == dropped {
 		more = true // obey has waited for the output
 	}
+	if c.flags&told == 0 && c.site.stopping() {
+		more = true // a connection that begins after the stop is woken by nobody
+	}
 	return more || c.flags&(refeed|paused) == refeed || c.posted.Load()
 }
 

@@ -3,6 +3,7 @@ package servetest
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"strings"
 	"syscall"
@@ -155,6 +156,33 @@ func stop(t *testing.T, s Suite) {
 	if c, err := v.tryDial(); err == nil {
 		_ = c.Close()
 		t.Error("the address is still listened on")
+	}
+}
+
+// stopBacklog stops sites that clients have just connected to. A client that the kernel has accepted is served.
+func stopBacklog(t *testing.T, s Suite) {
+	const rounds, n = 10, 4
+	for range rounds {
+		v := start(t, s, nil, echoing)
+		results := make(chan error, n)
+		var clients [n]net.Conn
+		for i := range clients {
+			clients[i] = v.dial()
+		}
+		v.cancel()
+		for _, c := range clients {
+			go func() {
+				_, err := c.Read(make([]byte, 1))
+				_ = c.Close()
+				results <- err
+			}()
+		}
+		for range clients {
+			if err := await(t, results, "the end"); !errors.Is(err, io.EOF) {
+				t.Errorf("a client that was connected before the stop: %v; want an orderly end", err)
+			}
+		}
+		v.stop()
 	}
 }
 

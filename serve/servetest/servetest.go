@@ -79,6 +79,7 @@ var behaviours = []behaviour{
 	{"idle with output", idleWithOutput},
 	{"stop", stop},
 	{"stop at once", stopUnused},
+	{"stop with a backlog", stopBacklog},
 	{"stop deadline", stopDeadline},
 	{"kill", kill},
 	{"listener that cannot open", cannotOpen},
