@@ -2,7 +2,9 @@ package static
 
 import (
 	"cmp"
+	"errors"
 	"html"
+	"io"
 	"io/fs"
 	"slices"
 	"strconv"
@@ -12,17 +14,16 @@ import (
 	"github.com/myriad-server/myriad/web"
 )
 
-const (
-	// listedNames is how many names a listing shows at most.
-	listedNames = 10_000
-	// listedBytes is the largest listing that is remembered.
-	listedBytes = 64 << 10
-)
+// listedNames is how many names a listing shows at most.
+const listedNames = 10_000
+
+// noPage stands in for the page of a resource that has been retired: none is kept any more.
+var noPage []byte
 
 // list answers with the names in a folder. A folder is read again for each request that finds its entry too old.
 func (f *Files) list(x *web.Exchange, r *resource) {
 	var page []byte
-	if kept := r.page.Load(); kept != nil {
+	if kept := r.page.Load(); kept != nil && kept != &noPage {
 		page = *kept
 	} else {
 		names, more, err := f.names(r.name)
@@ -31,8 +32,8 @@ func (f *Files) list(x *web.Exchange, r *resource) {
 			return
 		}
 		page = render(string(x.Path()), names, more)
-		if len(page) <= listedBytes {
-			r.page.Store(&page)
+		if n := int64(len(page)); f.memory.Add(n) > f.options.Memory || !r.page.CompareAndSwap(nil, &page) {
+			f.memory.Add(-n)
 		}
 	}
 	x.Add("Content-Type", "text/html; charset=utf-8")
@@ -49,7 +50,7 @@ func (f *Files) names(folder string) ([]fs.FileInfo, bool, error) {
 	}
 	defer opened.Close()
 	entries, err := opened.ReadDir(listedNames)
-	if err != nil && len(entries) > 0 {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, false, err
 	}
 	infos := make([]fs.FileInfo, 0, len(entries))

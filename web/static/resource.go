@@ -32,7 +32,7 @@ type resource struct {
 	plain   *variant               // the file itself
 	coded   [maxCodings]*variant   // its neighbours, in the order of Files.codings
 	varies  bool                   // there is a neighbour
-	page    atomic.Pointer[[]byte] // a small listing
+	page    atomic.Pointer[[]byte] // a listing, once it was asked for
 	checked atomic.Int64
 	used    atomic.Int64
 }
@@ -213,6 +213,9 @@ func (v *variant) is(info fs.FileInfo, err error) bool {
 
 // retire lets go of the files of a resource that is not remembered any more. Answers that hold one go on.
 func (f *Files) retire(r *resource) {
+	if page := r.page.Swap(&noPage); page != nil && page != &noPage {
+		f.memory.Add(-int64(len(*page)))
+	}
 	r.plain.retire(f)
 	for _, v := range r.coded {
 		v.retire(f)

@@ -191,8 +191,16 @@ func TestListing(t *testing.T) {
 	dir := site(t, map[string]string{
 		"<b>&\"'.txt": "x", "sub dir/x": "", ".hidden": "", "javascript:alert(1)": "", "z": "12345",
 	})
-	h, _ := handler(t, Options{Root: dir, Listing: true})
+	h, f := handler(t, Options{Root: dir, Listing: true})
 	a := ask(t, h, "GET", "/")
+	if again := ask(t, h, "GET", "/"); again.Body != a.Body || f.memory.Load() != int64(len(a.Body)) {
+		t.Errorf("%d bytes kept of a listing of %d", f.memory.Load(), len(a.Body))
+	}
+	defer func() {
+		if f.Close(); f.memory.Load() != 0 {
+			t.Errorf("%d bytes kept after Close", f.memory.Load())
+		}
+	}()
 	for _, want := range []string{
 		`href="./%3Cb%3E&amp;%22%27.txt">&lt;b&gt;&amp;&#34;&#39;.txt</a>`,
 		`href="./sub%20dir/">sub dir/</a>`,
