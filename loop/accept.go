@@ -216,6 +216,9 @@ func (l *Loop) shed() int {
 		if c.state != conn.Open || c.flags&flagIdle == 0 || c.send != 0 {
 			continue
 		}
+		if c.bytesIn == 0 && l.moment()-c.since < freshMoments {
+			continue // its request is on the way
+		}
 		if len(oldest) == n {
 			if c.since >= l.at(oldest[n-1]).since {
 				continue

@@ -14,6 +14,8 @@ const (
 	slotBits      = 24
 	maxSlots      = 1<<slotBits - 1
 	noOwner       = ^uint64(0) // User of a Close that nobody waits for
+	momentShift   = 26
+	freshMoments  = 1e9 >> momentShift // a connection that was never served is not idle for this long
 )
 
 // connection is a slot: all that an idle connection costs, one cache line, no Go pointer. It is the conn.Conn that
@@ -27,7 +29,7 @@ type connection struct {
 	index    uint32
 	fd       int32
 	work     uint32 // index of its work plus one, or zero; in a free slot the next free one
-	since    uint32 // Unix second of the last SetIdle(true), or of the accept
+	since    uint32 // moment of the last SetIdle(true)
 	listener uint16
 	loop     uint8
 	state    conn.State
@@ -88,6 +90,9 @@ func (l *Loop) at(index uint32) *connection {
 
 func (l *Loop) handlerOf(c *connection) conn.Handler { return l.listeners[c.listener].handler }
 
+// moment is the time of the turn in steps of some 67 ms, which last for nine years.
+func (l *Loop) moment() uint32 { return uint32(l.now >> momentShift) }
+
 // admit gives a descriptor a slot. The caller has checked the limit.
 func (l *Loop) admit(fd int, listener int) *connection {
 	index := l.vacant
@@ -103,7 +108,7 @@ func (l *Loop) admit(fd int, listener int) *connection {
 	c := l.at(index)
 	*c = connection{
 		gen: c.gen + 1, index: index, fd: int32(fd), listener: uint16(listener), loop: l.number,
-		since: uint32(l.wall), state: conn.Open,
+		since: l.moment(), state: conn.Open,
 	}
 	l.open++
 	return c
@@ -223,7 +228,7 @@ func (c *connection) SetIdle(idle bool) {
 		return
 	}
 	c.flags |= flagIdle
-	c.since = uint32(l.wall)
+	c.since = l.moment()
 	l.idle++
 	if l.pressed && l.idle == 1 {
 		l.resumeAt = l.now // it can make room
