@@ -129,9 +129,6 @@ func (d *uring) accepted(r *ring, slot uint32, e *entry, o *sys.Outcome, c *driv
 // share of the last turn was used up.
 func (d *uring) proceed() {
 	d.local, d.swap = d.swap[:0], d.local
-	if d.main.q.Pending() {
-		_ = d.main.q.Enter() // sends that come before a shutdown
-	}
 	for _, tok := range d.swap {
 		slot, e := d.ops.find(tok)
 		if e == nil {
@@ -142,6 +139,9 @@ func (d *uring) proceed() {
 		case e.marks&canceled != 0:
 			d.finish(slot, e, 0, driver.ErrCanceled)
 		case e.code == driver.Shutdown && !isDirect(int(e.fd)):
+			if d.main.q.Pending() {
+				_ = d.main.q.Enter() // a send may be before it
+			}
 			d.finish(slot, e, 0, sys.Shutdown(int(e.fd), shutdownWrite))
 		default:
 			d.again(slot, e)
@@ -154,8 +154,5 @@ func (d *uring) finish(slot uint32, e *entry, result int, err error) {
 	d.ready = append(d.ready, driver.Completion{
 		Token: driver.Token(token(slot, e)), User: e.user, Code: e.code, Result: result, Err: err,
 	})
-	if e.code == driver.SendFile {
-		d.endFile(e)
-	}
 	d.drop(slot, e)
 }

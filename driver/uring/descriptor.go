@@ -154,13 +154,24 @@ func (f *fileSend) abandon(o *sys.Outcome) {
 	}
 }
 
+// newFile takes a fileSend with old values.
+func (d *uring) newFile() *fileSend {
+	n := len(d.files)
+	if n == 0 {
+		return &fileSend{}
+	}
+	f := d.files[n-1]
+	d.files = d.files[:n-1]
+	return f
+}
+
 // endFile gives back what a SendFile used.
-func (d *uring) endFile(e *entry) {
-	f := d.holds.at(e.hold).file
+func (d *uring) endFile(f *fileSend) {
 	if f.opened {
 		_ = sys.Close(f.target)
 	}
 	if f.staging != nil {
 		d.staging = append(d.staging, f.staging)
 	}
+	d.files = append(d.files, f)
 }

@@ -212,7 +212,6 @@ func (d *uring) acceptedDirect(r *ring, slot uint32, e *entry, o *sys.Outcome, c
 		c.Err = driver.ErrCanceled
 	}
 	if c.Flags == 0 {
-		a.tok = 0
 		d.drop(slot, e)
 	} else {
 		d.acceptOn(a, slot, e, over)

@@ -65,7 +65,8 @@ func (d *uring) keep(e *entry, op *driver.Op) {
 	case driver.Connect:
 		h.addr = op.Addr
 	case driver.SendFile:
-		h.file = &fileSend{from: op.From, off: op.Off, left: op.Len, target: -1}
+		h.file = d.newFile()
+		*h.file = fileSend{from: op.From, off: op.Off, left: op.Len, target: -1}
 		if op.Corked {
 			e.marks |= corked
 		}
@@ -75,8 +76,15 @@ func (d *uring) keep(e *entry, op *driver.Op) {
 // drop gives an operation back with what it holds.
 func (d *uring) drop(slot uint32, e *entry) {
 	switch e.code {
-	case driver.Send, driver.SendTo, driver.Connect, driver.SendFile:
+	case driver.SendFile:
+		d.endFile(d.holds.at(e.hold).file)
 		d.holds.give(e.hold)
+	case driver.Send, driver.SendTo, driver.Connect:
+		d.holds.give(e.hold)
+	case driver.Accept:
+		if d.direct != nil {
+			d.direct.acceptors[e.hold].tok = 0
+		}
 	}
 	was, fd := e.marks&canceled, e.fd
 	d.ops.give(slot, e)

@@ -28,16 +28,21 @@ type supply struct {
 	peak    int // most blocks picked in one turn since the last review
 	turns   int
 	wanted  bool // something receives
+	shares  *shares
 }
 
-func openSupply(r *sys.Ring, pool *buf.Pool, entries, first, most int) (supply, error) {
+// shares keeps the offers of all rings to half of the pool, so that there are blocks left to answer with. A ring that
+// offers nothing may have one block beyond.
+type shares struct{ offered, most int }
+
+func openSupply(r *sys.Ring, pool *buf.Pool, all *shares, entries, first int) (supply, error) {
 	b, err := r.OpenBufferRing(0, entries)
 	if err != nil {
 		return supply{}, err
 	}
-	most = min(entries, max(most, 1))
+	most := min(entries, max(pool.Limit()/4, 1))
 	s := supply{
-		ring: b, pool: pool, blocks: make([]*buf.Block, entries), spare: make([]uint16, 0, entries),
+		ring: b, shares: all, pool: pool, blocks: make([]*buf.Block, entries), spare: make([]uint16, 0, entries),
 		want: min(first, most), least: min(first, most), most: most,
 	}
 	for i := entries - 1; i >= 0; i-- {
@@ -52,6 +57,7 @@ func (s *supply) pick(number uint16) *buf.Block {
 	s.blocks[number] = nil
 	s.spare = append(s.spare, number)
 	s.offered--
+	s.shares.offered--
 	return b
 }
 
@@ -68,6 +74,9 @@ func (s *supply) fill() {
 	}
 	added := false
 	for s.offered < s.want {
+		if s.offered > 0 && s.shares.offered >= s.shares.most {
+			break
+		}
 		b := s.pool.Take()
 		if b == nil {
 			break
@@ -77,6 +86,7 @@ func (s *supply) fill() {
 		s.blocks[number] = b
 		s.ring.Add(number, b.Bytes())
 		s.offered++
+		s.shares.offered++
 		added = true
 	}
 	if added {
@@ -109,6 +119,7 @@ func (s *supply) close() {
 	for _, b := range s.blocks {
 		if b != nil {
 			b.Release()
+			s.shares.offered--
 		}
 	}
 	s.blocks, s.ring = nil, nil

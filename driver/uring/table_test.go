@@ -105,7 +105,9 @@ func TestUnsupported(t *testing.T) {
 
 func TestOpenRefuses(t *testing.T) {
 	r := newRig(t, driver.Options{}, 1, nil)
-	for _, o := range []driver.Options{{Ops: 1}, {Blocks: r.pool}, {Blocks: r.pool, Ops: -1}, {Blocks: r.pool, Ops: 1 << 31}} {
+	for _, o := range []driver.Options{
+		{Ops: 1}, {Blocks: r.pool}, {Blocks: r.pool, Ops: -1}, {Blocks: r.pool, Ops: 1 << 31},
+	} {
 		if d, err := Open(o); err == nil {
 			t.Errorf("%+v opens", o)
 			_ = d.Close()

@@ -68,8 +68,10 @@ type uring struct {
 	hushed  []*ring          // rings with silent operations
 	endings map[int32]ending // descriptors with cancelled operations that are not over
 
-	pool  *buf.Pool
-	epoch time.Time
+	pool   *buf.Pool
+	shares shares
+	files  []*fileSend // to be used again
+	epoch  time.Time
 	tuning
 
 	brisk   bool // outcomes came within the last tick: wait briefly, outside the scheduler
@@ -152,6 +154,7 @@ func open(o driver.Options, t tuning) (*uring, error) {
 	}
 	d := &uring{pool: o.Blocks, tuning: t, epoch: time.Now(), wakeFD: -1, endings: map[int32]ending{}}
 	d.ops.limit = uint32(o.Ops)
+	d.shares.most = o.Blocks.Limit() / 2
 	main, err := d.openRing(t.submissions, t.outcomes, t.entries, supplyFirst)
 	if err != nil {
 		return nil, explain(err)
@@ -177,7 +180,7 @@ func (d *uring) openRing(submissions, outcomes, entries, first int) (*ring, erro
 		return nil, err
 	}
 	r := &ring{q: q}
-	if r.supply, err = openSupply(q, d.pool, entries, first, d.pool.Limit()/4); err != nil {
+	if r.supply, err = openSupply(q, d.pool, &d.shares, entries, first); err != nil {
 		q.Close()
 		return nil, fmt.Errorf("buffer ring: %w", err)
 	}

@@ -33,7 +33,7 @@ func (d *uring) Wait(dst []driver.Completion, limit time.Duration) (int, error) 
 		d.main.supply.fill()
 		expired := left == 0
 		switch {
-		case n == 0 && !expired && !d.counted && d.main.q.Ready() == 0:
+		case n == 0 && !expired && !d.counted && d.main.q.Ready() == 0 && !d.choked():
 			if left > 0 && deadline == 0 {
 				deadline = d.now() + int64(left)
 			}
@@ -48,7 +48,7 @@ func (d *uring) Wait(dst []driver.Completion, limit time.Duration) (int, error) 
 		if d.given != len(d.ready) {
 			n += d.deliver(dst[n:])
 		}
-		if n > 0 || expired || d.woken {
+		if n > 0 || expired || d.woken || d.choked() {
 			d.woken = false
 			if len(d.hushed) != 0 {
 				n = d.settleAll(dst, n)
@@ -64,6 +64,10 @@ func (d *uring) Wait(dst []driver.Completion, limit time.Duration) (int, error) 
 		}
 	}
 }
+
+// choked says that nothing more can be submitted before silent operations are completed, for which Wait then does not
+// wait for other reasons.
+func (d *uring) choked() bool { return d.ops.used == d.ops.limit && len(d.hushed) != 0 }
 
 // deliver returns what is known without the kernel.
 func (d *uring) deliver(dst []driver.Completion) int {

@@ -107,7 +107,8 @@ type bufferRegistration struct {
 	_       [3]uint64
 }
 
-// OpenBufferRing registers an empty buffer ring as a group of r. The number of entries is a power of two, at most 32,768.
+// OpenBufferRing registers an empty buffer ring as a group of r. The number of entries is a power of two, at most
+// 32,768.
 func (r *Ring) OpenBufferRing(group uint16, entries int) (*BufferRing, error) {
 	if entries <= 0 || entries > maxBufferRingEntries || entries&(entries-1) != 0 {
 		return nil, errors.New("sys: a buffer ring has a power of two of entries, at most 32768")

@@ -230,7 +230,8 @@ func (r *Ring) SendVector(s *Submission, fd int, head []byte, rest [][]byte, add
 	}
 }
 
-// RecvDatagrams receives datagrams into buffers of a group until cancelled. Each buffer is to be read with ReadDatagram.
+// RecvDatagrams receives datagrams into buffers of a group until cancelled. Each buffer is to be read with
+// ReadDatagram.
 func (r *Ring) RecvDatagrams(s *Submission, fd int, group uint16, user uint64) {
 	*s = Submission{
 		Opcode: RingRecvMsg, Flags: selectBuffer, IOPrio: recvMany, FD: int32(fd),
@@ -238,8 +239,8 @@ func (r *Ring) RecvDatagrams(s *Submission, fd int, group uint16, user uint64) {
 	}
 }
 
-// ReadDatagram reads a buffer that RecvDatagrams filled with n bytes in all: the source, zero if it is not IPv4 or IPv6,
-// and the bytes, which begin at DatagramOffset.
+// ReadDatagram reads a buffer that RecvDatagrams filled with n bytes in all: the source, zero if it is not IPv4 or
+// IPv6, and the bytes, which begin at DatagramOffset.
 func ReadDatagram(p []byte, n int) (source netip.AddrPort, payload []byte) {
 	if n < DatagramOffset {
 		return netip.AddrPort{}, nil
