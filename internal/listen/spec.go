@@ -81,7 +81,7 @@ func Parse(address string) (Spec, error) {
 	rest := address
 	if network, after, ok := strings.Cut(address, "://"); ok {
 		if network != "tcp" && network != "udp" {
-			return Spec{}, fmt.Errorf("address %q: %q is no network: write tcp://, udp:// or unix:", address, network)
+			return Spec{}, fmt.Errorf("address %q: %q is no network, write tcp://, udp:// or unix:/path", address, network)
 		}
 		s.Network, rest = network, after
 	}

@@ -59,7 +59,7 @@ func drainSilentPeer(t *testing.T, s Suite) {
 	c := v.dial()
 	want(t, c, "bye")
 	wantEnd(t, c)
-	await(t, ends, "the end of a connection whose peer never ends")
+	_ = await(t, ends, "the end of a connection whose peer never ends") // for whatever reason: it was long over
 	v.stop()
 }
 

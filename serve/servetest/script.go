@@ -32,7 +32,7 @@ type record struct {
 
 // life is what one connection has seen.
 type life struct {
-	ended, draining, stopped, closed bool
+	ended, stopped, closed bool
 }
 
 // watched calls a script and checks that it is called as package conn promises.
