@@ -194,7 +194,8 @@ func (c *asker) read(p *sim.Peer) {
 		c.got += n
 		if err != nil {
 			complete := c.got == c.due && len(c.out)+len(c.requests) == 0
-			if !c.lossy && (err != io.EOF || !c.mayEnd && !complete) {
+			refused := c.mayEnd && !p.Connected()
+			if !c.lossy && !refused && (err != io.EOF || !c.mayEnd && !complete) {
 				p.Fail("connection %d: %v after %d of %d bytes", p.Number, err, c.got, c.due)
 			}
 			p.Close()
@@ -265,7 +266,7 @@ func (h *flood) Received(c conn.Conn, in []byte) int {
 func TestOutputLimit(t *testing.T) {
 	overSeeds(t, func(w *world) {
 		w.options.Faults.Reset = 0
-		w.limits.outputBytes = 1 + int64(w.rand.IntN(100_000))
+		w.limits.outputBytes, w.limits.blocks = 1+int64(w.rand.IntN(100_000)), 1<<16
 		h := &flood{supplier: *newSupplier(w), w: w}
 		w.build(h)
 		for _, c := range ask(w, 1+w.rand.IntN(5), 2) {

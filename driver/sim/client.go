@@ -7,6 +7,10 @@ import (
 	"time"
 )
 
+// latency is how long it takes at least until a client hears of something. It is
+// not zero, so that a client cannot do much within one Wait.
+const latency = time.Microsecond
+
 // Client works the far end of a connection. Step is called when the connection is
 // made, has failed, or something has changed for it (bytes or the end came, there
 // is room again), and when a time has passed that it asked for. It may be called
@@ -79,8 +83,7 @@ func (p *Peer) nudge() {
 		return
 	}
 	p.scheduled = true
-	latency := p.kernel.delay()
-	p.kernel.events.push(event{at: p.kernel.now + latency, peer: p})
+	p.kernel.events.push(event{at: p.kernel.now + int64(latency) + p.kernel.delay(), peer: p})
 }
 
 // broken is a reset or a refusal that has reached the client.

@@ -10,6 +10,9 @@ import (
 	"github.com/myriad-server/myriad/driver"
 )
 
+// enough completions make Wait return rather than collect more.
+const enough = 64
+
 // errClosed is returned by the methods of a driver that was closed.
 var errClosed = errors.New("driver sim: closed")
 
@@ -299,7 +302,7 @@ func (m *machine) pass(dst []driver.Completion, d time.Duration) int {
 			}
 		}
 		over := d >= 0 && k.now >= deadline
-		if woken || until >= 0 && k.now >= until || over || m.busy >= m.limit && len(m.lazy) > 0 {
+		if woken || until >= 0 && (k.now >= until || len(m.ready) >= enough) || over || m.busy >= m.limit && len(m.lazy) > 0 {
 			if woken {
 				m.woken.Store(false)
 			}
