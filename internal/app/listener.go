@@ -125,6 +125,9 @@ func (a *App) server(root web.Handler) *web.Server {
 	if a.access != nil {
 		s.Log, s.LogSample = a.access, c.AccessLog.Sample
 	}
+	if c.Limits.Body == 0 {
+		s.Limits.BodyBytes = -1 // none at all, where zero would be the default
+	}
 	if c.Timeouts.Linger == 0 {
 		s.Timeouts.Linger = -1
 	}
