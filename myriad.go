@@ -23,7 +23,8 @@ import (
 	"github.com/myriad-server/myriad/web"
 )
 
-// Server is what is served and how. Zero values have the defaults stated; Listen and one of HTTP and Bytes are required.
+// Server is what is served and how. Zero values have the defaults stated; Listen, and one of HTTP and Bytes, are
+// required.
 type Server struct {
 	// Listen holds addresses: "127.0.0.1:8080", ":80", "[::]:80", "unix:/run/it.sock", "unix:@abstract".
 	Listen []string

@@ -15,3 +15,12 @@ func ProcessTime(pid int) (time.Duration, error) {
 	}
 	return time.Duration(t.Nano()), nil
 }
+
+// Sleep is nanosleep(2) on the calling thread, more exact than the runtime's timers. A signal ends it early.
+func Sleep(d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	t := unix.NsecToTimespec(d.Nanoseconds())
+	_ = unix.Nanosleep(&t, nil)
+}

@@ -28,7 +28,8 @@ func errno(e syscall.Errno) error {
 // Recv is recv(2) on a non-blocking descriptor. EINTR is retried.
 func Recv(fd int, p []byte, flags int) (int, error) {
 	for {
-		n, _, e := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(first(p)), uintptr(len(p)), uintptr(flags), 0, 0)
+		n, _, e := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(first(p)), uintptr(len(p)),
+			uintptr(flags), 0, 0)
 		if e == syscall.EINTR {
 			continue
 		}
@@ -39,7 +40,8 @@ func Recv(fd int, p []byte, flags int) (int, error) {
 // Send is send(2) with MSG_NOSIGNAL on a non-blocking descriptor. EINTR is retried.
 func Send(fd int, p []byte, flags int) (int, error) {
 	for {
-		n, _, e := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(first(p)), uintptr(len(p)), uintptr(flags|MsgNoSignal), 0, 0)
+		n, _, e := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(first(p)), uintptr(len(p)),
+			uintptr(flags|MsgNoSignal), 0, 0)
 		if e == syscall.EINTR {
 			continue
 		}
@@ -68,7 +70,8 @@ func SendVector(fd int, head []byte, rest [][]byte, flags int) (int, error) {
 	m.Iov = &vector[0]
 	m.SetIovlen(k)
 	for {
-		n, _, e := syscall.RawSyscall6(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&m)), uintptr(flags|MsgNoSignal), 0, 0, 0)
+		n, _, e := syscall.RawSyscall6(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&m)),
+			uintptr(flags|MsgNoSignal), 0, 0, 0)
 		if e == syscall.EINTR {
 			continue
 		}
@@ -82,7 +85,8 @@ func SendVector(fd int, head []byte, rest [][]byte, flags int) (int, error) {
 func SendFile(fd, from int, off int64, n int) (int, error) {
 	for {
 		at := off
-		r, _, e := syscall.RawSyscall6(unix.SYS_SENDFILE, uintptr(fd), uintptr(from), uintptr(unsafe.Pointer(&at)), uintptr(n), 0, 0)
+		r, _, e := syscall.RawSyscall6(unix.SYS_SENDFILE, uintptr(fd), uintptr(from), uintptr(unsafe.Pointer(&at)),
+			uintptr(n), 0, 0)
 		if e == syscall.EINTR {
 			continue
 		}

@@ -114,7 +114,8 @@ func RemoteAddress(fd int) (netip.AddrPort, error) { return nameOf(unix.SYS_GETP
 func nameOf(trap uintptr, fd int) (netip.AddrPort, error) {
 	var addr [AddressBytes]byte
 	size := uint32(len(addr))
-	_, _, e := syscall.RawSyscall6(trap, uintptr(fd), uintptr(unsafe.Pointer(&addr)), uintptr(unsafe.Pointer(&size)), 0, 0, 0)
+	_, _, e := syscall.RawSyscall6(trap, uintptr(fd), uintptr(unsafe.Pointer(&addr)), uintptr(unsafe.Pointer(&size)),
+		0, 0, 0)
 	if e != 0 {
 		return netip.AddrPort{}, e
 	}

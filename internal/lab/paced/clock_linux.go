@@ -1,7 +1,6 @@
 package main
 
 import (
-	"syscall"
 	"time"
 
 	"github.com/myriad-server/myriad/internal/sys"
@@ -13,10 +12,4 @@ func processTime(pid int) (time.Duration, error) {
 }
 
 // pause sleeps in the kernel, on this thread: the runtime's timers are too coarse for gaps of 200 microseconds.
-func pause(d time.Duration) {
-	if d <= 0 {
-		return
-	}
-	t := syscall.NsecToTimespec(d.Nanoseconds())
-	_ = syscall.Nanosleep(&t, nil)
-}
+func pause(d time.Duration) { sys.Sleep(d) }

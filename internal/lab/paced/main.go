@@ -2,7 +2,9 @@
 // connections taken in turn. The processor time of the server's process tree is the figure; servers are measured
 // in rounds whose order rotates, and each is compared with the first within its round.
 //
-//	go run ./internal/lab/paced --rate 5000 --conns 64 nginx='nginx -c ... ' myriad='bin/myriad serve --listen 127.0.0.1:{port} ...'
+//	taskset -c 1 go run ./internal/lab/paced --rate 5000 --conns 64 \
+//		nginx='nginx -c /tmp/nginx.conf -g "daemon off;"' \
+//		myriad='bin/myriad serve --listen 127.0.0.1:{port} --respond hello'
 //
 // Each command listens on 127.0.0.1 at the port put in place of {port}, stays in the foreground, and answers GET /.
 package main
@@ -204,5 +206,5 @@ func (s *server) measure(rate, conns int, length time.Duration) (float64, error)
 		next = next.Add(gap)
 	}
 	after, err := s.used()
-	return float64((after-before).Nanoseconds()) / 1e3 / float64(count), err
+	return float64((after - before).Nanoseconds()) / 1e3 / float64(count), err
 }
