@@ -80,9 +80,16 @@ func (l *Loop) accepted(s *listener, done *driver.Completion) {
 	if done.Flags&driver.More == 0 {
 		s.token = 0
 	}
-	if done.Err != nil {
-		if !l.stopping && !errors.Is(done.Err, driver.ErrCanceled) {
-			l.press(done.Err)
+	switch {
+	case done.Err == nil:
+	case l.stopping:
+		return
+	case !errors.Is(done.Err, driver.ErrCanceled):
+		l.press(done.Err)
+		return
+	default:
+		if !l.pressed { // the pause was over before the cancelled accept was
+			l.listen()
 		}
 		return
 	}

@@ -273,6 +273,9 @@ func (l *Loop) settle() {
 		l.pump(c)
 	}
 	l.settled = marked
+	if len(l.hungry) > 0 {
+		l.feedHungry() // the turn itself may have given blocks back, and no other may come
+	}
 }
 
 // account publishes the turn's counts.
