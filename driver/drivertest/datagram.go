@@ -1,6 +1,7 @@
 package drivertest
 
 import (
+	"fmt"
 	"net/netip"
 
 	"github.com/myriad-server/myriad/driver"
@@ -111,4 +112,62 @@ func datagramsConnected(r *rig) {
 		}
 		r.until("all three have come", func() bool { return len(plain.data) == 15 })
 	}
+}
+
+// datagramsSlowly sends to a peer whose queue is full, or with a send buffer that
+// is: the kernel must be asked again when the peer has read.
+func datagramsSlowly(r *rig) {
+	a, far, err := sys.SocketPair(sys.Datagram)
+	r.must(err)
+	near := r.adopt(a)
+	r.small(near)
+	r.slowDatagrams(near, r.mine(far, nil))
+	// A socket that is not connected back has a short queue of its own.
+	addr, err := sys.EncodeUnix(fmt.Sprintf("@myriad-drivertest-%d-%d", sys.Gettid(), r.random.Uint64()))
+	r.must(err)
+	far = r.mine(sys.Socket(sys.Unix, sys.Datagram, true))
+	r.must(sys.Bind(far, addr))
+	a, err = sys.Socket(sys.Unix, sys.Datagram, true)
+	r.must(err)
+	r.must(sys.Connect(a, addr))
+	r.slowDatagrams(r.adopt(a), far)
+}
+
+func (r *rig) slowDatagrams(near, far int) {
+	r.Helper()
+	const count = 200
+	room, word := make([]byte, 2000), r.bytes(1000)
+	seen, parked := 0, 0
+	read := func() bool {
+		n, err := sys.Recv(far, room, 0)
+		if err != nil {
+			return false
+		}
+		r.same("datagram", room[1:n], word[1:])
+		if room[0] != byte(seen) {
+			r.Fatalf("datagram %d in the place of %d", room[0], seen)
+		}
+		seen++
+		return true
+	}
+	for i := range count {
+		word[0] = byte(i)
+		send := r.start(driver.Op{Code: driver.SendTo, FD: near, Buf: word})
+		for range 3 {
+			r.turn(0)
+		}
+		if !send.over {
+			parked++
+			// One that is read makes room, but the kernel may want more of it
+			// before it calls the socket writable.
+			r.until("a datagram is sent", func() bool { return send.over || read() && send.over })
+		}
+		if c := r.finish(send); c.Err != nil || c.Result != len(word) {
+			r.Fatalf("datagram %d: %+v", i, c)
+		}
+	}
+	if parked == 0 {
+		r.Error("no queue was ever full")
+	}
+	r.until("all datagrams are read", func() bool { return seen == count || read() && seen == count })
 }

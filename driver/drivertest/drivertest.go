@@ -67,6 +67,7 @@ var cases = []struct {
 	{name: "shutdown", run: shutdown},
 	{name: "datagrams of many peers", run: datagrams},
 	{name: "datagrams of a connected socket", run: datagramsConnected},
+	{name: "datagrams to a slow reader", run: datagramsSlowly},
 	{name: "wait takes its time", run: waitTime},
 	{name: "wake", run: wake},
 	{name: "wake from many goroutines", run: wakeMany},

@@ -77,15 +77,18 @@ func TestOverflow(t *testing.T) {
 		if n, lost := collect(t, p, hints[:]); n != 0 || lost {
 			t.Fatalf("round %d: after the overflow the queue still holds %d (lost: %v)", round, n, lost)
 		}
+		// The limit counts what all processes of the user have queued, so this one
+		// may be lost too.
 		write(t, far[round])
-		if n, lost := collect(t, p, hints[:]); n != 1 || lost || hints[0].What&emulate.Readable == 0 {
-			t.Fatalf("round %d: one signal gives %d hints (lost: %v)", round, n, lost)
+		n, lost := collect(t, p, hints[:])
+		if !lost && (n != 1 || hints[0].What&emulate.Readable == 0) {
+			t.Fatalf("round %d: one signal gives %d hints", round, n)
 		}
 	}
 	if err := p.Wake(); err != nil {
 		t.Fatal(err)
 	}
-	if n, lost, err := p.Poll(hints[:], 10*time.Second); n != 0 || lost || err != syscall.EINTR {
+	if n, lost, err := p.Poll(hints[:], 10*time.Second); n != 0 || !lost && err != syscall.EINTR {
 		t.Fatalf("a wake gives %d hints (lost: %v): %v", n, lost, err)
 	}
 }

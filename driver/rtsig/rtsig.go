@@ -14,6 +14,7 @@ package rtsig
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 	"time"
 
@@ -38,6 +39,10 @@ const number = sys.SignalFirst + 5
 // drainTurn bounds how many signals are thrown away after an overflow in one turn.
 // What is left is taken for hints, and harmless.
 const drainTurn = 1 << 16
+
+// muteInterval is how often a Unix datagram socket is attempted whose peer's queue is
+// full. The kernel wakes who polls when that queue has room, but signals nobody.
+const muteInterval = 10 * time.Millisecond
 
 // repeatsTurn bounds, with Options.PerDescriptor, how many signals are taken in one
 // turn for each hint that there is room for.
@@ -97,6 +102,7 @@ type poller struct {
 	wakeWrite int
 	armed     []uint64 // a bit for each descriptor that signals
 	fresh     []int32  // armed since the last Poll
+	mute      []int32  // waiting for what the kernel does not signal; nearly always none
 	seats     []seat   // by descriptor, with once
 	turn      uint32
 	once      bool
@@ -108,7 +114,10 @@ func (p *poller) Name() string { return Factory.Name }
 // Set arms a descriptor once, for both directions. What came before is not
 // signalled, so a descriptor is hinted once for being new, as one of which several
 // things may be to be known.
-func (p *poller) Set(fd int, _, _ emulate.Interest) error {
+func (p *poller) Set(fd int, was, want emulate.Interest) error {
+	if (was^want)&emulate.Writable != 0 {
+		p.setMute(fd, want&emulate.Writable != 0)
+	}
 	word, bit := fd/64, uint64(1)<<(fd%64)
 	if word >= len(p.armed) {
 		p.armed = append(p.armed, make([]uint64, word+1-len(p.armed))...)
@@ -125,9 +134,21 @@ func (p *poller) Set(fd int, _, _ emulate.Interest) error {
 	return nil
 }
 
+// setMute keeps the list of Unix datagram sockets that wait to send.
+func (p *poller) setMute(fd int, waits bool) {
+	at := slices.Index(p.mute, int32(fd))
+	switch {
+	case waits && at < 0 && sys.UnixDatagram(fd):
+		p.mute = append(p.mute, int32(fd))
+	case !waits && at >= 0:
+		p.mute = slices.Delete(p.mute, at, at+1)
+	}
+}
+
 // Gone forgets a descriptor. If somebody else holds the same open file, its signals
 // would go on, so they are ended.
 func (p *poller) Gone(fd int) {
+	p.setMute(fd, false)
 	if word, bit := fd/64, uint64(1)<<(fd%64); word < len(p.armed) && p.armed[word]&bit != 0 {
 		p.armed[word] &^= bit
 		_ = sys.SignalDisarm(fd)
@@ -135,6 +156,25 @@ func (p *poller) Gone(fd int) {
 }
 
 func (p *poller) Poll(dst []emulate.Hint, d time.Duration) (n int, lost bool, err error) {
+	if len(p.mute) == 0 {
+		return p.take(dst, d)
+	}
+	if d < 0 || d > muteInterval {
+		d = muteInterval
+	}
+	n, lost, err = p.take(dst, d)
+	for _, fd := range p.mute[:min(len(p.mute), len(dst)-n)] {
+		dst[n] = emulate.Hint{FD: int(fd), What: emulate.Writable}
+		n++
+	}
+	if err == syscall.EINTR {
+		err = nil // there are hints
+	}
+	return n, lost, err
+}
+
+// take collects signals.
+func (p *poller) take(dst []emulate.Hint, d time.Duration) (n int, lost bool, err error) {
 	p.turn++
 	for n < len(dst) && len(p.fresh) > 0 {
 		last := len(p.fresh) - 1

@@ -113,3 +113,14 @@ func SignalDisarm(fd int) error {
 	_, _, e := syscall.RawSyscall6(unix.SYS_FCNTL, uintptr(fd), unix.F_SETFL, unix.O_NONBLOCK, 0, 0, 0)
 	return errno(e)
 }
+
+// UnixDatagram tells whether fd is a Unix socket of messages. When the queue of its
+// peer has room again, the kernel wakes who polls, but signals nobody.
+func UnixDatagram(fd int) bool {
+	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	if err != nil || domain != unix.AF_UNIX {
+		return false
+	}
+	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	return err == nil && kind != unix.SOCK_STREAM
+}
