@@ -91,16 +91,20 @@ func (d *uring) sent(slot uint32, e *entry, o *sys.Outcome, c *driver.Completion
 	return true
 }
 
-// sentTo handles an outcome of SendTo, which is never partial.
+// sentTo handles an outcome of SendTo, which is never partial: of an attempt, or of waiting for room after one.
 func (d *uring) sentTo(slot uint32, e *entry, o *sys.Outcome, c *driver.Completion) bool {
-	was := e.marks & silent
-	e.marks &^= silent
+	waited := e.marks & parked
+	e.marks &^= silent | parked
 	switch {
-	case o.Res >= 0:
+	case o.Res >= 0 && waited == 0:
 		c.Result = int(o.Res)
 	case e.marks&canceled != 0:
 		c.Err = driver.ErrCanceled
-	case was != 0 && o.Res == -int32(syscall.EAGAIN):
+	case o.Res >= 0:
+		d.again(slot, e)
+		return false
+	case waited == 0 && o.Res == -int32(syscall.EAGAIN):
+		e.marks |= parked
 		d.again(slot, e)
 		return false
 	default:

@@ -195,12 +195,14 @@ func (d *uring) prepare(r *ring, s *sys.Submission, fd int, tok uint64, e *entry
 		r.supply.wanted = true
 		r.q.RecvDatagrams(s, fd, 0, tok)
 	case driver.SendTo:
-		h := d.holds.at(e.hold)
-		flags := 0
-		if e.marks&silent != 0 {
-			flags = sys.MsgDontWait
+		if e.marks&parked != 0 {
+			s.Poll(fd, sys.PollOut, false, tok)
+			return
 		}
-		r.q.SendVector(s, fd, h.buf, nil, h.addr, flags, tok)
+		// The kernel would wait itself, but a second attempt of its own sends an empty datagram into a Unix socket
+		// whose queue was full at the first.
+		h := d.holds.at(e.hold)
+		r.q.SendVector(s, fd, h.buf, nil, h.addr, sys.MsgDontWait, tok)
 	case driver.Shutdown:
 		s.Shutdown(fd, shutdownWrite, tok)
 	}

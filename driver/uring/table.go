@@ -14,6 +14,7 @@ const (
 	silent                     // a lazy operation that has not posted an outcome
 	corked                     // more bytes follow
 	peeking                    // a receive without a block asks whether the end has come
+	parked                     // a SendTo waits for room
 	fed                        // a receive has brought bytes since it was armed
 	local                      // not with the kernel: in the list of what the next Wait continues
 )

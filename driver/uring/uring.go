@@ -76,9 +76,12 @@ type uring struct {
 
 	brisk   bool // outcomes came within the last tick: wait briefly, outside the scheduler
 	busy    bool // outcomes came since the last tick
-	ticking bool // a tick is in flight
-	woken   bool // a Wake has arrived
-	deaf    bool // the poll for Wake is to be renewed
+	ticking bool // a tick is in flight, of period nanoseconds, that ends at tickAt
+	period  int64
+	tickAt  int64
+	idle    int64 // nanoseconds of ticks in which nothing came
+	woken   bool  // a Wake has arrived
+	deaf    bool  // the poll for Wake is to be renewed
 	closing bool
 	wakeFD  int
 	address []byte // room for the source of a single datagram

@@ -13,7 +13,8 @@ import (
 // How it waits decides what a lightly loaded server costs. To the scheduler a blocked system call is a reason to take
 // the processor away and wake another thread, which costs more than the request. While outcomes keep coming the wait
 // is therefore hidden from the scheduler, and bounded by a tick: a timeout in the ring that is renewed once per
-// period, not once per wait. A tick that saw nothing come ends this, and the next wait blocks in the open.
+// period, not once per wait, and ends where the wait must end. When nothing has come for a tick, the next wait blocks
+// in the open.
 func (d *uring) Wait(dst []driver.Completion, limit time.Duration) (int, error) {
 	if len(dst) == 0 {
 		return 0, nil
@@ -37,7 +38,7 @@ func (d *uring) Wait(dst []driver.Completion, limit time.Duration) (int, error) 
 			if left > 0 && deadline == 0 {
 				deadline = d.now() + int64(left)
 			}
-			d.block(int64(left))
+			d.block(int64(left), deadline)
 		case d.main.q.Pending() || d.main.q.HasWork():
 			_ = d.main.q.Enter() // whatever it does not do is done in the next turn
 		}
@@ -82,33 +83,45 @@ func (d *uring) deliver(dst []driver.Completion) int {
 	return n
 }
 
+// tickSlack is how late a wait may end rather than set a timer of its own, in nanoseconds.
+const tickSlack = 100_000
+
 // block submits and waits for an outcome, for left nanoseconds or, if negative, for ever. It may end early with
 // nothing.
-func (d *uring) block(left int64) {
+func (d *uring) block(left, deadline int64) {
 	q := d.main.q
 	if !d.brisk {
 		_ = q.EnterBlocking(left)
 		return
 	}
-	tick := int64(d.tick)
-	bounded := left >= 0 && left <= tick
-	if !bounded && !d.ticking {
+	bound := int64(d.tick)
+	if left >= 0 {
+		bound = min(bound, left)
+	}
+	if !d.ticking {
 		if s := d.next(d.main); s != nil {
-			q.Tick(s, tick, userTick)
-			d.ticking = true
+			q.Tick(s, bound, userTick)
+			d.ticking, d.period, d.tickAt = true, bound, d.now()+bound
 		}
 	}
-	if !bounded && d.ticking {
+	if d.ticking && (left < 0 || d.tickAt <= deadline+tickSlack) {
 		_ = q.EnterBriefly()
 		return
 	}
-	if !bounded {
-		left = tick
+	_ = q.EnterBounded(bound)
+	if q.Ready() == 0 {
+		d.quieten(bound)
 	}
-	_ = q.EnterBounded(left)
-	if q.Ready() == 0 && !d.ticking {
-		d.brisk, d.busy = d.busy, false // the caller's own waits take the place of the tick
+}
+
+// quieten counts nanoseconds that were waited, and when nothing came for a tick, ends the brief waits.
+func (d *uring) quieten(ns int64) {
+	if d.busy {
+		d.idle = 0
+	} else {
+		d.idle += ns
 	}
+	d.busy, d.brisk = false, d.idle < int64(d.tick)
 }
 
 // collect turns the outcomes of r into completions, after the silent operations that they imply.
@@ -178,7 +191,7 @@ func (d *uring) internal(r *ring, o *sys.Outcome) {
 		}
 	case userTick:
 		d.ticking = false
-		d.brisk, d.busy = d.busy, false
+		d.quieten(d.period)
 	case userCounter:
 		d.counted, d.reading = true, false
 	case userInstall:
