@@ -220,7 +220,7 @@ func (l *Loop) shed() int {
 	oldest := make([]uint32, 0, n)
 	for index := range l.made {
 		c := l.at(index)
-		if c.state != conn.Open || c.flags&flagIdle == 0 || c.send != 0 {
+		if c.state != conn.Open || c.flags&flagIdle == 0 || c.send != 0 || l.busy(c) {
 			continue
 		}
 		if c.bytesIn == 0 && l.moment()-c.since < freshMoments {

@@ -51,6 +51,8 @@ const (
 	flagCalled                    // the receive in flight has been cancelled
 	flagReset                     // close with a reset
 	flagTold                      // Ended was called
+	flagLazy                      // the send in flight may be reported late
+	flagAwaited                   // but is waited for: counted in Loop.awaited
 )
 
 // work is what a connection needs only while there is something to do. It comes from a free list and goes back as

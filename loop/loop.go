@@ -31,6 +31,7 @@ const (
 	wheelBuckets     = 8192
 	lingerTime       = 2 * time.Second        // after our FIN, for the peer's
 	acceptPause      = 100 * time.Millisecond // when descriptors ran out and nothing could be shed
+	lazyPatience     = 20 * time.Millisecond  // for a send whose success may be reported late
 	stopsPerTurn     = 4096                   // connections told to stop in one turn
 	maxLoops         = 256
 	none             = ^uint32(0)
@@ -88,6 +89,7 @@ type Loop struct {
 	open     int
 	idle     int // of open: idle connections
 	shedding int // of open: idle connections that are being closed to make room
+	awaited  int // connections that wait for a send that may be reported late
 
 	listeners []*listener
 	sockets   []*datagrams
@@ -205,6 +207,9 @@ func (l *Loop) patience() time.Duration {
 		if left := max(0, time.Duration(l.resumeAt-l.now)); d < 0 || left < d {
 			d = left
 		}
+	}
+	if l.awaited > 0 && (d < 0 || d > lazyPatience) {
+		d = lazyPatience // a Wait that is over reports what is late
 	}
 	return d
 }

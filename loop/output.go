@@ -143,6 +143,9 @@ func (l *Loop) transmit(c *connection, w *work) {
 		return
 	}
 	c.send, w.flying = token, taken
+	if op.Lazy {
+		c.flags |= flagLazy
+	}
 }
 
 // refused acts on an operation that the driver did not take.
@@ -159,6 +162,10 @@ func (l *Loop) sent(c *connection, done *driver.Completion) {
 	w := l.workOf(c)
 	if done.Flags&driver.More == 0 {
 		c.send = 0
+		if c.flags&flagAwaited != 0 {
+			l.awaited--
+		}
+		c.flags &^= flagLazy | flagAwaited
 	}
 	if done.Result > 0 {
 		c.bytesOut += uint64(done.Result)
@@ -175,6 +182,15 @@ func (l *Loop) sent(c *connection, done *driver.Completion) {
 	}
 	if w.queued == 0 && c.state == conn.Open {
 		l.handlerOf(c).Flushed(c)
+	}
+}
+
+// await makes sure that the send in flight is heard of soon, although it may be reported late.
+func (l *Loop) await(c *connection) {
+	if c.flags&(flagLazy|flagAwaited) == flagLazy {
+		c.flags |= flagAwaited
+		l.awaited++
+		_ = l.driver.Wake() // it may be over already
 	}
 }
 

@@ -28,6 +28,8 @@ func (l *Loop) pump(c *connection) {
 		} else if c.state == conn.Draining {
 			l.finish(c)
 		}
+	} else if c.flags&flagLazy != 0 && (c.flags&flagIdle == 0 || len(l.workOf(c).queue) > l.workOf(c).flying) {
+		l.await(c) // there is more to send, or somebody to be told
 	}
 	l.listenTo(c)
 	if c.state >= conn.Closing {
@@ -128,6 +130,7 @@ func (l *Loop) closeDescriptor(c *connection) bool {
 	op := driver.Op{Code: driver.Close, FD: int(c.fd), User: uint64(c.index)}
 	if c.send != 0 {
 		_ = l.driver.Cancel(c.send)
+		l.await(c)
 	}
 	alone := c.recv == 0 && c.send == 0
 	if alone { // nobody has to wait for it
@@ -206,9 +209,7 @@ func (c *connection) Drain() {
 	l := c.on()
 	c.SetIdle(false)
 	c.state = conn.Draining
-	if c.send != 0 {
-		_ = l.driver.Wake() // its success may be reported late, and now it is waited for
-	}
+	l.await(c)
 	l.mark(c)
 }
 
