@@ -251,13 +251,15 @@ func (e *experiment) fill(ctx context.Context) error {
 	return err
 }
 
-// usage is the processor time of the server and of this program so far.
-func (e *experiment) usage() (used [2]time.Duration, err error) {
-	if used[0], err = sys.ProcessTime(e.full.pid()); err != nil {
-		return used, err
+// usage is the processor time of the server and of this program so far, and how long each waited for a processor.
+func (e *experiment) usage() (used [4]time.Duration, err error) {
+	for i, pid := range []int{e.full.pid(), os.Getpid()} {
+		if used[i], err = sys.ProcessTime(pid); err != nil {
+			return used, err
+		}
+		used[i+2] = waited(pid)
 	}
-	used[1], err = sys.ProcessTime(os.Getpid())
-	return used, err
+	return used, nil
 }
 
 // held is how many connections full has to hold now: the status counts the one that asks, too.
@@ -353,6 +355,11 @@ func (e *experiment) leave(ctx context.Context) error {
 		}
 		left -= len(t.state)
 		if err := e.drained(ctx, left); err != nil {
+			return err
+		}
+	}
+	for _, t := range []*table{e.fewIdle, e.groups[groupControl]} {
+		if _, err := t.each(ctx, 0, len(t.state), stepClose, stepClose); err != nil {
 			return err
 		}
 	}

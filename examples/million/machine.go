@@ -79,6 +79,23 @@ func (m machine) enough(n int) error {
 	return nil
 }
 
+// waited is how long the threads of a process were ready to run and did not, because others had their processor: the
+// second number of /proc/PID/task/TID/schedstat. It tells a busy machine from a slow server.
+func waited(pid int) (total time.Duration) {
+	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	if err != nil {
+		return 0
+	}
+	for _, entry := range list {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/schedstat", pid, entry.Name()))
+		if fields := bytes.Fields(text); err == nil && len(fields) == 3 {
+			n, _ := strconv.ParseInt(string(fields[1]), 10, 64)
+			total += time.Duration(n)
+		}
+	}
+	return total
+}
+
 // describe names the machine, for whoever reads the figures.
 func describe(processors []int) string {
 	model := "unknown processor"

@@ -53,7 +53,7 @@ func main() {
 	flag.DurationVar(&o.Length, "length", 2*time.Second, "of one measurement")
 	flag.Float64Var(&o.Ratio, "ratio", 1.1, "most that a request may cost, compared with a server that holds few")
 	flag.Int64Var(&mebibytes, "memory", 256, "most memory of the server, in MiB")
-	flag.Float64Var(&o.Rate, "rate", 30_000, "least connections a second while filling")
+	flag.Float64Var(&o.Rate, "rate", 0, "least connections a second while filling; 0 does not judge it")
 	flag.StringVar(&o.binary, "server", "", "the server's binary; built if empty")
 	flag.StringVar(&o.out, "out", "out", "the folder for million.txt and million.json")
 	flag.DurationVar(&o.within, "within", 10*time.Minute, "the longest that all of it may take")

@@ -14,6 +14,7 @@ type sample struct {
 	Requests   int           `json:"requests"`
 	Length     time.Duration `json:"nanoseconds"`
 	Processor  time.Duration `json:"server_processor_nanoseconds"`
+	Waited     time.Duration `json:"server_waited_nanoseconds"` // for its processor
 	PerRequest float64       `json:"server_microseconds_per_request"`
 	Middle     float64       `json:"p50_microseconds"`
 	Late       float64       `json:"p99_microseconds"`
@@ -32,6 +33,7 @@ func (t *table) measure(ctx context.Context, pid int, length time.Duration) (s s
 	if err != nil {
 		return s, err
 	}
+	waitedBefore := waited(pid)
 	began := time.Now()
 	now := int64(0)
 	flying := 0
@@ -74,7 +76,7 @@ func (t *table) measure(ctx context.Context, pid int, length time.Duration) (s s
 	if err == nil {
 		err = ctx.Err()
 	}
-	s.Processor = after - before
+	s.Processor, s.Waited = after-before, waited(pid)-waitedBefore
 	s.conclude()
 	return s, err
 }
