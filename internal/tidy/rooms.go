@@ -61,6 +61,7 @@ var rooms = []room{
 	{outside, "examples/..."},
 	{outside, "internal/lab/*"}, // experiments, each a command
 	{outside, "internal/tidy"},
+	{outside, "internal/matrix/..."},
 }
 
 // suites are the packages that exist to test others: any test may import them, whatever its rank.
