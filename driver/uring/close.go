@@ -52,6 +52,7 @@ func (d *uring) Close() error {
 	}
 	d.ops.close()
 	d.rings, d.main = nil, nil
+	opened.Add(-1)
 	return nil
 }
 

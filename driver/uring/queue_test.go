@@ -2,6 +2,7 @@ package uring
 
 import (
 	"bytes"
+	"runtime"
 	"testing"
 	"time"
 
@@ -130,5 +131,31 @@ func TestOfferFollowsUse(t *testing.T) {
 	}
 	if n := r.main.supply.want; n != supplyFirst {
 		t.Errorf("after much quiet %d blocks are on offer, want %d", n, supplyFirst)
+	}
+}
+
+// Waits are hidden from the scheduler only while something comes, and only if that leaves a processor to others.
+func TestBriefWaits(t *testing.T) {
+	r := newRig(t, driver.Options{}, 64, nil)
+	near, far := r.pair()
+	recv := r.start(driver.Op{Code: driver.Recv, FD: near, Many: true})
+	for _, processors := range []int{1, 2} {
+		before := runtime.GOMAXPROCS(processors)
+		for range 3 {
+			want := r.total[recv] + 1
+			if _, err := sys.Send(far, []byte("x"), 0); err != nil {
+				t.Fatal(err)
+			}
+			r.until("it is heard", func() bool { return r.total[recv] == want })
+		}
+		r.turn(time.Millisecond)
+		if r.brisk != (processors > 1) {
+			t.Errorf("with %d processors, waits after traffic are hidden: %v", processors, r.brisk)
+		}
+		r.turn(5 * r.tick)
+		if r.brisk {
+			t.Errorf("with %d processors, waits long after traffic are still hidden", processors)
+		}
+		runtime.GOMAXPROCS(before)
 	}
 }

@@ -155,11 +155,13 @@ func open(o driver.Options, t tuning) (*uring, error) {
 	if o.Ops <= 0 || o.Ops > 1<<30 {
 		return nil, fmt.Errorf("uring: Options.Ops is %d; it must be positive and at most 2^30", o.Ops)
 	}
+	opened.Add(1) // Close takes it back
 	d := &uring{pool: o.Blocks, tuning: t, epoch: time.Now(), wakeFD: -1, endings: map[int32]ending{}}
 	d.ops.limit = uint32(o.Ops)
 	d.shares.most = o.Blocks.Limit() / 2
 	main, err := d.openRing(t.submissions, t.outcomes, t.entries, supplyFirst)
 	if err != nil {
+		opened.Add(-1)
 		return nil, explain(err)
 	}
 	d.main, d.rings = main, []*ring{main}

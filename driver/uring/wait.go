@@ -1,6 +1,8 @@
 package uring
 
 import (
+	"runtime"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -90,7 +92,11 @@ const tickSlack = 100_000
 // nothing.
 func (d *uring) block(left, deadline int64) {
 	q := d.main.q
+	if d.busy && !d.brisk {
+		d.brisk, d.idle = spare(), 0
+	}
 	if !d.brisk {
+		d.busy = false
 		_ = q.EnterBlocking(left)
 		return
 	}
@@ -113,6 +119,14 @@ func (d *uring) block(left, deadline int64) {
 		d.quieten(bound)
 	}
 }
+
+// opened counts the open drivers of the process.
+var opened atomic.Int32
+
+// spare reports that other goroutines have a processor left when every driver hides its waits from the scheduler:
+// otherwise they, and the collector, would stand still for a tick at a time. A program should set GOMAXPROCS to one
+// more than it has loops, also on a machine with fewer cores.
+func spare() bool { return runtime.GOMAXPROCS(0) > int(opened.Load()) }
 
 // quieten counts nanoseconds that were waited, and when nothing came for a tick, ends the brief waits.
 func (d *uring) quieten(ns int64) {
@@ -146,7 +160,7 @@ func (d *uring) complete(r *ring, o *sys.Outcome, c *driver.Completion) bool {
 		d.internal(r, o)
 		return false
 	}
-	d.brisk, d.busy = true, true
+	d.busy = true
 	slot, e := d.ops.find(o.UserData)
 	if e == nil {
 		if o.Flags&sys.OutcomeBuffer != 0 {
