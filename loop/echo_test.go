@@ -140,7 +140,7 @@ func (c *talker) read(p *sim.Peer) {
 	}
 }
 
-func TestEcho(t *testing.T) {
+func TestSimEcho(t *testing.T) {
 	overSeeds(t, func(w *world) {
 		r := w.rand
 		w.options.Faults.Reset = 0

@@ -60,10 +60,10 @@ func readAll(p *sim.Peer) (n int, err error) {
 	}
 }
 
-// TestDrain has the handler drain in the middle of what the peer sends: the peer gets
+// TestSimDrain has the handler drain in the middle of what the peer sends: the peer gets
 // the whole answer and an orderly end, however much it sends, unless it goes on for
 // longer than the loop lingers.
-func TestDrain(t *testing.T) {
+func TestSimDrain(t *testing.T) {
 	const answer = 5000
 	overSeeds(t, func(w *world) {
 		w.options.Faults.Reset, w.options.Faults.AcceptError, w.options.Faults.Jump = 0, 0, 0
@@ -110,8 +110,8 @@ func TestDrain(t *testing.T) {
 	})
 }
 
-// TestAbort wants a reset, and nothing else.
-func TestAbort(t *testing.T) {
+// TestSimAbort wants a reset, and nothing else.
+func TestSimAbort(t *testing.T) {
 	mine := errors.New("enough")
 	overSeeds(t, func(w *world) {
 		w.options.Faults.Reset, w.options.Faults.AcceptError = 0, 0
@@ -150,8 +150,8 @@ func TestAbort(t *testing.T) {
 	})
 }
 
-// TestTimer wants no timer early, and none more than a tick late.
-func TestTimer(t *testing.T) {
+// TestSimTimer wants no timer early, and none more than a tick late.
+func TestSimTimer(t *testing.T) {
 	const tick = 8 * time.Millisecond
 	overSeeds(t, func(w *world) {
 		w.options.Faults.Reset, w.options.Faults.AcceptError, w.options.Faults.Jump = 0, 0, 0
@@ -206,9 +206,9 @@ func TestTimer(t *testing.T) {
 	})
 }
 
-// TestStop stops a loop with connections at work and at rest. The first finish, also
+// TestSimStop stops a loop with connections at work and at rest. The first finish, also
 // those that were accepted at the last moment; the second are told and leave.
-func TestStop(t *testing.T) {
+func TestSimStop(t *testing.T) {
 	overSeeds(t, func(w *world) {
 		w.options.Faults.Reset, w.options.Faults.AcceptError, w.options.Faults.Jump = 0, 0, 0
 		h := newSupplier(w)
@@ -234,8 +234,8 @@ func TestStop(t *testing.T) {
 	})
 }
 
-// TestKill ends connections that would not end.
-func TestKill(t *testing.T) {
+// TestSimKill ends connections that would not end.
+func TestSimKill(t *testing.T) {
 	overSeeds(t, func(w *world) {
 		w.options.Faults.Reset, w.options.Faults.AcceptError, w.options.Faults.Jump = 0, 0, 0
 		killed := 0
@@ -269,8 +269,8 @@ func TestKill(t *testing.T) {
 	})
 }
 
-// TestPost reaches connections from outside, before and after they have closed.
-func TestPost(t *testing.T) {
+// TestSimPost reaches connections from outside, before and after they have closed.
+func TestSimPost(t *testing.T) {
 	overSeeds(t, func(w *world) {
 		w.options.Faults.Reset = 0
 		var refs []conn.Ref

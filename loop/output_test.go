@@ -224,7 +224,7 @@ func ask(w *world, clients, sizeBits int) (all []*asker) {
 	return all
 }
 
-func TestOutput(t *testing.T) {
+func TestSimOutput(t *testing.T) {
 	overSeeds(t, func(w *world) {
 		w.options.Faults.Reset = 0
 		w.build(newSupplier(w))
@@ -233,7 +233,7 @@ func TestOutput(t *testing.T) {
 	})
 }
 
-func TestResets(t *testing.T) {
+func TestSimResets(t *testing.T) {
 	overSeeds(t, func(w *world) {
 		w.options.Faults.Reset = 0.7
 		w.build(newSupplier(w))
@@ -263,7 +263,7 @@ func (h *flood) Received(c conn.Conn, in []byte) int {
 	return len(in)
 }
 
-func TestOutputLimit(t *testing.T) {
+func TestSimOutputLimit(t *testing.T) {
 	overSeeds(t, func(w *world) {
 		w.options.Faults.Reset = 0
 		w.limits.outputBytes, w.limits.blocks = 1+int64(w.rand.IntN(100_000)), 1<<16

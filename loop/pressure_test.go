@@ -97,9 +97,9 @@ func crowd(w *world, most int) {
 	}
 }
 
-// TestDescriptors has fewer descriptors than clients: everybody is served in the end,
+// TestSimDescriptors has fewer descriptors than clients: everybody is served in the end,
 // idle connections make room, and the loop does not spin.
-func TestDescriptors(t *testing.T) {
+func TestSimDescriptors(t *testing.T) {
 	overSeeds(t, func(w *world) {
 		f := &w.options.Faults
 		f.Reset, f.Jump, f.AcceptError, f.EmptyWait, f.Full = 0, 0, 0, 0, 0
@@ -116,8 +116,8 @@ func TestDescriptors(t *testing.T) {
 	})
 }
 
-// TestLimit has a limit of connections, which is kept.
-func TestLimit(t *testing.T) {
+// TestSimLimit has a limit of connections, which is kept.
+func TestSimLimit(t *testing.T) {
 	overSeeds(t, func(w *world) {
 		f := &w.options.Faults
 		f.Reset, f.Jump, f.AcceptError, f.EmptyWait, f.Full = 0, 0, 0, 0, 0
@@ -134,8 +134,8 @@ func TestLimit(t *testing.T) {
 	})
 }
 
-// TestAcceptErrors has accepts fail now and then; nobody but the aborted is turned away.
-func TestAcceptErrors(t *testing.T) {
+// TestSimAcceptErrors has accepts fail now and then; nobody but the aborted is turned away.
+func TestSimAcceptErrors(t *testing.T) {
 	overSeeds(t, func(w *world) {
 		f := &w.options.Faults
 		f.Reset, f.Jump, f.AcceptError = 0, 0, 0.2
@@ -165,8 +165,8 @@ func TestAcceptErrors(t *testing.T) {
 	})
 }
 
-// TestBlocks has few blocks: the streams still arrive whole, only later.
-func TestBlocks(t *testing.T) {
+// TestSimBlocks has few blocks: the streams still arrive whole, only later.
+func TestSimBlocks(t *testing.T) {
 	overSeeds(t, func(w *world) {
 		w.options.Faults.Reset, w.options.Faults.AcceptError = 0, 0
 		w.limits.blocks = 2 + w.rand.IntN(30)
@@ -225,8 +225,8 @@ type mirror struct{ w *world }
 
 func (h mirror) Datagram(d conn.Datagrams, from netip.AddrPort, p []byte) { d.SendTo(from, p) }
 
-// TestDatagrams wants each datagram back at its sender, once, unless it was dropped.
-func TestDatagrams(t *testing.T) {
+// TestSimDatagrams wants each datagram back at its sender, once, unless it was dropped.
+func TestSimDatagrams(t *testing.T) {
 	overSeeds(t, func(w *world) {
 		w.limits.blockBytes = max(w.limits.blockBytes, 256)
 		w.build(&script{})

@@ -55,8 +55,10 @@ func (m *machine) receive(o *operation) {
 		if k.chance(k.faults.ShortRead) {
 			n = 1 + k.rand.IntN(n)
 		}
+		if s.in.room() == 0 {
+			s.peer.nudge()
+		}
 		s.in.read(b.Bytes()[:n])
-		s.peer.nudge()
 		if !o.op.Many || o.cancelled && k.chance(0.5) {
 			m.finish(o, n, nil, b)
 			return
