@@ -28,6 +28,7 @@ func (d *uring) Wait(dst []driver.Completion, limit time.Duration) (int, error) 
 		d.listen()
 	}
 	n := d.deliver(dst)
+	limit = min(limit, longest)
 	left, deadline := limit, int64(0)
 	for {
 		if len(d.dirty) != 0 {
@@ -84,6 +85,9 @@ func (d *uring) deliver(dst []driver.Completion) int {
 	}
 	return n
 }
+
+// longest is the longest wait, so that the time of its end can be computed.
+const longest = 365 * 24 * time.Hour
 
 // tickSlack is how late a wait may end rather than set a timer of its own, in nanoseconds.
 const tickSlack = 100_000
