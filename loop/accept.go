@@ -84,13 +84,14 @@ func (l *Loop) accepted(s *listener, done *driver.Completion) {
 	case done.Err == nil:
 	case l.stopping:
 		return
-	case !errors.Is(done.Err, driver.ErrCanceled):
-		l.press(done.Err)
-		return
-	default:
-		if !l.pressed { // the pause was over before the cancelled accept was
+	case errors.Is(done.Err, driver.ErrCanceled), errors.Is(done.Err, syscall.ECONNABORTED):
+		// Either the pause was over before the cancelled accept was, or a client has left the queue again.
+		if !l.pressed {
 			l.listen()
 		}
+		return
+	default:
+		l.press(done.Err)
 		return
 	}
 	l.meter.Add(meter.Accepted, 1)

@@ -97,10 +97,14 @@ func (w *world) build(h conn.Handler) {
 	if err != nil {
 		panic(err)
 	}
-	w.loop, err = loop.New(loop.Options{
+	o := loop.Options{
 		Driver: d, Blocks: w.pool, Meter: &w.meter, Connections: l.connections, OutputBytes: l.outputBytes,
 		Clock: w.kernel.Clock,
-	})
+	}
+	if w.rand.IntN(4) == 0 {
+		o.Place = func(listener, fd int) bool { return w.loop.Keep(listener, fd) }
+	}
+	w.loop, err = loop.New(o)
 	if err != nil {
 		panic(err)
 	}
