@@ -2,6 +2,7 @@ package matrix
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -44,7 +45,7 @@ func (s *suite) start(t *testing.T, lines ...string) *server {
 	var overrides []config.Override
 	settled := append([]string{
 		"listeners[0].address=127.0.0.1:0", s.routes(),
-		"engine.loops=2", "engine.sweep=1ms", "engine.blocks=512", "timeouts.drain=10s",
+		"engine.loops=2", "engine.sweep=1ms", "engine.blocks=512", fmt.Sprint("timeouts.drain=", drain),
 	}, s.column.Lines...)
 	for _, line := range append(settled, lines...) {
 		overrides = append(overrides, config.SetFlag(line))
@@ -85,7 +86,7 @@ func (s *suite) serve(t *testing.T, template *web.Server) *server {
 		Driver: s.column.Driver, Options: s.column.Options, Accept: s.column.Accept,
 		Limits: serve.Limits{
 			Loops: 2, Workers: workers, Queue: 1024, Connections: 1000,
-			BlockBytes: 16 << 10, Blocks: 512, OutputBytes: 1 << 20, Drain: 10 * time.Second,
+			BlockBytes: 16 << 10, Blocks: 512, OutputBytes: 1 << 20, Drain: drain,
 		},
 		Listeners: []serve.Listener{{
 			Name: "test", Network: "tcp", Open: group.Open, Closed: group.Closed,
@@ -121,14 +122,25 @@ func (v *server) run(ready <-chan struct{}, serve func(context.Context, <-chan s
 	}
 }
 
+// drain is how long the end of a server may take, and soonEnough how long it takes when no client is there: a server
+// that takes longer did not notice that one has gone.
+const (
+	drain      = 10 * time.Second
+	soonEnough = 5 * time.Second
+)
+
 // stop ends the server, which must leave nothing behind. The clients must have gone.
 func (v *server) stop() {
 	if v.stopped {
 		return
 	}
 	v.stopped = true
+	begun := time.Now()
 	v.cancel()
 	v.awaitEnd()
+	if took := time.Since(begun); took > soonEnough {
+		v.t.Errorf("without a client the end took %v", took)
+	}
 	v.before.checkGone(v.t)
 }
 
