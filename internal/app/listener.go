@@ -64,7 +64,23 @@ func specOf(l *config.Listener, shared bool) listen.Spec {
 	} else {
 		s.Address = l.Address.AddrPort()
 	}
+	s.Congestion = congestion(l.Congestion, s)
 	return s
+}
+
+// congestion is the congestion control that a listener's key asks for; empty is the kernel's default. Control that
+// paces, as BBR does, costs timers: on the loopback interface that is twice the processor time of a large transfer,
+// for a path that cannot be congested. See docs/adr/0003.
+func congestion(key string, s listen.Spec) string {
+	switch {
+	case key == "system":
+		return ""
+	case key != "auto":
+		return key
+	case s.Network == "tcp" && s.Address.Addr().IsLoopback():
+		return "reno" // the one that every kernel has and lets everybody use
+	}
+	return ""
 }
 
 // alone makes sure that nobody else listens on the address before the first of our own sockets that share it is

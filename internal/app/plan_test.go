@@ -152,7 +152,11 @@ func TestSpec(t *testing.T) {
 			Network: "tcp", Address: netip.MustParseAddrPort("127.0.0.1:80"), Backlog: 7, SendBuffer: 8 << 10,
 			ReceiveBuffer: 16 << 10, UserTimeout: 6 * time.Second, DeferAccept: 5 * time.Second, FastOpen: 4,
 			KeepAlive: listen.KeepAlive{On: true, Idle: 9 * time.Second, Interval: 8 * time.Second, Count: 7},
-			ReusePort: true, V6Only: true, Mode: 0o600,
+			Congestion: "reno", ReusePort: true, V6Only: true, Mode: 0o600,
+		}},
+		{"system's congestion control", `listeners=[{address: "127.0.0.1:80", congestion: system}]`, false, listen.Spec{
+			Network: "tcp", Address: netip.MustParseAddrPort("127.0.0.1:80"), Backlog: 4096, NoDelay: true, KeepAlive: usual,
+			Mode: 0o660,
 		}},
 		{"shared", `listeners=[{address: ":80"}]`, true, listen.Spec{
 			Network: "tcp", Address: netip.MustParseAddrPort("[::]:80"), Backlog: 4096, NoDelay: true, KeepAlive: usual,

@@ -66,8 +66,9 @@ func Listen(address string) Listener {
 			Interval: Duration(15 * time.Second),
 			Count:    4,
 		},
-		ReusePort: Auto,
-		Mode:      0o660,
+		Congestion: "auto",
+		ReusePort:  Auto,
+		Mode:       0o660,
 	}
 }
 

@@ -24,6 +24,9 @@ type Listener struct {
 	DeferAccept DurationOrOff `yaml:"defer_accept" min:"1s" max:"1h"`
 	// Connections at a time that may send data with their first packet (TCP_FASTOPEN).
 	FastOpen CountOrOff `yaml:"fast_open" min:"1" max:"65535"`
+	// The congestion control of connections (TCP_CONGESTION): a name that the kernel has, or "system" for its default.
+	// "auto" is "reno" on a loopback address, where nothing can be congested, and "system" on any other.
+	Congestion string `yaml:"congestion"`
 	// Whether several sockets share the address (SO_REUSEPORT). "auto" does what engine.accept needs.
 	ReusePort AutoBool `yaml:"reuseport"`
 	// Keep IPv4 off an IPv6 socket (IPV6_V6ONLY).

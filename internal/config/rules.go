@@ -101,6 +101,11 @@ func (r *rules) listeners() {
 			r.refuse(message, mend, address)
 			continue
 		}
+		if l.Congestion == "" || len(l.Congestion) > 15 { // TCP_CA_NAME_MAX
+			r.refuse(fmt.Sprintf("%q is no name of a congestion control", l.Congestion),
+				"write auto, system, or one of /proc/sys/net/ipv4/tcp_available_congestion_control",
+				child(path, "congestion"))
+		}
 		if l.Address.Network == UDP && l.Protocol == HTTP {
 			r.refuse("over udp there is no http", "write protocol: echo or discard", child(path, "protocol"), address)
 		}

@@ -165,7 +165,21 @@ func setOptions(fd int, s Spec, six bool) error {
 			return fmt.Errorf("option %s = %d: %w", o.name, o.Value, err)
 		}
 	}
-	return nil
+	return setCongestion(fd, s)
+}
+
+// setCongestion chooses the congestion control, which connections inherit.
+func setCongestion(fd int, s Spec) error {
+	if s.Network != "tcp" || s.Congestion == "" {
+		return nil
+	}
+	err := sys.SetCongestion(fd, s.Congestion)
+	if err == nil {
+		return nil
+	}
+	known, _ := os.ReadFile("/proc/sys/net/ipv4/tcp_available_congestion_control")
+	return fmt.Errorf("congestion control %q: %w; the kernel has %s", s.Congestion, err,
+		strings.Join(strings.Fields(string(known)), ", "))
 }
 
 func number(b bool) int {

@@ -63,7 +63,11 @@ func TestInheritance(t *testing.T) {
 	s.SendBuffer, s.ReceiveBuffer, s.NoDelay = 70000, 50000, true
 	s.KeepAlive = KeepAlive{On: true, Idle: 41 * time.Second, Interval: 1500 * time.Millisecond, Count: 4}
 	s.UserTimeout, s.DeferAccept, s.FastOpen = 7300*time.Millisecond, 3*time.Second, 16
+	s.Congestion = "reno"
 	fd := accepted(t, open(t, s))
+	if got, err := sys.Congestion(fd); err != nil || got != "reno" {
+		t.Errorf("TCP_CONGESTION of an accepted connection is %q, %v; want reno", got, err)
+	}
 	for _, want := range []struct {
 		name string
 		sys.Option
@@ -81,6 +85,19 @@ func TestInheritance(t *testing.T) {
 		if got, err := sys.GetOption(fd, want.Option); err != nil || got != want.Value {
 			t.Errorf("%s of an accepted connection is %d, %v; want %d", want.name, got, err, want.Value)
 		}
+	}
+}
+
+func TestUnknownCongestionControl(t *testing.T) {
+	s := parse(t, "127.0.0.1:0")
+	s.Congestion = "slowly"
+	socket, err := Open(s)
+	if err == nil {
+		_ = socket.Close()
+		t.Fatal("a congestion control that no kernel has was taken")
+	}
+	if !strings.Contains(err.Error(), "the kernel has") || !strings.Contains(err.Error(), "reno") {
+		t.Errorf("the error does not name what the kernel has: %v", err)
 	}
 }
 

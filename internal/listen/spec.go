@@ -40,6 +40,8 @@ type Spec struct {
 	DeferAccept time.Duration
 	// FastOpen is how many connections at a time may bring data with their first packet (TCP_FASTOPEN).
 	FastOpen int
+	// Congestion is the congestion control of accepted connections (TCP_CONGESTION); empty leaves the kernel's default.
+	Congestion string
 	// ReusePort lets several sockets share the address (SO_REUSEPORT).
 	ReusePort bool
 	// V6Only keeps IPv4 off an IPv6 socket (IPV6_V6ONLY).
