@@ -181,7 +181,7 @@ func (l *Loop) stop(c *connection) {
 	}
 }
 
-// finished reports that there is nothing left to run for.
+// finished reports that there is nothing left to run for, and shuts the door.
 func (l *Loop) finished() bool {
 	if !l.stopping || l.open > 0 || len(l.orphans) > 0 || l.winding() {
 		return false
@@ -198,5 +198,8 @@ func (l *Loop) finished() bool {
 	}
 	// The last closes may still be queued in the driver.
 	_, _ = l.driver.Wait(make([]driver.Completion, 1), 0)
-	return true
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.shut = len(l.posts) == 0 // what came through the door is not forgotten: it may hold a descriptor
+	return l.shut
 }

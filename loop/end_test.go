@@ -275,10 +275,15 @@ func TestSimPost(t *testing.T) {
 		w.options.Faults.Reset = 0
 		var refs []conn.Ref
 		gone := map[uint64]bool{}
-		reached := 0
+		reached, taken, ran := 0, 0, 0
 		w.build(&script{
 			opened: func(c conn.Conn) { refs = append(refs, c.Ref()) },
-			closed: func(c conn.Conn, _ error) { gone[c.ID()] = true },
+			closed: func(c conn.Conn, _ error) {
+				gone[c.ID()] = true
+				if w.loop.Do(func() { ran++ }) { // the last one comes when the loop has nothing else left
+					taken++
+				}
+			},
 			ended:  func(c conn.Conn) { c.Drain() },
 		})
 		ask(w, 1+w.rand.IntN(20), 1)
@@ -302,6 +307,9 @@ func TestSimPost(t *testing.T) {
 		w.run()
 		if w.loop.Do(func() {}) {
 			w.kernel.Fail("the door of a loop that has ended is open")
+		}
+		if ran != taken {
+			w.kernel.Fail("%d of %d posts that were taken were run", ran, taken)
 		}
 	})
 }
