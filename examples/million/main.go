@@ -43,6 +43,11 @@ const (
 	exitImpossible = 2
 )
 
+func (o *options) possible() bool {
+	return o.Active >= 1 && o.Active <= windowLanes && o.Baseline >= o.Active && o.Baseline <= tableMost &&
+		o.Connections >= 2*o.Baseline && o.Rounds >= 1 && o.Length > 0
+}
+
 func main() {
 	var o options
 	var mebibytes int64
@@ -53,15 +58,15 @@ func main() {
 	flag.DurationVar(&o.Length, "length", 2*time.Second, "of one measurement")
 	flag.Float64Var(&o.Ratio, "ratio", 1.1, "most that a request may cost, compared with a server that holds few")
 	flag.Int64Var(&mebibytes, "memory", 256, "most memory of the server, in MiB")
-	flag.Float64Var(&o.Rate, "rate", 0, "least connections a second while filling; 0 does not judge it")
+	flag.Float64Var(&o.Rate, "rate", 0, "least connections a second while filling; 0: not judged")
 	flag.StringVar(&o.binary, "server", "", "the server's binary; built if empty")
 	flag.StringVar(&o.out, "out", "out", "the folder for million.txt and million.json")
 	flag.DurationVar(&o.within, "within", 10*time.Minute, "the longest that all of it may take")
 	flag.Parse()
 	o.Memory = mebibytes << 20
-	if flag.NArg() > 0 || o.Baseline < o.Active || o.Connections < 2*o.Baseline || o.Active < 1 || o.Active > windowLanes ||
-		o.Rounds < 1 {
-		fmt.Fprintf(os.Stderr, "million: needs 1 <= active <= %d, active <= baseline, n >= 2*baseline, rounds >= 1\n", windowLanes)
+	if flag.NArg() > 0 || !o.possible() {
+		fmt.Fprintf(os.Stderr, "million: needs 1 <= active <= baseline <= n/2, active <= %d, baseline <= %d, rounds >= 1\n",
+			windowLanes, tableMost)
 		os.Exit(exitImpossible)
 	}
 	// Rings belong to the thread that made them, and a thread's processors are inherited by what it starts.

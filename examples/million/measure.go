@@ -46,7 +46,9 @@ func (t *table) measure(ctx context.Context, pid int, length time.Duration) (s s
 		begin(slot, t.take())
 	}
 	for flying > 0 {
-		_ = t.ring.EnterMany(1, waitSlice)
+		if err := t.enter(1); err != nil {
+			return s, err
+		}
 		now = int64(time.Since(began))
 		if now > int64(length+stalledAfter) {
 			return s, fmt.Errorf("%d of %d active connections say nothing for %v", flying, len(t.state), stalledAfter)

@@ -184,7 +184,9 @@ func (t *table) each(ctx context.Context, from, to int, first, last step) (well 
 		if ctx.Err() != nil {
 			next = to
 		}
-		_ = t.ring.EnterMany(min(flying, waitFor), waitSlice) // whatever it did not do is done by the next one
+		if err := t.enter(min(flying, waitFor)); err != nil {
+			return well, errors.Join(worst, err)
+		}
 		ready := t.ring.Ready()
 		for i := range ready {
 			o := *t.ring.Outcome(i)
@@ -214,6 +216,16 @@ func (t *table) each(ctx context.Context, from, to int, first, last step) (well 
 		}
 	}
 	return well, errors.Join(worst, ctx.Err())
+}
+
+// enter submits and waits for some outcomes. Whatever it did not do for a reason that passes is done by the next one.
+func (t *table) enter(least int) error {
+	switch err := t.ring.EnterMany(least, waitSlice); err {
+	case nil, syscall.ETIME, syscall.EINTR, syscall.EAGAIN, syscall.EBUSY:
+		return nil
+	default:
+		return fmt.Errorf("entering a ring of the client: %w", err)
+	}
 }
 
 func (t *table) take() uint16 {
