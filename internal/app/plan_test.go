@@ -151,7 +151,7 @@ func TestSpec(t *testing.T) {
 		{"everything", whole, false, listen.Spec{
 			Network: "tcp", Address: netip.MustParseAddrPort("127.0.0.1:80"), Backlog: 7, SendBuffer: 8 << 10,
 			ReceiveBuffer: 16 << 10, UserTimeout: 6 * time.Second, DeferAccept: 5 * time.Second, FastOpen: 4,
-			KeepAlive: listen.KeepAlive{On: true, Idle: 9 * time.Second, Interval: 8 * time.Second, Count: 7},
+			KeepAlive:  listen.KeepAlive{On: true, Idle: 9 * time.Second, Interval: 8 * time.Second, Count: 7},
 			Congestion: "reno", ReusePort: true, V6Only: true, Mode: 0o600,
 		}},
 		{"system's congestion control", `listeners=[{address: "127.0.0.1:80", congestion: system}]`, false, listen.Spec{
