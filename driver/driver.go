@@ -69,7 +69,8 @@ var (
 )
 
 // Op is one request to the kernel. Submit copies it; the memory that Buf, Rest
-// and Addr point to belongs to the driver until the operation has completed.
+// and Addr point to belongs to the driver until the operation has completed, or
+// a completion with More has reported its bytes as taken.
 type Op struct {
 	Buf  []byte   // Send, SendTo: the bytes. SendFile: the bytes that go before the file.
 	Rest [][]byte // Send: further pieces, at most RestMax; sent with Buf as one.
@@ -82,7 +83,8 @@ type Op struct {
 	Code Code
 	Many bool // Accept, Recv, RecvFrom: go on completing, with More, until an error, the end, or Cancel
 	// Lazy lets the driver report full success late, with the next Wait that has
-	// something else to return. Failure and partial success are reported at once.
+	// something else to return, has waited its time out, or was woken. Failure
+	// and partial success are reported at once.
 	Lazy bool
 	// Corked says that more bytes follow at once (MSG_MORE).
 	Corked bool

@@ -73,9 +73,13 @@ func (h *handler) Received(c conn.Conn, in []byte) int {
 		h.rest(x)
 		return used
 	}
-	if used < len(in) && x.blocked() {
+	switch {
+	case used == len(in):
+	case x.blocked():
 		x.pending = append(x.pending, in[used:]...)
 		used = len(in)
+	case x.fate == last && x.answering == answered:
+		used = len(in) // refused: nobody will look at the rest, and a full block must not stay full
 	}
 	h.settle(x)
 	return used
