@@ -191,14 +191,20 @@ func (e *experiment) compare(ctx context.Context, names ...string) (map[string][
 }
 
 func (e *experiment) measure(ctx context.Context, name string, length time.Duration) (sample, error) {
-	s := e.full
+	s, other := e.full, e.few
 	if name == groupControl {
-		s = e.few
+		s, other = other, s
+	}
+	before, err := sys.ProcessTime(other.pid())
+	if err != nil {
+		return sample{}, err
 	}
 	m, err := e.groups[name].measure(ctx, s.pid(), length)
 	if err != nil {
-		err = fmt.Errorf("measuring the %s group: %w", name, err)
+		return m, fmt.Errorf("measuring the %s group: %w", name, err)
 	}
+	after, err := sys.ProcessTime(other.pid())
+	m.Idle = float64(after-before) / 1e6 / m.Length.Seconds()
 	return m, err
 }
 

@@ -16,6 +16,7 @@ type sample struct {
 	Processor  time.Duration `json:"server_processor_nanoseconds"`
 	Waited     time.Duration `json:"server_waited_nanoseconds"` // for its processor
 	PerRequest float64       `json:"server_microseconds_per_request"`
+	Idle       float64       `json:"other_server_milliseconds_per_second"`
 	Middle     float64       `json:"p50_microseconds"`
 	Late       float64       `json:"p99_microseconds"`
 	PerSecond  float64       `json:"requests_per_second"`

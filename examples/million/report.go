@@ -156,6 +156,8 @@ func (r *report) render() (string, []byte, error) {
 	line("(waited: how much of the time the server was ready to run and another program ran)")
 	rows(o.Baseline, r.Before, groupControl, groupFirst)
 	rows(o.Connections, r.Beside, groupControl, groupSpread, groupLast, groupFirst)
+	line("the full server used %.2f ms of processor time a second while none of its connections was active",
+		median(r.Beside[groupControl], func(s sample) float64 { return s.Idle }))
 	line("")
 	for _, c := range r.Criteria {
 		verdict := "PASS"
