@@ -163,7 +163,7 @@ func TestOrderOfPreference(t *testing.T) {
 					asked = append(asked, i)
 					return healthy[i]
 				})
-				if any := slices.Contains(healthy, true); any != (got >= 0) {
+				if some := slices.Contains(healthy, true); some != (got >= 0) {
 					t.Fatalf("%s: picked %d of %v", policy.Name(), got, healthy)
 				}
 				if got < 0 && len(asked) != len(members) {

@@ -60,7 +60,6 @@ type talker struct {
 	got      int
 	slow     bool // reads little and seldom
 	quit     int  // bytes to get before it leaves without a word, or 0
-	seen     int  // number of the connection
 	lossy    bool // the connection may be reset by the loop for good reason
 	over     bool
 	buffer   [512]byte

@@ -284,7 +284,7 @@ func TestSimPost(t *testing.T) {
 					taken++
 				}
 			},
-			ended:  func(c conn.Conn) { c.Drain() },
+			ended: func(c conn.Conn) { c.Drain() },
 		})
 		ask(w, 1+w.rand.IntN(20), 1)
 		for range 100 {

@@ -16,7 +16,6 @@ import (
 // connection's stream, which it queues in every way there is.
 type supplier struct {
 	w      *world
-	file   *sim.File
 	states map[uint64]*supply
 	why    map[error]int // reasons of Closed
 }
@@ -25,9 +24,6 @@ type supply struct {
 	number, at, owed int
 	ending           bool
 }
-
-// fileSize is a multiple of the period of patternAt, so that the file serves every offset.
-const fileSize = 1 << 16
 
 func newSupplier(w *world) *supplier {
 	return &supplier{w: w, states: map[uint64]*supply{}, why: map[error]int{}}

@@ -26,8 +26,10 @@ func waitTime(r *rig) {
 	near, far := pair(r)
 	recv := r.start(driver.Op{Code: driver.Recv, FD: near, Many: true})
 	for range 3 {
-		for _, d := range []time.Duration{0, 300 * time.Microsecond, 1500 * time.Microsecond, 5 * time.Millisecond,
-			30 * time.Millisecond} {
+		for _, d := range []time.Duration{
+			0, 300 * time.Microsecond, 1500 * time.Microsecond, 5 * time.Millisecond,
+			30 * time.Millisecond,
+		} {
 			n, took := r.waited(d)
 			if n != 0 || took < d || took > d+5*time.Second {
 				r.Errorf("Wait for %v took %v and gave %d completions", d, took, n)

@@ -15,10 +15,18 @@ var opcodes = []struct {
 	name string
 	code int
 }{
-	{"POLL_ADD", sys.RingPoll}, {"SENDMSG", sys.RingSendMsg}, {"RECVMSG", sys.RingRecvMsg},
-	{"TIMEOUT", sys.RingTimeout}, {"ACCEPT", sys.RingAccept}, {"ASYNC_CANCEL", sys.RingCancel},
-	{"CONNECT", sys.RingConnect}, {"CLOSE", sys.RingClose}, {"READ", sys.RingRead}, {"SEND", sys.RingSend},
-	{"RECV", sys.RingRecv}, {"SHUTDOWN", sys.RingShutdown},
+	{"POLL_ADD", sys.RingPoll},
+	{"SENDMSG", sys.RingSendMsg},
+	{"RECVMSG", sys.RingRecvMsg},
+	{"TIMEOUT", sys.RingTimeout},
+	{"ACCEPT", sys.RingAccept},
+	{"ASYNC_CANCEL", sys.RingCancel},
+	{"CONNECT", sys.RingConnect},
+	{"CLOSE", sys.RingClose},
+	{"READ", sys.RingRead},
+	{"SEND", sys.RingSend},
+	{"RECV", sys.RingRecv},
+	{"SHUTDOWN", sys.RingShutdown},
 }
 
 // probe makes a ring and asks it.

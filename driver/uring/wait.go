@@ -161,7 +161,7 @@ func (d *uring) collect(r *ring, dst []driver.Completion, n int) int {
 // complete handles an outcome and reports whether it filled c.
 func (d *uring) complete(r *ring, o *sys.Outcome, c *driver.Completion) bool {
 	if o.UserData>>32 == 0 {
-		d.internal(r, o)
+		d.internal(o)
 		return false
 	}
 	d.busy = true
@@ -199,7 +199,7 @@ func (d *uring) complete(r *ring, o *sys.Outcome, c *driver.Completion) bool {
 }
 
 // internal handles the outcome of a submission that belongs to no operation.
-func (d *uring) internal(r *ring, o *sys.Outcome) {
+func (d *uring) internal(o *sys.Outcome) {
 	switch uint8(o.UserData) {
 	case userWake:
 		d.state.CompareAndSwap(waking, awake) // before the caller looks for what it was woken for

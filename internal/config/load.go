@@ -99,31 +99,31 @@ const deepest = 32
 // parse is the document's only node, nil when it is empty. The parser stops at the first syntax error, so there is one
 // at most.
 func parse(s *source, text string) (body ast.Node, problems Problems) {
-	refuse := func(t *token.Token, message, mend string) (ast.Node, Problems) {
-		return nil, Problems{s.point(Problem{Message: message, Mend: mend}, placeOf(t))}
+	refuse := func(t *token.Token, message, mend string) Problems {
+		return Problems{s.point(Problem{Message: message, Mend: mend}, placeOf(t))}
 	}
 	if len(text) > largestFile {
-		return refuse(nil, fmt.Sprintf("the file has %d bytes, %d are read", len(text), largestFile), "")
+		return nil, refuse(nil, fmt.Sprintf("the file has %d bytes, %d are read", len(text), largestFile), "")
 	}
 	// A parser of a language this large has corners; a file that finds one is refused like any other bad file.
 	defer func() {
 		if cause := recover(); cause != nil {
-			body, problems = refuse(nil, "this is not YAML that can be read", "")
+			body, problems = nil, refuse(nil, "this is not YAML that can be read", "")
 		}
 	}()
 	tokens := lexer.Tokenize(text)
 	if t := tooDeep(tokens); t != nil {
-		return refuse(t, fmt.Sprintf("more than %d lists and mappings stand in one another", deepest), "")
+		return nil, refuse(t, fmt.Sprintf("more than %d lists and mappings stand in one another", deepest), "")
 	}
 	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		if cause := yaml.Error(nil); errors.As(err, &cause) {
 			if strings.Contains(cause.GetMessage(), "'\t'") {
-				return refuse(cause.GetToken(), "syntax: a tab does not indent", "write spaces")
+				return nil, refuse(cause.GetToken(), "syntax: a tab does not indent", "write spaces")
 			}
-			return refuse(cause.GetToken(), "syntax: "+cause.GetMessage(), "")
+			return nil, refuse(cause.GetToken(), "syntax: "+cause.GetMessage(), "")
 		}
-		return refuse(nil, "syntax: "+err.Error(), "")
+		return nil, refuse(nil, "syntax: "+err.Error(), "")
 	}
 	for _, document := range file.Docs {
 		switch found := document.Body.(type) {
@@ -132,7 +132,7 @@ func parse(s *source, text string) (body ast.Node, problems Problems) {
 		default:
 			if body != nil {
 				first, _ := firstToken(found)
-				return refuse(first, "this is a second document", "keep one in a file")
+				return nil, refuse(first, "this is a second document", "keep one in a file")
 			}
 			body = found
 		}

@@ -150,26 +150,26 @@ func scalarSchema(t reflect.Type) *jsonschema.Schema {
 	pattern := func(p string) *jsonschema.Schema { return &jsonschema.Schema{Type: "string", Pattern: p} }
 	integer := func() *jsonschema.Schema { return &jsonschema.Schema{Type: "integer", Minimum: "0"} }
 	word := func(w string) *jsonschema.Schema { return &jsonschema.Schema{Const: w} }
-	any := func(of ...*jsonschema.Schema) *jsonschema.Schema { return &jsonschema.Schema{AnyOf: of} }
+	either := func(of ...*jsonschema.Schema) *jsonschema.Schema { return &jsonschema.Schema{AnyOf: of} }
 	switch t {
 	case reflect.TypeFor[Duration]():
 		return pattern(durationPattern)
 	case reflect.TypeFor[DurationOrOff]():
-		return any(pattern(durationPattern), word(wordOff))
+		return either(pattern(durationPattern), word(wordOff))
 	case reflect.TypeFor[DurationOrUnlimited]():
-		return any(pattern(durationPattern), word(wordUnlimited))
+		return either(pattern(durationPattern), word(wordUnlimited))
 	case reflect.TypeFor[Size]():
-		return any(integer(), pattern(sizePattern))
+		return either(integer(), pattern(sizePattern))
 	case reflect.TypeFor[SizeOrAuto]():
-		return any(integer(), pattern(sizePattern), word(wordAuto))
+		return either(integer(), pattern(sizePattern), word(wordAuto))
 	case reflect.TypeFor[SizeOrUnlimited]():
-		return any(integer(), pattern(sizePattern), word(wordUnlimited))
+		return either(integer(), pattern(sizePattern), word(wordUnlimited))
 	case reflect.TypeFor[CountOrAuto]():
-		return any(integer(), word(wordAuto))
+		return either(integer(), word(wordAuto))
 	case reflect.TypeFor[CountOrOff]():
-		return any(integer(), word(wordOff))
+		return either(integer(), word(wordOff))
 	case reflect.TypeFor[FileMode]():
-		return any(integer(), pattern(modePattern))
+		return either(integer(), pattern(modePattern))
 	case reflect.TypeFor[Address]():
 		return &jsonschema.Schema{Type: "string"}
 	case reflect.TypeFor[AutoBool]():

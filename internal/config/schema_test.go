@@ -51,8 +51,10 @@ func (v validator) keyword(schema map[string]any, keyword string, rule, value an
 		name := strings.TrimPrefix(rule.(string), "#/$defs/")
 		return v.check(v.root["$defs"].(map[string]any)[name].(map[string]any), value, path)
 	case "type":
-		kind := map[reflect.Kind]string{reflect.String: "string", reflect.Float64: "number", reflect.Bool: "boolean",
-			reflect.Map: "object", reflect.Slice: "array"}[reflect.TypeOf(value).Kind()]
+		kind := map[reflect.Kind]string{
+			reflect.String: "string", reflect.Float64: "number", reflect.Bool: "boolean",
+			reflect.Map: "object", reflect.Slice: "array",
+		}[reflect.TypeOf(value).Kind()]
 		if whole := isNumber && number == float64(int64(number)); kind != rule && !(rule == "integer" && whole) {
 			return wrong()
 		}

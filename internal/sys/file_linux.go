@@ -17,5 +17,5 @@ func FileIdentity(info fs.FileInfo) (device, inode uint64, changed int64) {
 	if st == nil {
 		return 0, 0, 0
 	}
-	return uint64(st.Dev), st.Ino, syscall.TimespecToNsec(st.Ctim)
+	return st.Dev, st.Ino, syscall.TimespecToNsec(st.Ctim)
 }

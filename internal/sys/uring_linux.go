@@ -203,7 +203,7 @@ func (r *Ring) Close() {
 			offset, _ uint32
 			fd        uint64
 		}{offset: uint32(r.enterFD)}
-		r.register(unregisterRingFDs, unsafe.Pointer(&update), 1)
+		_, _ = r.register(unregisterRingFDs, unsafe.Pointer(&update), 1)
 	}
 	_ = Close(r.fd)
 	for _, m := range [][]byte{r.ringMap, r.sqMap, r.scratchMap, r.annexes} {

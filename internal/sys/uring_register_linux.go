@@ -156,7 +156,7 @@ func (b *BufferRing) Publish() {
 // Close takes the ring of buffers back from the kernel. No operation may be in flight that selects from it.
 func (b *BufferRing) Close() {
 	arg := bufferRegistration{group: b.group}
-	b.ring.register(unregisterBufferRing, unsafe.Pointer(&arg), 1)
+	_, _ = b.ring.register(unregisterBufferRing, unsafe.Pointer(&arg), 1)
 	_ = Unmap(b.memory)
 	b.memory, b.entries = nil, nil
 }
