@@ -157,7 +157,7 @@ func (s *server) await(ctx context.Context) error {
 		select {
 		case ended := <-s.ended:
 			s.ended <- ended
-			return fmt.Errorf("it has ended: %v", ended)
+			return fmt.Errorf("it has ended (%s): %w", s.command.ProcessState, err)
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(pollEvery):
