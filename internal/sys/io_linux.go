@@ -186,6 +186,3 @@ const (
 func SetLimit(resource int, soft, hard uint64) error {
 	return unix.Setrlimit(resource, &unix.Rlimit{Cur: soft, Max: hard})
 }
-
-// Duplicate is dup(2), close-on-exec.
-func Duplicate(fd int) (int, error) { return unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0) }

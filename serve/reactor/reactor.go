@@ -5,7 +5,7 @@
 // Connections come to the loops in one of two ways: each loop has a listening
 // socket of its own and the kernel spreads by SO_REUSEPORT; or the first loop
 // accepts for all, and a balance policy places what it accepted. Listeners on Unix
-// sockets, which the kernel cannot spread, are accepted from by all loops at once.
+// sockets, which the kernel cannot spread, are always served in the second way.
 package reactor
 
 import (
@@ -88,13 +88,11 @@ func (model) Serve(ctx context.Context, s *serve.Site) error {
 			s.Meter(i, w.meter)
 		}
 	}
-	if s.Accept == serve.OneAcceptor {
-		spread := s.Spread
-		if spread == nil {
-			spread = balance.RoundRobin{}
-		}
-		r.picker = spread.Build(members)
+	spread := s.Spread
+	if spread == nil {
+		spread = balance.RoundRobin{}
 	}
+	r.picker = spread.Build(members)
 	return r.run(ctx)
 }
 
@@ -186,13 +184,10 @@ func (r *running) open() (descriptors [][]int, err error) {
 	for j := range s.Listeners {
 		l := &s.Listeners[j]
 		for i := range r.workers {
-			switch {
-			case i == 0 || l.Network != "unix" && s.Accept == serve.ReusePort:
-				descriptors[i][j], err = l.Open(i)
-			case s.Accept == serve.ReusePort:
-				descriptors[i][j], err = sys.Duplicate(descriptors[0][j])
+			if i > 0 && r.placed(j) {
+				continue
 			}
-			if err != nil {
+			if descriptors[i][j], err = l.Open(i); err != nil {
 				return descriptors, fmt.Errorf("listener %s: %w", l.Name, err)
 			}
 		}
@@ -214,10 +209,9 @@ func (r *running) release(worker int, descriptors []int) {
 // closed tells the owner of a listener that a descriptor of Open is closed.
 func (r *running) closed(worker, listener int) {
 	l := &r.site.Listeners[listener]
-	if l.Closed == nil || worker > 0 && (l.Network == "unix" || r.site.Accept == serve.OneAcceptor) {
-		return
+	if l.Closed != nil {
+		l.Closed(worker)
 	}
-	l.Closed(worker)
 }
 
 // work is the thread of one loop.
@@ -303,12 +297,22 @@ func (r *running) shed(pressed *worker) {
 	}
 }
 
-// place is the policy of one acceptor; nil where each loop keeps what it accepts.
+// placed reports that one loop accepts for all from a listener: because the site says so, or because the kernel cannot
+// spread over the listener's sockets. (Loops with duplicates of one socket were tried: real-time signals have one owner
+// for all duplicates, and the other loops hear nothing.)
+func (r *running) placed(listener int) bool {
+	return r.site.Accept == serve.OneAcceptor || r.site.Listeners[listener].Network == "unix"
+}
+
+// place puts what one loop accepted for all on a loop; nil where each loop keeps what it accepts.
 func (r *running) place(from *worker) func(listener, fd int) bool {
-	if r.picker == nil || len(r.workers) == 1 {
+	if len(r.workers) == 1 {
 		return nil
 	}
 	return func(listener, fd int) bool {
+		if !r.placed(listener) {
+			return from.loop.Keep(listener, fd)
+		}
 		i := r.picker.Pick(r.turn.Add(1), nil)
 		if i < 0 {
 			return false
@@ -319,8 +323,9 @@ func (r *running) place(from *worker) func(listener, fd int) bool {
 			return from.loop.Keep(listener, fd)
 		}
 		ordinary, err := from.loop.Part(fd)
-		if err != nil {
-			return false
+		if err != nil { // a direct descriptor stays where it is
+			to.given.Add(-1)
+			return from.loop.Keep(listener, fd)
 		}
 		return to.loop.Give(listener, ordinary)
 	}
