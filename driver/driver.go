@@ -45,7 +45,7 @@ const (
 	Recv          // Result: bytes, 0 at the peer's end. Into a block of the pool (Completion.Block).
 	RecvFrom      // one datagram into a block of the pool; Block.Peer is its source.
 	Send          // Op.Buf, then Op.Rest. Result: bytes taken, which is all of them unless Err is set.
-	SendFile      // Op.Buf, then Op.Len bytes of Op.From at Op.Off. More comes as it gets on. Result: bytes since the last.
+	SendFile      // Op.Buf, then Op.Len bytes of Op.From at Op.Off. More comes meanwhile. Result: bytes since the last.
 	SendTo        // one datagram Op.Buf to Op.Addr (a raw socket address; empty if connected).
 	Shutdown      // the write half of FD. Result: 0.
 	Close         // FD. Everything else on FD has completed or has been cancelled before. Result: 0.
