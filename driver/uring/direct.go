@@ -91,6 +91,7 @@ func (d *uring) openTable() *ring {
 	if len(d.rings) == min(ringsLimit, d.ringsMost) {
 		return nil
 	}
+	d.reclaim() // the tables that are full now are idle most of the time
 	r, err := d.openRing(d.tableQueue, d.tableOutcomes, tableEntries, tableFirst)
 	if err != nil {
 		return nil
@@ -103,6 +104,16 @@ func (d *uring) openTable() *ring {
 	r.free, r.index = d.tableSlots, len(d.rings)
 	d.rings = append(d.rings, r)
 	return r
+}
+
+// reclaim takes back the blocks that rings were offered while they were busy. A ring whose outcomes are not all
+// collected is left alone: the kernel has used some of its offer.
+func (d *uring) reclaim() {
+	for _, r := range d.rings {
+		if r.q.Ready() == 0 && !r.q.Overflowed() {
+			r.supply.withdraw()
+		}
+	}
 }
 
 // roomiest is the ring to accept into: the one with the most free slots, or a new one when none has a fair number.

@@ -33,7 +33,10 @@ type supply struct {
 
 // shares keeps the offers of all rings to half of the pool, so that there are blocks left to answer with. A ring that
 // offers nothing may have one block beyond.
-type shares struct{ offered, most int }
+type shares struct {
+	offered, most int
+	reclaim       func() // takes back what idle rings offer beyond their least
+}
 
 func openSupply(r *sys.Ring, pool *buf.Pool, all *shares, entries, first int) (supply, error) {
 	b, err := r.OpenBufferRing(0, entries)
@@ -94,6 +97,19 @@ func (s *supply) fill() {
 	}
 }
 
+// withdraw takes back what is on offer beyond the least. All outcomes of the ring must have been collected: the kernel
+// then has used none of it, because it looks at the offer only inside an enter.
+func (s *supply) withdraw() {
+	if s.want = s.least; s.offered <= s.want {
+		return
+	}
+	for s.offered > s.want {
+		number := s.ring.Withdraw()
+		s.pick(number).Release()
+	}
+	s.ring.Publish()
+}
+
 func (s *supply) review() {
 	for s.want > s.least && s.want >= 4*s.peak {
 		s.want /= 2
@@ -105,6 +121,9 @@ func (s *supply) review() {
 func (s *supply) exhausted() bool {
 	if s.offered == 0 || s.offered < s.want/2 {
 		s.want = min(2*s.want, s.most)
+		if s.shares.offered >= s.shares.most {
+			s.shares.reclaim()
+		}
 	}
 	s.fill()
 	return s.offered > 0

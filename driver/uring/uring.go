@@ -158,7 +158,7 @@ func open(o driver.Options, t tuning) (*uring, error) {
 	opened.Add(1) // Close takes it back
 	d := &uring{pool: o.Blocks, tuning: t, epoch: time.Now(), wakeFD: -1, endings: map[int32]ending{}}
 	d.ops.limit = uint32(o.Ops)
-	d.shares.most = o.Blocks.Limit() / 2
+	d.shares.most, d.shares.reclaim = o.Blocks.Limit() / 2, d.reclaim
 	main, err := d.openRing(t.submissions, t.outcomes, t.entries, supplyFirst)
 	if err != nil {
 		opened.Add(-1)

@@ -153,6 +153,17 @@ func (b *BufferRing) Publish() {
 	}
 }
 
+// Withdraw takes back the buffer that was added last and tells its number; Publish shows it. The kernel must not have
+// used it: all outcomes have been seen, and the ring is one whose operations only run inside its own Enter.
+func (b *BufferRing) Withdraw() (number uint16) {
+	b.tail--
+	at := b.tail & uint16(len(b.entries)-1)
+	if at == 0 {
+		return b.number0
+	}
+	return b.entries[at].number
+}
+
 // Close takes the ring of buffers back from the kernel. No operation may be in flight that selects from it.
 func (b *BufferRing) Close() {
 	arg := bufferRegistration{group: b.group}
