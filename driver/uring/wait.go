@@ -37,7 +37,7 @@ func (d *uring) Wait(dst []driver.Completion, limit time.Duration) (int, error) 
 		d.main.supply.fill()
 		expired := left == 0
 		switch {
-		case n == 0 && !expired && !d.counted && d.main.q.Ready() == 0 && !d.choked():
+		case n == 0 && !expired && d.rests():
 			if left > 0 && deadline == 0 {
 				deadline = d.now() + int64(left)
 			}
@@ -67,6 +67,13 @@ func (d *uring) Wait(dst []driver.Completion, limit time.Duration) (int, error) 
 			left = max(0, time.Duration(deadline-d.now())) // one more look when the time is up
 		}
 	}
+}
+
+// rests says that there is nothing to do but to wait: neither something to return nor something to submit that this
+// very turn brought up.
+func (d *uring) rests() bool {
+	return !d.counted && d.main.q.Ready() == 0 && len(d.dirty) == 0 && len(d.local) == 0 &&
+		d.given == len(d.ready) && !d.choked()
 }
 
 // choked says that nothing more can be submitted before silent operations are completed, for which Wait then does not
