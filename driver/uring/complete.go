@@ -15,6 +15,9 @@ func (d *uring) received(r *ring, slot uint32, e *entry, o *sys.Outcome, c *driv
 		if e.marks&fed == 0 {
 			e.marks |= fed
 		}
+		if o.Flags&(sys.OutcomeMore|sys.OutcomeRest) == sys.OutcomeMore {
+			d.doubts.add(e, uint64(c.Token))
+		}
 		d.goOn(slot, e, o, c)
 		return true
 	}
@@ -56,7 +59,8 @@ func (d *uring) receivedNothing(r *ring, slot uint32, e *entry, o *sys.Outcome, 
 			return false
 		}
 		c.Err = driver.ErrNoBlock
-	case errno == syscall.ENOBUFS, errno == syscall.EINTR, errno == syscall.EAGAIN && peeked != 0:
+	case errno == syscall.ENOBUFS, errno == syscall.EINTR, errno == syscall.EAGAIN && peeked != 0,
+		errno == syscall.ECANCELED && e.marks&renewed != 0:
 		d.again(slot, e)
 		return false
 	default:

@@ -178,7 +178,7 @@ func (d *uring) prepare(r *ring, s *sys.Submission, fd int, tok uint64, e *entry
 		// Without a block on offer an attempt would fail although no byte may have come. And one that has been fed
 		// lets those go first that found no block.
 		s.Recv(fd, 0, e.marks&many != 0, r.supply.offered == 0 || e.marks&fed != 0, tok)
-		e.marks &^= fed
+		e.marks &^= fed | renewed
 	case driver.Send:
 		d.prepareSend(r, s, fd, tok, e)
 	case driver.Accept:

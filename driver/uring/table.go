@@ -6,7 +6,7 @@ import (
 )
 
 // marks are what is remembered of an operation besides its code.
-type marks uint8
+type marks uint16
 
 const (
 	many     marks = 1 << iota // goes on completing
@@ -17,6 +17,9 @@ const (
 	parked                     // a SendTo waits for room
 	fed                        // a receive has brought bytes since it was armed
 	local                      // not with the kernel: in the list of what the next Wait continues
+	doubted                    // a receive is in uring.doubts
+	fresh                      // it has brought bytes since it was put there, or last looked at
+	renewed                    // it is being cancelled to be armed again
 )
 
 // entry is an operation in flight. A million idle connections are a million entries, so it is half a cache line,

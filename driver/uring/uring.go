@@ -65,6 +65,7 @@ type uring struct {
 	given   int                 // how many of ready were returned
 	local   []uint64            // tokens of what the next Wait continues
 	swap    []uint64
+	doubts  doubts
 	hushed  []*ring          // rings with silent operations
 	endings map[int32]ending // descriptors with cancelled operations that are not over
 
@@ -158,7 +159,7 @@ func open(o driver.Options, t tuning) (*uring, error) {
 	opened.Add(1) // Close takes it back
 	d := &uring{pool: o.Blocks, tuning: t, epoch: time.Now(), wakeFD: -1, endings: map[int32]ending{}}
 	d.ops.limit = uint32(o.Ops)
-	d.shares.most, d.shares.reclaim = o.Blocks.Limit() / 2, d.reclaim
+	d.shares.most, d.shares.reclaim = o.Blocks.Limit()/2, d.reclaim
 	main, err := d.openRing(t.submissions, t.outcomes, t.entries, supplyFirst)
 	if err != nil {
 		opened.Add(-1)

@@ -31,6 +31,9 @@ func (d *uring) Wait(dst []driver.Completion, limit time.Duration) (int, error) 
 	limit = min(limit, longest)
 	left, deadline := limit, int64(0)
 	for {
+		if !d.doubts.empty() {
+			d.review()
+		}
 		if len(d.dirty) != 0 {
 			n = d.enterDirty(dst, n)
 		}
@@ -108,7 +111,7 @@ func (d *uring) block(left, deadline int64) {
 	}
 	if !d.brisk {
 		d.busy = false
-		_ = q.EnterBlocking(left)
+		_ = q.EnterBlocking(d.doubts.bound(left))
 		return
 	}
 	bound := int64(d.tick)

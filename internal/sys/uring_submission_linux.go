@@ -36,6 +36,7 @@ const (
 const (
 	OutcomeBuffer = 1 << 0 // a buffer was used; its number is in the upper half of Flags
 	OutcomeMore   = 1 << 1 // the operation goes on
+	OutcomeRest   = 1 << 2 // the socket has more (IORING_CQE_F_SOCK_NONEMPTY)
 )
 
 const (
