@@ -35,6 +35,7 @@ var cases = []struct {
 	{name: "receive around urgent data", run: receiveUrgent},
 	{name: "receive around passed descriptors", run: receiveCut},
 	{name: "receive a reset", run: receiveReset},
+	{name: "receive a reset behind data", run: receiveResetBehind},
 	{name: "one busy connection leaves room for others", run: fairness},
 	{name: "empty pool", run: emptyPool, room: rigRoom{blockBytes: 512, blocks: 8}},
 	{name: "empty pool, the end needs no block", run: emptyPoolEnd, room: rigRoom{blockBytes: 512, blocks: 2}},

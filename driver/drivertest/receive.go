@@ -136,6 +136,34 @@ func receiveReset(r *rig) {
 	}
 }
 
+// receiveResetBehind has the reset come right behind the last bytes, so that one hint may stand for both.
+func receiveResetBehind(r *rig) {
+	const bytes = 23
+	for _, parked := range []bool{true, false} {
+		var flights []*flight
+		for range 32 {
+			near, far := tcpPair(r)
+			var recv *flight
+			if parked {
+				recv = r.start(driver.Op{Code: driver.Recv, FD: near, Many: true})
+				r.turn(0)
+			}
+			r.must(second(sys.Send(far, make([]byte, bytes), 0)))
+			r.must(sys.SetLinger(far, 0))
+			r.drop(far)
+			if !parked {
+				recv = r.start(driver.Op{Code: driver.Recv, FD: near, Many: true})
+			}
+			flights = append(flights, recv)
+		}
+		for _, recv := range flights {
+			if c := r.finish(recv); c.Err != syscall.ECONNRESET || len(recv.data) != bytes {
+				r.Fatalf("after %d bytes of %d (parked: %v): %+v", len(recv.data), bytes, parked, c)
+			}
+		}
+	}
+}
+
 // emptyPool keeps every block until there is none, and then goes on.
 func emptyPool(r *rig) {
 	near, far := pair(r)
