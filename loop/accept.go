@@ -16,7 +16,9 @@ var errLimit = errors.New("the limit of open connections is reached")
 
 const (
 	shedAtOnce = 32
-	logPause   = 10 * time.Second // between two lines of a pressure that comes and goes
+	// acceptMargin is how near to the limit connections are accepted one by one, so that a burst cannot pass it far.
+	acceptMargin = 1024
+	logPause     = 10 * time.Second // between two lines of a pressure that comes and goes
 )
 
 // listener is a listening socket, or only the handler of connections that are placed here.
@@ -62,8 +64,12 @@ func (l *Loop) listen() {
 		if s.token != 0 || s.fd < 0 || l.pressed || l.stopping {
 			continue
 		}
-		op := driver.Op{Code: driver.Accept, FD: s.fd, User: uint64(s.index), Many: true}
+		op := driver.Op{Code: driver.Accept, FD: s.fd, User: uint64(s.index), Many: l.limit-l.open > acceptMargin}
 		token, err := l.driver.Submit(op)
+		if errors.Is(err, driver.ErrFull) { // nobody has to go for it
+			l.pressed, l.pressedAt, l.resumeAt = true, l.now, l.now+int64(fullPatience)
+			return
+		}
 		if err != nil {
 			l.press(err)
 			return
@@ -143,10 +149,10 @@ func (l *Loop) enter(fd int, listener int) {
 		l.stop(c)
 	}
 	l.mark(c)
-	if l.open-l.shedding > l.limit {
-		l.shed()
+	if l.limit-l.open == acceptMargin {
+		l.cancelAccepts() // from here on one by one: a driver may bring any number of many
 	}
-	if l.full() {
+	if l.open-l.shedding > l.limit && l.shed() == 0 || l.full() {
 		l.press(errLimit)
 	}
 }
@@ -162,12 +168,7 @@ func (l *Loop) press(why error) {
 		return
 	}
 	l.pressed, l.pressedAt = true, l.now
-	for _, s := range l.listeners {
-		if s.token != 0 && !s.called {
-			s.called = true
-			_ = l.driver.Cancel(s.token)
-		}
-	}
+	l.cancelAccepts()
 	shed := l.shed()
 	if l.pressure != nil && !errors.Is(why, errLimit) {
 		l.pressure()
@@ -176,6 +177,15 @@ func (l *Loop) press(why error) {
 	if l.logged == 0 || l.now-l.logged > int64(logPause) {
 		l.logged = max(l.now, 1)
 		l.log.Warn("accepting is paused", "cause", why, "open", l.open, "idle_closed", shed, "mend", mendOf(why))
+	}
+}
+
+func (l *Loop) cancelAccepts() {
+	for _, s := range l.listeners {
+		if s.token != 0 && !s.called {
+			s.called = true
+			_ = l.driver.Cancel(s.token)
+		}
 	}
 }
 
@@ -200,7 +210,7 @@ func (l *Loop) relieve() {
 		l.pressed = false
 		return
 	}
-	if l.full() {
+	if l.full() || l.open-l.shedding >= l.limit && l.shed() == 0 {
 		l.resumeAt = l.now + int64(acceptPause)
 		return
 	}

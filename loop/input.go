@@ -2,7 +2,6 @@ package loop
 
 import (
 	"errors"
-	"syscall"
 
 	"github.com/myriad-server/myriad/buf"
 	"github.com/myriad-server/myriad/conn"
@@ -72,10 +71,10 @@ func (l *Loop) deliver(c *connection, a arrival) {
 	a.block.Release()
 }
 
-// keep remembers unused input. Little of it moves to memory of its own size, so that ten thousand slow peers do not
+// keep remembers unused input. Little of it, or any when blocks are scarce, moves to memory of its own size, so that ten thousand slow peers do not
 // hold ten thousand blocks.
 func (l *Loop) keep(w *work, b *buf.Block, rest []byte) {
-	if len(rest)*4 > b.Size() {
+	if len(rest)*4 > b.Size() && !l.scant() {
 		w.rest, w.restIn = rest, b
 		return
 	}
@@ -102,6 +101,9 @@ func (l *Loop) feed(c *connection, w *work) {
 			continue // more may be what it needs
 		}
 		l.advance(w, used)
+	}
+	if b := w.restIn; b != nil && len(w.rest) > 0 && c.state == conn.Open {
+		l.keep(w, b, w.rest)
 	}
 	l.tellEnd(c)
 }
@@ -142,7 +144,7 @@ func (l *Loop) join(c *connection, w *work) bool {
 	b := w.restIn
 	if b == nil {
 		if b = l.blocks.Take(); b == nil {
-			l.end(c, syscall.ENOBUFS)
+			l.scarce(c)
 			return false
 		}
 	}

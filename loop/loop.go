@@ -33,6 +33,7 @@ const (
 	acceptPause      = 100 * time.Millisecond // when descriptors ran out and nothing could be shed
 	lazyPatience     = 20 * time.Millisecond  // for a send whose success may be reported late
 	stopsPerTurn     = 4096                   // connections told to stop in one turn
+	fullPatience     = 2 * time.Millisecond   // until a driver that was full is asked again
 	maxLoops         = 256
 	none             = ^uint32(0)
 )
@@ -79,6 +80,7 @@ type Loop struct {
 	dirty       []uint32 // connections that pump looks at when the turn ends
 	settled     []uint32 // the last turn's, for its memory
 	hungry      []uint32 // connections whose receive found no block
+	refusals    []uint32 // connections whose operation the driver had no room for
 	orphans     []int    // descriptors of no connection, to be closed
 
 	chunks   []*[slotsPerChunk]connection
@@ -97,6 +99,7 @@ type Loop struct {
 	pressedAt int64
 	resumeAt  int64
 	logged    int64 // when a pause was last logged
+	starved   int64 // when a want of blocks was last logged
 
 	stopping bool
 	stopNext uint32 // the next slot to be told
@@ -208,6 +211,9 @@ func (l *Loop) patience() time.Duration {
 			d = left
 		}
 	}
+	if len(l.refusals) > 0 && (d < 0 || d > fullPatience) {
+		d = fullPatience
+	}
 	if l.awaited > 0 && (d < 0 || d > lazyPatience) {
 		d = lazyPatience // a Wait that is over reports what is late
 	}
@@ -270,6 +276,10 @@ func (l *Loop) settle() {
 	if len(l.orphans) > 0 {
 		l.closeOrphans()
 	}
+	for _, index := range l.refusals {
+		l.mark(l.at(index))
+	}
+	l.refusals = l.refusals[:0]
 	marked := l.dirty
 	l.dirty = l.settled[:0]
 	for _, index := range marked {

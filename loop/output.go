@@ -27,9 +27,9 @@ func (c *connection) Reserve(n int) []byte {
 		l.end(c, conn.ErrOutputLimit)
 		return nil
 	}
-	b := l.blocks.Take()
+	b := l.outputBlock(w)
 	if b == nil {
-		l.end(c, syscall.ENOBUFS)
+		l.scarce(c)
 		return nil
 	}
 	if w.open != nil {
@@ -37,6 +37,31 @@ func (c *connection) Reserve(n int) []byte {
 	}
 	w.open, w.filled = b, 0
 	return b.Bytes()
+}
+
+// fairBlocks is how many blocks of output a connection may hold when blocks are scarce.
+const fairBlocks = 4
+
+// outputBlock takes a block for output. When blocks are scarce, who holds many gets no more: a few hundred clients that
+// do not read must not take the answers of all others.
+func (l *Loop) outputBlock(w *work) *buf.Block {
+	if l.scant() && w.memory > int64(fairBlocks*l.blocks.BlockSize()) {
+		return nil
+	}
+	return l.blocks.Take()
+}
+
+// scant reports that less than a quarter of the blocks is left.
+func (l *Loop) scant() bool { return l.blocks.Limit()-l.blocks.Lent() < l.blocks.Limit()/4 }
+
+// scarce ends a connection for want of a block.
+func (l *Loop) scarce(c *connection) {
+	l.end(c, syscall.ENOBUFS)
+	if l.starved == 0 || l.now-l.starved > int64(logPause) {
+		l.starved = max(l.now, 1)
+		l.log.Warn("a connection is closed for want of memory", "cause", "no block is left", "blocks", l.blocks.Limit(),
+			"mend", "raise engine.blocks, or lower limits.output_per_connection")
+	}
 }
 
 // Commit queues the first used bytes of what Reserve returned: behind the last segment if that lies right before them
@@ -153,7 +178,7 @@ func (l *Loop) transmit(c *connection, w *work) {
 // refused acts on an operation that the driver did not take.
 func (l *Loop) refused(c *connection, err error) {
 	if errors.Is(err, driver.ErrFull) {
-		l.mark(c) // the next turn tries again
+		l.refusals = append(l.refusals, c.index) // a later turn tries again
 		return
 	}
 	l.end(c, err)
@@ -179,6 +204,9 @@ func (l *Loop) sent(c *connection, done *driver.Completion) {
 	}
 	l.mark(c)
 	if done.Err != nil && c.state < conn.Closing {
+		if errors.Is(done.Err, driver.ErrShrunk) {
+			c.flags |= flagReset // the peer must not take what it has for all
+		}
 		l.end(c, done.Err)
 		return
 	}

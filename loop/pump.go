@@ -140,7 +140,7 @@ func (l *Loop) closeDescriptor(c *connection) bool {
 		if !errors.Is(err, driver.ErrFull) {
 			l.broken = err
 		}
-		l.mark(c)
+		l.refusals = append(l.refusals, c.index)
 		return false
 	}
 	c.flags |= flagClosing
