@@ -170,6 +170,9 @@ func (b *Blocking) awaitOn(room <-chan struct{}, d time.Duration) {
 	}
 }
 
+// freshTime is how long a connection from which nothing has come is not idle.
+const freshTime = time.Second
+
 // Shed closes up to n connections that have been idle for longest, at least for the given time, and returns how many.
 // It looks at every seat: the price is paid under pressure, so that keeping an order costs no exchange anything.
 func (b *Blocking) Shed(n int, idle time.Duration) int {
@@ -181,7 +184,11 @@ func (b *Blocking) Shed(n int, idle time.Duration) int {
 	var found []candidate
 	b.mu.Lock()
 	for _, c := range b.seats {
-		if since := c.idle.Load(); since > 0 && since <= latest {
+		since := c.idle.Load()
+		if c.fresh.Load() && since > b.clock()-int64(freshTime) {
+			continue // its request is on the way
+		}
+		if since > 0 && since <= latest {
 			found = append(found, candidate{c, since})
 		}
 	}

@@ -270,6 +270,7 @@ func (b *Blocking) Serve(a Arrival) {
 func (c *connection) begin(fd int) {
 	c.fd, c.number, c.state, c.flags = fd, nextID(), conn.Open, 0
 	c.timer, c.linger = 0, 0
+	c.fresh.Store(true)
 	c.mu.Lock()
 	c.id = c.number
 	c.mu.Unlock()

@@ -156,18 +156,22 @@ func TestFewBlocks(t *testing.T) {
 	})
 }
 
-// TestLimitOfBlocks shows that input leaves half of the blocks to output.
+// TestLimitOfBlocks shows that input leaves a quarter of the blocks to output, and that output is shared when blocks are
+// scarce.
 func TestLimitOfBlocks(t *testing.T) {
-	s := newBlocks(512, 4)
+	s := newBlocks(512, 8)
 	var input []*block
 	for b := s.takeInput(); b != nil; b = s.takeInput() {
 		input = append(input, b)
 	}
-	if len(input) != 2 {
-		t.Errorf("input got %d blocks of 4; want 2", len(input))
+	if len(input) != 6 {
+		t.Errorf("input got %d blocks of 8; want 6", len(input))
+	}
+	if s.takeOutput(fairBlocks*512+1) != nil {
+		t.Error("output beyond a fair share got a block while they are scarce")
 	}
 	for range 2 {
-		if s.take() == nil {
+		if s.takeOutput(0) == nil {
 			t.Error("output got no block")
 		}
 	}

@@ -33,9 +33,22 @@ func newBlocks(size, limit int) *blocks {
 // take lends a block for output, or returns nil at the limit.
 func (s *blocks) take() *block { return s.takeBelow(s.limit) }
 
-// takeInput lends a block for input. Half of them are kept back for output, so that the
+// takeInput lends a block for input. A quarter of them is kept back for output, so that the
 // requests of some cannot make the answers to others impossible.
-func (s *blocks) takeInput() *block { return s.takeBelow(s.limit - s.limit/2) }
+func (s *blocks) takeInput() *block { return s.takeBelow(s.limit - s.limit/4) }
+
+// fairBlocks is how many blocks of output a connection may hold when blocks are scarce.
+const fairBlocks = 4
+
+// takeOutput lends a block to a connection that holds so much output already. When half of
+// the blocks are lent, who holds many gets no more: clients that do not read must not take
+// the requests of all others.
+func (s *blocks) takeOutput(held int64) *block {
+	if s.lent.Load() > s.limit/2 && held > int64(fairBlocks*s.size) {
+		return nil
+	}
+	return s.take()
+}
 
 func (s *blocks) takeBelow(limit int64) *block {
 	if s.lent.Add(1) > limit {

@@ -54,6 +54,7 @@ type connection struct {
 	bytesOut int64
 
 	idle   atomic.Int64 // since when, atWork, or dropped
+	fresh  atomic.Bool  // nothing has come yet
 	hungry atomic.Bool  // in line for a block
 	posted atomic.Bool  // posts is not empty
 

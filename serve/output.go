@@ -61,7 +61,7 @@ func (c *connection) Reserve(n int) []byte {
 		c.abort(conn.ErrOutputLimit)
 		return nil
 	}
-	b := c.site.blocks.take()
+	b := c.site.blocks.takeOutput(c.memory)
 	if b == nil {
 		c.abort(syscall.ENOBUFS)
 		return nil

@@ -155,6 +155,9 @@ func (c *connection) digest() {
 			c.handler.Ended(c)
 		}
 	default:
+		if c.fresh.Load() {
+			c.fresh.Store(false)
+		}
 		c.bytesIn += int64(a.fresh)
 		c.rest, c.restIn = a.block.data[:a.filled], a.block
 		c.feed()
