@@ -63,7 +63,8 @@ type Timeouts struct {
 	Idle Duration `yaml:"idle" min:"1ms" max:"24h"`
 	// A client that takes none of the bytes that are queued for it.
 	Write Duration `yaml:"write" min:"1ms" max:"24h"`
-	// A whole request, from the first byte of its head to the last byte of its answer.
+	// A whole request, from the first byte of its head until its answer has been queued. What is queued then goes out as
+	// fast as the client takes it, bounded by write.
 	Request DurationOrUnlimited `yaml:"request" min:"1ms" max:"24h"`
 	// A graceful stop: connections that are still busy after it are closed. "0s" closes them at once.
 	Drain Duration `yaml:"drain" min:"0s" max:"24h"`

@@ -178,7 +178,8 @@ func setCongestion(fd int, s Spec) error {
 		return nil
 	}
 	known, _ := os.ReadFile("/proc/sys/net/ipv4/tcp_available_congestion_control")
-	return fmt.Errorf("congestion control %q: %w; the kernel has %s", s.Congestion, err,
+	return fmt.Errorf("congestion control %q: %v; the kernel has %s", s.Congestion, err, //nolint:errorlint // ENOENT means
+		// another thing to whoever explains errors of addresses.
 		strings.Join(strings.Fields(string(known)), ", "))
 }
 
