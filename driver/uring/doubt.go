@@ -9,7 +9,7 @@ import (
 
 const (
 	doubtAge   = int64(time.Second) // of a doubt, before it is looked at
-	doubtSteps = 1024               // doubts handled in one turn
+	doubtSteps = 256                // doubts handled in one turn
 	doubtLooks = 64                 // descriptors in one poll
 )
 
