@@ -71,8 +71,8 @@ func (l *Loop) deliver(c *connection, a arrival) {
 	a.block.Release()
 }
 
-// keep remembers unused input. Little of it, or any when blocks are scarce, moves to memory of its own size, so that ten thousand slow peers do not
-// hold ten thousand blocks.
+// keep remembers unused input. Little of it, or any when blocks are scarce, moves to memory of its own size, so that
+// ten thousand slow peers do not hold ten thousand blocks.
 func (l *Loop) keep(w *work, b *buf.Block, rest []byte) {
 	if len(rest)*4 > b.Size() && !l.scant() {
 		w.rest, w.restIn = rest, b

@@ -156,8 +156,8 @@ func TestFewBlocks(t *testing.T) {
 	})
 }
 
-// TestLimitOfBlocks shows that input leaves a quarter of the blocks to output, and that output is shared when blocks are
-// scarce.
+// TestLimitOfBlocks shows that input leaves a quarter of the blocks to output, and that output is shared when blocks
+// are scarce.
 func TestLimitOfBlocks(t *testing.T) {
 	s := newBlocks(512, 8)
 	var input []*block
