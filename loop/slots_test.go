@@ -1,0 +1,49 @@
+package loop
+
+import (
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/myriad-server/myriad/conn"
+)
+
+// TestSlots admits and vacates at random: a slot has one connection at a time, an ID finds its connection while it is
+// open and never another one, and slots are used again.
+func TestSlots(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l := &Loop{vacant: none, number: uint8(rapid.IntRange(0, maxLoops-1).Draw(t, "loop"))}
+		live := map[uint64]*connection{}
+		var ids, gone []uint64
+		most := 0
+		for range rapid.IntRange(0, 1500).Draw(t, "steps") {
+			if len(ids) == 0 || rapid.IntRange(0, 99).Draw(t, "kind") < 60 {
+				c := l.admit(7, 0)
+				if live[c.ID()] != nil || c.state != conn.Open || l.at(c.index) != c {
+					t.Fatalf("slot %d was given twice", c.index)
+				}
+				live[c.ID()], ids = c, append(ids, c.ID())
+			} else {
+				i := rapid.IntRange(0, len(ids)-1).Draw(t, "which")
+				l.vacate(live[ids[i]])
+				delete(live, ids[i])
+				gone = append(gone, ids[i])
+				ids = append(ids[:i], ids[i+1:]...)
+			}
+			most = max(most, len(ids))
+			if l.open != len(ids) || int(l.made) > most {
+				t.Fatalf("%d open, want %d; %d slots made for %d at most", l.open, len(ids), l.made, most)
+			}
+		}
+		for id, c := range live {
+			if l.find(id) != c {
+				t.Fatalf("connection %x is not found", id)
+			}
+		}
+		for _, id := range gone {
+			if l.find(id) != nil {
+				t.Fatalf("connection %x is found after its end", id)
+			}
+		}
+	})
+}
