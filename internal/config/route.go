@@ -39,7 +39,8 @@ type Files struct {
 	Cache FileCache `yaml:"cache"`
 	// Content types by the end of the name, such as {".wasm": "application/wasm"}, before the built-in ones.
 	MIME map[string]string `yaml:"mime,omitempty"`
-	// Whether files and directories whose name begins with a dot are served. Otherwise the answer is 404.
+	// Whether files and directories whose name begins with a dot are served. Otherwise the answer is 404, but for what
+	// stands under /.well-known/ (RFC 8615).
 	Hidden bool `yaml:"hidden"`
 }
 

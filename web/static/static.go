@@ -49,7 +49,7 @@ type Options struct {
 	Index []string
 	// Listing says that a folder without an index is listed. Otherwise the answer is 403.
 	Listing bool
-	// Hidden says that names which begin with a dot are served. Otherwise the answer is 404.
+	// Hidden says that names which begin with a dot are served. Otherwise the answer is 404, but for /.well-known/.
 	Hidden bool
 	// Precompressed are the content codings looked for beside a file, best first: "br" as name.br, "zstd" as
 	// name.zst, "gzip" as name.gz. A neighbour is taken at its word: it is not compared with the file.
@@ -194,10 +194,22 @@ func (f *Files) local(path []byte) ([]byte, bool) {
 			return nil, false
 		}
 	}
-	return path, f.options.Hidden || !bytes.Contains(path, hiddenMark)
+	return path, f.options.Hidden || !hidden(path)
 }
 
-var hiddenMark = []byte("/.")
+var (
+	hiddenMark = []byte("/.")
+	wellKnown  = []byte("/.well-known/")
+)
+
+// hidden tells whether a name in the path begins with a dot. What stands at the top under /.well-known (RFC 8615) is
+// there to be found: certificates are proved with it.
+func hidden(path []byte) bool {
+	if bytes.HasPrefix(path, wellKnown) {
+		path = path[len(wellKnown)-1:]
+	}
+	return bytes.Contains(path, hiddenMark)
+}
 
 // now is the time that the age of entries is counted in, in nanoseconds since 1970. Clocks of connections agree
 // only in their seconds, so shorter validity asks the operating system.
