@@ -45,7 +45,8 @@ type Limits struct {
 	Target Size `yaml:"target" min:"16" max:"1MiB"`
 	// Fields of a request's head. Beyond it the answer is 431.
 	Fields int `yaml:"fields" min:"1" max:"10000"`
-	// Bytes of a request's body. Beyond it the answer is 413.
+	// Bytes of a request's body. One that announces more is answered with 413, and so is one that sends more to a route
+	// that takes it. A body that nobody takes is read and thrown away for a moment, see timeouts.linger.
 	Body SizeOrUnlimited `yaml:"body" min:"0" max:"1PiB"`
 	// Requests that one connection may make before it is closed, after the answer to the last.
 	RequestsPerConnection int `yaml:"requests_per_connection" min:"1" max:"1000000000"`
@@ -57,7 +58,7 @@ type Limits struct {
 type Timeouts struct {
 	// A request's head, from its first byte to its last. Beyond it the answer is 408.
 	Head Duration `yaml:"head" min:"1ms" max:"24h"`
-	// Silence within a request's body. Beyond it the answer is 408.
+	// Silence within a request's body that a route waits for. Beyond it the answer is 408.
 	Body Duration `yaml:"body" min:"1ms" max:"24h"`
 	// Silence between requests on a connection that is kept alive.
 	Idle Duration `yaml:"idle" min:"1ms" max:"24h"`
