@@ -68,7 +68,8 @@ type Conn interface {
 	// Queued is the number of bytes not yet accepted by the kernel.
 	Queued() int64
 
-	// Pause stops reading, so that backpressure reaches the peer. Resume undoes it.
+	// Pause stops reading, so that backpressure reaches the peer. Resume undoes it,
+	// and bytes that Received left unused come again, also when nothing new has.
 	Pause()
 	Resume()
 

@@ -7,12 +7,10 @@ import (
 
 	"github.com/myriad-server/myriad/conn"
 	"github.com/myriad-server/myriad/driver"
+	"github.com/myriad-server/myriad/internal/listen"
 	"github.com/myriad-server/myriad/internal/meter"
 	"github.com/myriad-server/myriad/internal/sys"
 )
-
-// errLimit pauses accepting at the configured number of connections.
-var errLimit = errors.New("the limit of open connections is reached")
 
 const (
 	shedAtOnce = 32
@@ -67,7 +65,7 @@ func (l *Loop) listen() {
 		op := driver.Op{Code: driver.Accept, FD: s.fd, User: uint64(s.index), Many: l.limit-l.open > acceptMargin}
 		token, err := l.driver.Submit(op)
 		if errors.Is(err, driver.ErrFull) { // nobody has to go for it
-			l.pressed, l.pressedAt, l.resumeAt = true, l.now, l.now+int64(fullPatience)
+			l.pressed, l.resumeAt = true, l.now+int64(fullPatience)
 			return
 		}
 		if err != nil {
@@ -153,7 +151,7 @@ func (l *Loop) enter(fd int, listener int) {
 		l.cancelAccepts() // from here on one by one: a driver may bring any number of many
 	}
 	if l.open-l.shedding > l.limit && l.shed() == 0 || l.full() {
-		l.press(errLimit)
+		l.press(listen.ErrLimit)
 	}
 }
 
@@ -167,16 +165,16 @@ func (l *Loop) press(why error) {
 	if l.pressed {
 		return
 	}
-	l.pressed, l.pressedAt = true, l.now
+	l.pressed = true
 	l.cancelAccepts()
 	shed := l.shed()
-	if l.pressure != nil && !errors.Is(why, errLimit) {
+	if l.pressure != nil && !errors.Is(why, listen.ErrLimit) {
 		l.pressure()
 	}
 	l.meter.Add(meter.AcceptPauses, 1)
 	if l.logged == 0 || l.now-l.logged > int64(logPause) {
 		l.logged = max(l.now, 1)
-		l.log.Warn("accepting is paused", "cause", why, "open", l.open, "idle_closed", shed, "mend", mendOf(why))
+		l.log.Warn("accepting is paused", "cause", why, "open", l.open, "idle_closed", shed, "mend", listen.AcceptMend(why))
 	}
 }
 
@@ -187,21 +185,6 @@ func (l *Loop) cancelAccepts() {
 			_ = l.driver.Cancel(s.token)
 		}
 	}
-}
-
-// mendOf tells the operator what to do about it.
-func mendOf(why error) string {
-	switch {
-	case errors.Is(why, syscall.EMFILE):
-		return "raise RLIMIT_NOFILE (ulimit -n), or lower limits.connections"
-	case errors.Is(why, syscall.ENFILE):
-		return "raise fs.file-max"
-	case errors.Is(why, syscall.ENOBUFS), errors.Is(why, syscall.ENOMEM):
-		return "the kernel is short of socket memory; see net.ipv4.tcp_mem"
-	case errors.Is(why, errLimit):
-		return "raise limits.connections"
-	}
-	return "see accept(2)"
 }
 
 // relieve accepts again.

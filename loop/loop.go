@@ -60,7 +60,8 @@ type Options struct {
 	Log *slog.Logger
 }
 
-// Loop runs connections. Its methods are for the thread that runs it, except Post, Stop, Open and Busy.
+// Loop runs connections. Its methods are for the thread that runs it, except Post, Do, Give, Shed and
+// Stop.
 type Loop struct {
 	driver   driver.Driver
 	blocks   *buf.Pool
@@ -96,7 +97,6 @@ type Loop struct {
 	listeners []*listener
 	sockets   []*datagrams
 	pressed   bool // accepting is paused
-	pressedAt int64
 	resumeAt  int64
 	logged    int64 // when a pause was last logged
 	starved   int64 // when a want of blocks was last logged

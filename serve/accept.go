@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/myriad-server/myriad/conn"
+	"github.com/myriad-server/myriad/internal/listen"
 	"github.com/myriad-server/myriad/internal/meter"
 	"github.com/myriad-server/myriad/internal/sys"
 )
@@ -18,9 +19,6 @@ const (
 	logPause    = 10 * time.Second // between two lines of a pressure that comes and goes
 )
 
-// errLimit pauses accepting at the configured number of connections.
-var errLimit = errors.New("the limit of open connections is reached")
-
 // accept takes what comes at one listener until the site stops, then what the kernel has queued at that moment.
 func (b *Blocking) accept(l *listening, place func(Arrival)) {
 	defer b.lockThread()()
@@ -29,7 +27,7 @@ func (b *Blocking) accept(l *listening, place func(Arrival)) {
 	var err error
 	attempt := func(from uintptr) bool {
 		if b.open.Load() >= int64(b.limits.Connections) {
-			err = errLimit
+			err = listen.ErrLimit
 			return sys.IsReady(int(from), sys.Readable) // nobody is closed before somebody comes
 		}
 		fd, err = sys.Accept(int(from))
@@ -127,24 +125,9 @@ func (b *Blocking) press(why error) {
 	b.mu.Unlock()
 	if !silent {
 		b.log.Warn("accepting is paused", "model", b.model, "cause", why, "open", b.open.Load(), "idle_closed", shed,
-			"mend", mendOf(why))
+			"mend", listen.AcceptMend(why))
 	}
 	b.awaitOn(room, acceptPause)
-}
-
-// mendOf tells the operator what to do about it.
-func mendOf(why error) string {
-	switch {
-	case errors.Is(why, syscall.EMFILE):
-		return "raise RLIMIT_NOFILE (ulimit -n), or lower limits.connections"
-	case errors.Is(why, syscall.ENFILE):
-		return "raise fs.file-max"
-	case errors.Is(why, syscall.ENOBUFS), errors.Is(why, syscall.ENOMEM):
-		return "the kernel is short of socket memory; see net.ipv4.tcp_mem"
-	case errors.Is(why, errLimit):
-		return "raise limits.connections"
-	}
-	return "see accept(2)"
 }
 
 func (b *Blocking) roomChannel() <-chan struct{} {

@@ -65,15 +65,6 @@ func SetOption(fd int, o Option) error { return unix.SetsockoptInt(fd, o.Level, 
 // GetOption is getsockopt(2) with an integer; Value of o is ignored.
 func GetOption(fd int, o Option) (int, error) { return unix.GetsockoptInt(fd, o.Level, o.Name) }
 
-// SocketError reads and clears SO_ERROR.
-func SocketError(fd int) error {
-	v, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
-	if err != nil {
-		return err
-	}
-	return errno(syscall.Errno(v))
-}
-
 // Bind is bind(2) with a raw socket address.
 func Bind(fd int, addr []byte) error {
 	_, _, e := syscall.RawSyscall6(unix.SYS_BIND, uintptr(fd), uintptr(first(addr)), uintptr(len(addr)), 0, 0, 0)

@@ -43,13 +43,6 @@ func Map(n int) ([]byte, error) {
 // Unmap gives memory of Map back.
 func Unmap(b []byte) error { return unix.Munmap(b) }
 
-// Monotonic is CLOCK_MONOTONIC in nanoseconds.
-func Monotonic() int64 {
-	var t unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &t)
-	return t.Nano()
-}
-
 // Gettid is the id of the calling thread.
 func Gettid() int { return unix.Gettid() }
 
