@@ -82,8 +82,8 @@ func nextControl(in []byte, i int) int {
 	return i
 }
 
-// equalFold reports whether b is lower in any case. lower is lower-case ASCII.
-func equalFold(b []byte, lower string) bool {
+// EqualFold reports whether b is lower in any case of its letters. lower is lower-case ASCII.
+func EqualFold(b []byte, lower string) bool {
 	if len(b) != len(lower) {
 		return false
 	}
@@ -98,8 +98,8 @@ func equalFold(b []byte, lower string) bool {
 	return true
 }
 
-// trim cuts optional whitespace (SP and HTAB) from both ends.
-func trim(b []byte) []byte {
+// TrimSpace cuts optional whitespace (SP and HTAB, RFC 9110 section 5.6.3) from both ends.
+func TrimSpace(b []byte) []byte {
 	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t') {
 		b = b[1:]
 	}

@@ -30,7 +30,7 @@ func (r *Request) conclude() *Error {
 	}
 	if r.Minor > 0 && s.has(Expect) {
 		value, _ := s.known(r.head, Expect)
-		r.Expect100 = equalFold(value, "100-continue")
+		r.Expect100 = EqualFold(value, "100-continue")
 	}
 	return nil
 }
@@ -80,7 +80,7 @@ func (s *section) framing(head []byte, minor uint8) (framing, *Error) {
 			return none, ErrCodingVersion
 		}
 		value, _ := s.known(head, TransferEncoding)
-		if !equalFold(value, "chunked") {
+		if !EqualFold(value, "chunked") {
 			return none, codingError(value)
 		}
 		return framing{length: -1, chunked: true}, nil
@@ -122,7 +122,7 @@ func codingError(value []byte) *Error {
 		if !isToken(member) {
 			return ErrCoding
 		}
-		if final := !more; equalFold(member, "chunked") != final {
+		if final := !more; EqualFold(member, "chunked") != final {
 			return ErrCoding
 		}
 	}
@@ -134,10 +134,10 @@ func codingError(value []byte) *Error {
 func nextMember(list []byte) (member, rest []byte, more bool) {
 	for i, c := range list {
 		if c == ',' {
-			return trim(list[:i]), list[i+1:], true
+			return TrimSpace(list[:i]), list[i+1:], true
 		}
 	}
-	return trim(list), nil, false
+	return TrimSpace(list), nil, false
 }
 
 // options is what a Connection field may ask for here.
@@ -157,9 +157,9 @@ func (s *section) connection(head []byte) (options, *Error) {
 			var member []byte
 			member, value, more = nextMember(value)
 			switch {
-			case equalFold(member, "keep-alive"):
+			case EqualFold(member, "keep-alive"):
 				o.keepAlive = true
-			case equalFold(member, "close"):
+			case EqualFold(member, "close"):
 				o.close = true
 			case len(member) > 0 && !isToken(member):
 				return o, ErrConnection

@@ -144,7 +144,7 @@ func identify(b []byte, n int) KnownField {
 	for id := knownIndex[n][b[0]&31]; id != UnknownField; id = knownNames[id].next {
 		k := &knownNames[id]
 		if whole := (n + 7) &^ 7; whole > len(b) {
-			if equalFold(b[:n], k.lower) {
+			if EqualFold(b[:n], k.lower) {
 				return id
 			}
 		} else if k.equal(b[:whole]) {

@@ -172,9 +172,9 @@ func (r *Request) parseTarget(in []byte) *Error {
 func (r *Request) parseAbsolute(target []byte) *Error {
 	r.Form = AbsoluteForm
 	scheme := len("http://")
-	if len(target) < scheme || !equalFold(target[:scheme], "http://") {
+	if len(target) < scheme || !EqualFold(target[:scheme], "http://") {
 		scheme++
-		if len(target) < scheme || !equalFold(target[:scheme], "https://") {
+		if len(target) < scheme || !EqualFold(target[:scheme], "https://") {
 			return ErrTarget
 		}
 	}

@@ -180,9 +180,9 @@ func (r *route) matches(host, path []byte) bool {
 	case r.host == "":
 		return true
 	case r.under:
-		return len(host) > len(r.host) && sameHost(host[len(host)-len(r.host):], r.host)
+		return len(host) > len(r.host) && http1.EqualFold(host[len(host)-len(r.host):], r.host)
 	}
-	return sameHost(host, r.host)
+	return http1.EqualFold(host, r.host)
 }
 
 func trimDot(host []byte) []byte {
@@ -190,22 +190,6 @@ func trimDot(host []byte) []byte {
 		return host[:n-1]
 	}
 	return host
-}
-
-// sameHost compares a host with a name in lower case.
-func sameHost(host []byte, lower string) bool {
-	if len(host) != len(lower) {
-		return false
-	}
-	for i, c := range host {
-		if c >= 'A' && c <= 'Z' {
-			c |= 0x20
-		}
-		if c != lower[i] {
-			return false
-		}
-	}
-	return true
 }
 
 // allow adds the Allow field for a set of methods.

@@ -67,7 +67,7 @@ func weigh(q *http1.Request, name string) (weight int, named bool) {
 			var member []byte
 			member, list, more = cut(list, ',')
 			token, parameter, _ := cut(member, ';')
-			if equalFold(token, name) {
+			if http1.EqualFold(token, name) {
 				return quality(parameter), true
 			}
 		}
@@ -81,7 +81,7 @@ func quality(parameter []byte) int {
 		return 1000
 	}
 	key, value, ok := cut(parameter, '=')
-	if !ok || !equalFold(key, "q") || len(value) == 0 || len(value) > 5 {
+	if !ok || !http1.EqualFold(key, "q") || len(value) == 0 || len(value) > 5 {
 		return 0
 	}
 	if value[0] != '0' && value[0] != '1' || len(value) > 1 && value[1] != '.' {
@@ -102,33 +102,7 @@ func quality(parameter []byte) int {
 func cut(b []byte, at byte) (before, behind []byte, found bool) {
 	i := bytes.IndexByte(b, at)
 	if i < 0 {
-		return trim(b), nil, false
+		return http1.TrimSpace(b), nil, false
 	}
-	return trim(b[:i]), trim(b[i+1:]), true
-}
-
-func trim(b []byte) []byte {
-	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t') {
-		b = b[1:]
-	}
-	for len(b) > 0 && (b[len(b)-1] == ' ' || b[len(b)-1] == '\t') {
-		b = b[:len(b)-1]
-	}
-	return b
-}
-
-// equalFold compares with a text in lower case.
-func equalFold(b []byte, lower string) bool {
-	if len(b) != len(lower) {
-		return false
-	}
-	for i, c := range b {
-		if c >= 'A' && c <= 'Z' {
-			c |= 0x20
-		}
-		if c != lower[i] {
-			return false
-		}
-	}
-	return true
+	return http1.TrimSpace(b[:i]), http1.TrimSpace(b[i+1:]), true
 }

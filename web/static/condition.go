@@ -45,9 +45,9 @@ func listed(q *http1.Request, id http1.KnownField, etag string, weak bool) bool 
 		}
 		_, list := q.FieldAt(i)
 		for {
-			list = trim(list)
+			list = http1.TrimSpace(list)
 			for len(list) > 0 && list[0] == ',' {
-				list = trim(list[1:])
+				list = http1.TrimSpace(list[1:])
 			}
 			if len(list) == 0 {
 				break

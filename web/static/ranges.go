@@ -1,5 +1,7 @@
 package static
 
+import "github.com/myriad-server/myriad/proto/http1"
+
 // maxRanges is how many ranges one request may have; with more, it gets the whole file (RFC 9110 section 14.2 leaves
 // that to the server).
 const maxRanges = 16
@@ -21,7 +23,7 @@ const (
 // always sent whole.
 func parseRange(value []byte, size int64, spans []span) ([]span, asked) {
 	unit, set, ok := cut(value, '=')
-	if !ok || !equalFold(unit, "bytes") || size == 0 {
+	if !ok || !http1.EqualFold(unit, "bytes") || size == 0 {
 		return nil, everything
 	}
 	beyond, total := false, int64(0)
