@@ -37,6 +37,7 @@ var (
 	ErrOutputLimit = errors.New("more output queued than the connection may hold")
 	ErrPressure    = errors.New("closed while idle, to make room for new connections")
 	ErrAborted     = errors.New("aborted by the handler")
+	ErrMoved       = errors.New("moved to another thread of control")
 )
 
 // Conn is a connection as its handler sees it. All of it is for the handler's
@@ -90,8 +91,44 @@ type Conn interface {
 	Attach(v any)
 	Attached() any
 
+	// Traffic is how many bytes were received from the peer and taken by the kernel
+	// for it, since the connection began; with what Pipe moved.
+	Traffic() (in, out uint64)
+
+	// Pipe moves what is received from now on straight to dst, behind what is queued
+	// there, without passing the handler, until the peer's end, which Ended tells as
+	// ever, or until Pipe(nil): then what has left the connection still goes to dst,
+	// and Received is called again for what comes behind it. dst may not be written
+	// to meanwhile. Bytes go no faster than dst takes them. It reports false, with
+	// nothing done, when the kernel cannot do it for these two: dst belongs to another
+	// thread of control, or there is no pipe to be had.
+	Pipe(dst Conn) bool
+
+	// Alive looks whether the peer has neither ended nor reset the connection, as far
+	// as this machine has heard, and sent nothing. It costs a system call.
+	Alive() bool
+	// Watch begins to gather evidence about what is queued from now on, and Undelivered
+	// tells what came of it: true when the kernel saw the peer's end before the peer
+	// answered our bytes with a reset, no byte of them was acknowledged and none was
+	// received. It is no proof: a peer that half-closes, reads and then resets looks the
+	// same. Undelivered may be asked until Closed has returned. TCP only.
+	Watch()
+	Undelivered() bool
+
+	// Dialer makes connections on the thread of control of this one; nil where the
+	// model cannot.
+	Dialer() Dialer
+	// Move hands an idle connection with nothing queued over to another thread of
+	// control. Here it ends with ErrMoved. There taken is called with the connection,
+	// open, its handler h and attached v, after h.Opened; or with nil if it had ended
+	// or received bytes meanwhile, or cannot be moved.
+	Move(to Dialer, h Handler, v any, taken func(c Conn))
+
 	// Stopping reports that the server winds down: finish what was begun, then Drain.
 	Stopping() bool
+	// CloseWrite sends what is queued and then tells the peer that there will be no
+	// more (a half-close). Nothing can be queued any more; input goes on.
+	CloseWrite()
 	// Drain sends what is queued, then closes. Nothing more is received.
 	Drain()
 	// Abort closes now. Queued bytes are lost; the peer sees a reset.
@@ -160,8 +197,12 @@ type Datagrams interface {
 	Local() netip.AddrPort
 	// SendTo queues a copy of p as one datagram to its address. It reports
 	// false when the queue is full and the datagram was dropped.
+	// The zero address is the peer's, on a socket that is connected.
 	SendTo(to netip.AddrPort, p []byte) bool
 	Now() int64
+	// Close closes a socket that Dialer.OpenDatagrams made; nothing is delivered any more. The sockets of
+	// listeners are the model's.
+	Close()
 }
 
 // DatagramHandler gives datagrams a meaning.

@@ -26,6 +26,7 @@ type listener struct {
 	fd      int // -1: connections come through Give
 	index   int
 	called  bool // the accept in flight has been cancelled
+	dials   bool // the handler of connections that were dialled
 }
 
 // Listen makes the loop accept connections from an ordinary non-blocking descriptor, and serve them with h; fd -1

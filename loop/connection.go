@@ -53,6 +53,8 @@ const (
 	flagTold                      // Ended was called
 	flagLazy                      // the send in flight may be reported late
 	flagAwaited                   // but is waited for: counted in Loop.awaited
+	flagLast                      // CloseWrite: our FIN follows what is queued
+	flagLingers                   // draining: the peer's FIN is waited for
 )
 
 // work is what a connection needs only while there is something to do. It comes from a free list and goes back as
@@ -182,7 +184,7 @@ func (l *Loop) find(id uint64) *connection {
 		return nil
 	}
 	c := l.at(index)
-	if c.ID() != id || c.state != conn.Open && c.state != conn.Draining {
+	if c.ID() != id || c.state > conn.Draining {
 		return nil
 	}
 	return c

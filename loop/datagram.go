@@ -25,6 +25,7 @@ type datagrams struct {
 	fd      int
 	index   int
 	closed  bool
+	opened  bool // by OpenDatagrams
 }
 
 // datagram is one on its way out. The address lies at the end of the block.
@@ -158,6 +159,13 @@ func (d *datagrams) close() {
 		d.queue = d.queue[:last]
 	}
 	d.loop.discard(d.fd)
+}
+
+// Close closes a socket that was opened for its handler; those of listeners are closed when the loop stops.
+func (d *datagrams) Close() {
+	if d.opened {
+		d.close()
+	}
 }
 
 func (d *datagrams) done() bool { return d.closed && d.recv == 0 && d.send == 0 }

@@ -74,6 +74,7 @@ type Loop struct {
 	limit    int
 	maxQueue int64
 	number   uint8
+	dials    *dialer
 
 	now, wall   int64
 	completions []driver.Completion
@@ -96,6 +97,7 @@ type Loop struct {
 
 	listeners []*listener
 	sockets   []*datagrams
+	tickers   []*ticker
 	pressed   bool // accepting is paused
 	resumeAt  int64
 	logged    int64 // when a pause was last logged
@@ -153,6 +155,7 @@ func New(o Options) (*Loop, error) {
 		l.log = slog.New(slog.DiscardHandler)
 	}
 	l.now, l.wall = l.clock()
+	l.dials = &dialer{l}
 	l.wheel = wheel.New(wheelTick, wheelBuckets, l.now)
 	runningMu.Lock()
 	defer runningMu.Unlock()
@@ -177,6 +180,7 @@ func realClock() func() (int64, int64) {
 // Run turns until the loop was stopped and its last connection is closed, or until the driver fails.
 func (l *Loop) Run() error {
 	defer l.leave()
+	l.introduce()
 	l.listen()
 	for !l.finished() {
 		n, err := l.driver.Wait(l.completions, l.patience())
@@ -189,6 +193,7 @@ func (l *Loop) Run() error {
 			l.complete(&l.completions[i])
 		}
 		l.expire()
+		l.tick()
 		l.receivePosts()
 		l.wind()
 		l.settle()
@@ -211,6 +216,9 @@ func (l *Loop) patience() time.Duration {
 			d = left
 		}
 	}
+	if next := l.nextTick(); next >= 0 && (d < 0 || next < d) {
+		d = next
+	}
 	if len(l.refusals) > 0 && (d < 0 || d > fullPatience) {
 		d = fullPatience
 	}
@@ -227,6 +235,8 @@ func (l *Loop) complete(c *driver.Completion) {
 		l.received(l.at(uint32(c.User)), c)
 	case driver.Send, driver.SendFile:
 		l.sent(l.at(uint32(c.User)), c)
+	case driver.Connect:
+		l.connected(l.at(uint32(c.User)), c)
 	case driver.Accept:
 		l.accepted(l.listeners[c.User], c)
 	case driver.Shutdown:
@@ -251,7 +261,7 @@ func (l *Loop) expire() {
 	for _, index := range l.expired {
 		c := l.at(index)
 		switch c.state {
-		case conn.Open:
+		case conn.Opening, conn.Open:
 			l.handlerOf(c).Expired(c)
 			l.mark(c)
 		case conn.Draining:

@@ -13,10 +13,13 @@ import (
 // sendBytes is about how much one Send carries: enough to be cheap, little enough that a slow peer shows progress.
 const sendBytes = 64 << 10
 
+// writable reports that something can be queued: also before the connection is made, but not behind its last byte.
+func (c *connection) writable() bool { return c.state <= conn.Open && c.flags&flagLast == 0 }
+
 // Reserve returns space behind the last queued byte, in its block if there is room.
 func (c *connection) Reserve(n int) []byte {
 	l := c.on()
-	if c.state != conn.Open || n > l.blocks.BlockSize() {
+	if !c.writable() || n > l.blocks.BlockSize() {
 		return nil
 	}
 	w := l.workOf(c)
@@ -69,7 +72,7 @@ func (l *Loop) scarce(c *connection) {
 func (c *connection) Commit(used int) {
 	l := c.on()
 	w := l.has(c)
-	if c.state != conn.Open || w == nil || w.open == nil || used <= 0 {
+	if !c.writable() || w == nil || w.open == nil || used <= 0 {
 		return
 	}
 	last := len(w.queue) - 1
@@ -102,7 +105,7 @@ func (c *connection) Write(p []byte) {
 // Send queues bytes of a block that somebody filled.
 func (c *connection) Send(b *buf.Block, from, to int) {
 	l := c.on()
-	if c.state != conn.Open || from == to {
+	if !c.writable() || from == to {
 		b.Release()
 		return
 	}
@@ -116,7 +119,7 @@ func (c *connection) Send(b *buf.Block, from, to int) {
 // SendFile queues bytes of a file.
 func (c *connection) SendFile(f conn.File, off, n int64) {
 	l := c.on()
-	if c.state != conn.Open || n <= 0 {
+	if !c.writable() || n <= 0 {
 		f.Release()
 		return
 	}
@@ -163,7 +166,7 @@ func (l *Loop) transmit(c *connection, w *work) {
 	// An idle connection waits for its peer, so nobody waits to hear that its last answer was taken.
 	op.Lazy = c.flags&flagIdle != 0 && taken == len(w.queue) && op.Code == driver.Send
 	// The last bytes wait for the FIN that follows, so that both leave in one segment.
-	op.Corked = op.Corked || c.state == conn.Draining
+	op.Corked = op.Corked || c.state == conn.Draining || c.flags&flagLast != 0
 	token, err := l.driver.Submit(op)
 	if err != nil {
 		l.refused(c, err)

@@ -22,11 +22,16 @@ func (l *Loop) pump(c *connection) {
 		l.close(c)
 		return
 	}
+	if c.state == conn.Opening {
+		return // what is queued leaves when the connection is made
+	}
 	if c.send == 0 {
 		if w := l.has(c); w != nil && len(w.queue) > 0 {
 			l.transmit(c, w)
 		} else if c.state == conn.Draining {
 			l.finish(c)
+		} else if c.flags&(flagLast|flagFinal) == flagLast {
+			l.sayLast(c)
 		}
 	} else if c.flags&flagLazy != 0 && (c.flags&flagIdle == 0 || len(l.workOf(c).queue) > l.workOf(c).flying) {
 		l.await(c) // there is more to send, or somebody to be told
@@ -65,18 +70,26 @@ func (l *Loop) finish(c *connection) {
 		l.end(c, nil)
 		return
 	}
-	if c.flags&flagFinal != 0 {
+	if c.flags&flagFinal == 0 && !l.sayLast(c) {
 		return
 	}
+	if c.flags&flagLingers == 0 {
+		c.flags |= flagLingers
+		c.flags &^= flagPaused
+		l.wheel.Set(c.index, l.now+int64(lingerTime))
+	}
+}
+
+// sayLast sends our FIN. It reports false if that has to wait.
+func (l *Loop) sayLast(c *connection) bool {
 	token, err := l.driver.Submit(driver.Op{Code: driver.Shutdown, FD: int(c.fd), User: uint64(c.index)})
 	if err != nil {
 		l.refused(c, err)
-		return
+		return false
 	}
 	c.send = token
 	c.flags |= flagFinal
-	c.flags &^= flagPaused
-	l.wheel.Set(c.index, l.now+int64(lingerTime))
+	return true
 }
 
 // shutDown takes the completion of our FIN. That it failed means that the peer was faster.
@@ -116,6 +129,10 @@ func (l *Loop) close(c *connection) {
 }
 
 func (l *Loop) closeDescriptor(c *connection) bool {
+	if c.fd < 0 { // it never had one
+		c.flags |= flagClosing
+		return true
+	}
 	if c.flags&flagReset != 0 {
 		if fd, done, err := l.driver.Descriptor(int(c.fd)); err == nil {
 			_ = sys.SetLinger(fd, 0) // what is not a TCP socket has no reset
@@ -201,12 +218,24 @@ func (l *Loop) drop(w *work) {
 	*w = work{queue: w.queue[:0], waiting: w.waiting[:0]}
 }
 
-// Drain sends what is queued, then ends the connection in order.
+// CloseWrite sends what is queued and then our FIN.
+func (c *connection) CloseWrite() {
+	if !c.writable() {
+		return
+	}
+	c.flags |= flagLast
+	c.on().mark(c)
+}
+
+// Drain sends what is queued, then ends the connection in order. One that is not made yet just ends.
 func (c *connection) Drain() {
+	l := c.on()
+	if c.state == conn.Opening {
+		l.end(c, nil)
+	}
 	if c.state != conn.Open {
 		return
 	}
-	l := c.on()
 	c.SetIdle(false)
 	c.state = conn.Draining
 	l.await(c)

@@ -52,6 +52,8 @@ type connection struct {
 	pieces   [maxPieces][]byte
 	bytesIn  int64 // since the last account
 	bytesOut int64
+	received uint64 // since it was accepted
+	sent     uint64
 
 	idle   atomic.Int64 // since when, atWork, or dropped
 	fresh  atomic.Bool  // nothing has come yet
@@ -65,7 +67,7 @@ type connection struct {
 }
 
 // flags are facts beside the state; each may hold in several states.
-type flags uint8
+type flags uint16
 
 const (
 	paused    flags = 1 << iota // Pause
@@ -76,6 +78,8 @@ const (
 	receiving                   // inside Handler.Received
 	told                        // Handler.Stopped was called
 	eager                       // the last receive filled its block: there is more
+	last                        // CloseWrite: our FIN follows what is queued
+	halved                      // and it has been sent
 )
 
 // ID is unique in the process.

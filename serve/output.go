@@ -49,7 +49,7 @@ func (s *segment) release(c *connection) {
 
 // Reserve returns space behind the last queued byte, in its block if there is room.
 func (c *connection) Reserve(n int) []byte {
-	if c.state != conn.Open || n > c.site.blocks.size {
+	if !c.writable() || n > c.site.blocks.size {
 		return nil
 	}
 	if last := len(c.queue) - 1; last >= 0 {
@@ -72,7 +72,7 @@ func (c *connection) Reserve(n int) []byte {
 
 // Commit queues the first used bytes of what Reserve returned.
 func (c *connection) Commit(used int) {
-	if c.state != conn.Open || len(c.queue) == 0 {
+	if !c.writable() || len(c.queue) == 0 {
 		return
 	}
 	c.queue[len(c.queue)-1].to += used
@@ -96,7 +96,7 @@ func (c *connection) Write(p []byte) {
 
 // Send queues bytes of a block that somebody filled.
 func (c *connection) Send(b *buf.Block, from, to int) {
-	if c.state != conn.Open || from >= to {
+	if !c.writable() || from >= to {
 		b.Release()
 		return
 	}
@@ -105,6 +105,9 @@ func (c *connection) Send(b *buf.Block, from, to int) {
 	c.memory += int64(to - from)
 	c.checkMemory()
 }
+
+// writable reports that something can be queued.
+func (c *connection) writable() bool { return c.state == conn.Open && c.flags&last == 0 }
 
 // checkMemory ends a connection that has more queued than it may.
 func (c *connection) checkMemory() {
@@ -115,7 +118,7 @@ func (c *connection) checkMemory() {
 
 // SendFile queues bytes of a file.
 func (c *connection) SendFile(f conn.File, off, n int64) {
-	if c.state != conn.Open || n <= 0 {
+	if !c.writable() || n <= 0 {
 		f.Release()
 		return
 	}
@@ -133,6 +136,7 @@ func (c *connection) flush() (more bool) {
 		if n > 0 {
 			sent += n
 			c.bytesOut += int64(n)
+			c.sent += uint64(n)
 			c.consume(int64(n))
 		}
 		switch {

@@ -159,6 +159,7 @@ func (c *connection) digest() {
 			c.fresh.Store(false)
 		}
 		c.bytesIn += int64(a.fresh)
+		c.received += uint64(a.fresh)
 		c.rest, c.restIn = a.block.data[:a.filled], a.block
 		c.feed()
 	}
@@ -289,6 +290,10 @@ func (c *connection) settle() (more bool) {
 			c.handler.Flushed(c)
 			more = len(c.queue) > 0
 		}
+	}
+	if c.flags&(last|halved) == last && len(c.queue) == 0 && c.state == conn.Open {
+		c.flags |= halved
+		_ = sys.Shutdown(c.fd, 1) // that it fails means that the peer was faster
 	}
 	if c.state == conn.Draining && len(c.queue) == 0 {
 		c.finish()

@@ -52,6 +52,8 @@ const (
 	Shed                           // idle connections closed to make room
 	ProtocolErrors                 // connections closed because the peer broke the protocol
 	Posts                          // functions posted to the loop by other goroutines
+	Dialled                        // connections that were begun to an upstream
+	PortsExhausted                 // connections that could not be begun: no local port was left
 	counters                       // how many there are
 )
 
@@ -81,6 +83,8 @@ var descriptions = [counters]struct{ name, text string }{
 	Shed:            {"connections_shed", "Idle connections closed to make room."},
 	ProtocolErrors:  {"protocol_errors", "Connections closed because the peer broke the protocol."},
 	Posts:           {"loop_posts", "Functions posted to the loop by other goroutines."},
+	Dialled:         {"connections_dialled", "Connections that were begun to an upstream."},
+	PortsExhausted:  {"ports_exhausted", "Connections that could not be begun: no local port was left."},
 }
 
 // String returns the counter's name, such as "requests": lower case, underscores, the unit last.

@@ -25,6 +25,7 @@ const (
 	LevelSocket = unix.SOL_SOCKET
 	LevelTCP    = unix.IPPROTO_TCP
 	LevelIPv6   = unix.IPPROTO_IPV6
+	LevelIP     = unix.IPPROTO_IP
 
 	ReuseAddress      = unix.SO_REUSEADDR
 	ReusePort         = unix.SO_REUSEPORT
@@ -39,6 +40,7 @@ const (
 	DeferAccept       = unix.TCP_DEFER_ACCEPT
 	FastOpen          = unix.TCP_FASTOPEN
 	V6Only            = unix.IPV6_V6ONLY
+	BindAddressNoPort = unix.IP_BIND_ADDRESS_NO_PORT
 )
 
 // Families and kinds of Socket.

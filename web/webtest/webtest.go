@@ -35,6 +35,10 @@ type Conn struct {
 	// Idle is what SetIdle said last, Paused whether reading is paused, Pauses how often it has been.
 	Idle, Paused bool
 	Pauses       int
+	// Dials is what Dialer returns.
+	Dials conn.Dialer
+	// Last says that CloseWrite was called.
+	Last bool
 	// Why is what Closed was called with.
 	Why error
 

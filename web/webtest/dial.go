@@ -1,0 +1,29 @@
+package webtest
+
+import "github.com/myriad-server/myriad/conn"
+
+// Traffic is what was sent; what came in is not counted.
+func (c *Conn) Traffic() (in, out uint64) { return 0, uint64(len(c.Sent)) }
+
+// Pipe reports false: there is no kernel to do it.
+func (c *Conn) Pipe(conn.Conn) bool { return false }
+
+// Alive reports that the connection is open and the peer has not ended it.
+func (c *Conn) Alive() bool { return c.state == conn.Open && !c.ended }
+
+// Watch does nothing.
+func (c *Conn) Watch() {}
+
+// Undelivered reports false: there is no evidence.
+func (c *Conn) Undelivered() bool { return false }
+
+// Dialer is Dials.
+func (c *Conn) Dialer() conn.Dialer { return c.Dials }
+
+// Move cannot be done.
+func (c *Conn) Move(to conn.Dialer, _ conn.Handler, _ any, taken func(c conn.Conn)) {
+	to.Do(func() { taken(nil) })
+}
+
+// CloseWrite is remembered in Last.
+func (c *Conn) CloseWrite() { c.Last = true }
