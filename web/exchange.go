@@ -54,6 +54,9 @@ type Exchange struct {
 	waits    []piece // output that there was no room for yet
 	waitsFor int64   // bytes copied into it
 
+	elsewhere Methods // what others would have taken
+	exists    bool    // somebody takes the path
+
 	status   int
 	fields   []byte // field lines of the answer, each with its end
 	trailers []http1.FieldLine
@@ -262,6 +265,7 @@ func (x *Exchange) again() {
 	x.reading, x.answering = waiting, unanswered
 	x.continued, x.bodyHeld, x.more = false, false, false
 	x.taken, x.sent, x.status = 0, 0, 0
+	x.elsewhere, x.exists = 0, false
 	x.onBody, x.onFlushed, x.onClosed = nil, nil, nil
 	x.fields, x.saved, x.path = x.fields[:0], x.saved[:0], nil
 }

@@ -126,8 +126,12 @@ func (x *Exchange) Reply(body []byte) {
 	x.End()
 }
 
-// Fail gives a small answer in plain text: the status, 400 to 599, and its name.
+// Fail gives a small answer in plain text: the status, 400 to 599, and its name. See Elsewhere for what becomes of 404.
 func (x *Exchange) Fail(status int) {
+	if status == 404 && x.exists {
+		x.RefuseMethod(0)
+		return
+	}
 	if status < 400 || status >= len(plainAnswers) || plainAnswers[status] == nil {
 		status = 500
 	}

@@ -38,7 +38,7 @@ type route struct {
 	under   bool   // host is a wildcard
 	text    string
 	kind    kind
-	methods uint16 // a bit for each http1.Method; zero allows all
+	methods web.Methods // none allows all
 	lines   []byte
 	handler web.Handler
 }
@@ -95,50 +95,38 @@ func prepare(from *Route) (r route, err error) {
 		r.kind, r.text = k, text
 	}
 	for _, name := range from.Methods {
-		m := methodNamed(name)
-		if m == http1.Other {
+		m, ok := web.MethodNamed(name)
+		if !ok {
 			return r, fmt.Errorf("%q is no method that can be served", name)
 		}
-		r.methods |= 1 << m
+		r.methods |= web.MethodsOf(m)
 	}
-	if r.methods&(1<<http1.GET) != 0 {
-		r.methods |= 1 << http1.HEAD
+	if r.methods.Has(http1.GET) {
+		r.methods |= web.MethodsOf(http1.HEAD)
 	}
 	r.lines = web.FieldLines(from.Fields...)
 	return r, nil
 }
 
-// methods are those that reach a handler, in the order of an Allow field.
-var methods = [...]http1.Method{
-	http1.GET, http1.HEAD, http1.POST, http1.PUT, http1.DELETE, http1.OPTIONS, http1.PATCH,
-}
-
-func methodNamed(name string) http1.Method {
-	for _, m := range methods {
-		if m.String() == name {
-			return m
-		}
-	}
-	return http1.Other
-}
-
 // Serve hands the exchange to the first route that matches. When routes match in all but the method the answer is
-// 405 with their methods, or those methods alone if that was the question; when none does it is 404.
+// 405 with their methods, or those methods alone if that was the question; when none does it is 404. A route further
+// down may match then: it answers, and what it allows is told together with theirs. If it finds nothing under a path
+// that a route before it names as a whole, the answer is 405 all the same.
 func (t *Table) Serve(x *web.Exchange) {
 	if t.only != nil {
 		t.only.Serve(x)
 		return
 	}
-	path, host := x.Path(), trimDot(x.Host())
-	method := uint16(1) << x.Method()
-	allowed := uint16(0)
+	path, host, method := x.Path(), trimDot(x.Host()), x.Method()
+	passed := false
 	for i := range t.routes {
 		r := &t.routes[i]
 		if !r.matches(host, path) {
 			continue
 		}
-		if r.methods != 0 && r.methods&method == 0 {
-			allowed |= r.methods
+		if r.methods != 0 && !r.methods.Has(method) {
+			x.Elsewhere(r.methods, r.kind == whole)
+			passed = true
 			continue
 		}
 		if len(r.lines) > 0 {
@@ -147,17 +135,11 @@ func (t *Table) Serve(x *web.Exchange) {
 		r.handler.Serve(x)
 		return
 	}
-	switch {
-	case allowed == 0:
-		x.Fail(404)
-	case x.Method() == http1.OPTIONS:
-		allow(x, allowed|1<<http1.OPTIONS)
-		x.Status(204)
-		x.Reply(nil)
-	default:
-		allow(x, allowed)
-		x.Fail(405)
+	if passed {
+		x.RefuseMethod(0)
+		return
 	}
+	x.Fail(404)
 }
 
 // matches compares everything but the method: the path first, because that costs least.
@@ -190,20 +172,4 @@ func trimDot(host []byte) []byte {
 		return host[:n-1]
 	}
 	return host
-}
-
-// allow adds the Allow field for a set of methods.
-func allow(x *web.Exchange, set uint16) {
-	var space [64]byte
-	b := space[:0]
-	for _, m := range methods {
-		if set&(1<<m) == 0 {
-			continue
-		}
-		if len(b) > 0 {
-			b = append(b, ", "...)
-		}
-		b = append(b, m.String()...)
-	}
-	x.AddBytes("Allow", b)
 }

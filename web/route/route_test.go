@@ -91,6 +91,62 @@ func TestFirstMatchWins(t *testing.T) {
 	}
 }
 
+// TestMethodsOfSeveralRoutes has routes for one path that differ in their methods, and one behind them that takes the
+// path by methods of its own.
+func TestMethodsOfSeveralRoutes(t *testing.T) {
+	behind := web.HandlerFunc(func(x *web.Exchange) {
+		if !web.MethodsOf(http1.GET, http1.HEAD).Has(x.Method()) {
+			x.RefuseMethod(web.MethodsOf(http1.GET, http1.HEAD))
+			return
+		}
+		if string(x.Path()) == "/there" {
+			x.Reply([]byte("there"))
+			return
+		}
+		x.Fail(404)
+	})
+	s := table(t,
+		route.Route{Path: "/api", Methods: []string{"POST"}, Handler: says("posted")},
+		route.Route{Path: "/api", Methods: []string{"PUT"}, Handler: says("put")},
+		route.Route{Path: "/there", Methods: []string{"DELETE"}, Handler: says("deleted")},
+		route.Route{Prefix: "/p/", Methods: []string{"PATCH"}, Handler: says("patched")},
+		route.Route{Host: "only.example", Methods: []string{"PUT"}, Handler: says("put on it")},
+		route.Route{Prefix: "/", Handler: behind},
+	)
+	for _, c := range []struct{ line, host, want, allow string }{
+		{"POST /api", "x", "200 posted", ""},
+		{"PUT /api", "x", "200 put", ""},
+		{"GET /api", "x", "405 405 Method Not Allowed\n", "POST, PUT"},
+		{"HEAD /api", "x", "405 ", "POST, PUT"},
+		{"DELETE /api", "x", "405 405 Method Not Allowed\n", "GET, HEAD, POST, PUT"},
+		{"OPTIONS /api", "x", "204 ", "GET, HEAD, POST, PUT, OPTIONS"},
+		{"GET /there", "x", "200 there", ""},
+		{"POST /there", "x", "405 405 Method Not Allowed\n", "GET, HEAD, DELETE"},
+		{"GET /p/x", "x", "404 404 Not Found\n", ""}, // a route for many paths does not say that this one leads somewhere
+		{"PUT /p/x", "x", "405 405 Method Not Allowed\n", "GET, HEAD, PATCH"},
+		{"PUT /p/x", "only.example", "200 put on it", ""},
+		{"POST /p/x", "only.example", "405 405 Method Not Allowed\n", "GET, HEAD, PUT, PATCH"},
+		{"GET /none", "x", "404 404 Not Found\n", ""},
+	} {
+		a := ask(t, s, c.line, c.host)
+		if got := fmt.Sprint(a.StatusCode, " ", a.Body); got != c.want || a.Header.Get("Allow") != c.allow {
+			t.Errorf("%s at %s: %q, Allow %q; want %q, %q", c.line, c.host, got, a.Header.Get("Allow"), c.want, c.allow)
+		}
+	}
+	// What one request was told does not reach the next on its connection.
+	c := webtest.New(s.Handler())
+	for _, line := range []string{"GET /api", "GET /none", "POST /none"} {
+		c.Receive([]byte(line + " HTTP/1.1\r\nHost: x\r\n\r\n"))
+	}
+	answers, err := webtest.Read(c.Sent, "GET", "GET", "POST")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if answers[1].StatusCode != 404 || answers[2].Header.Get("Allow") != "GET, HEAD" {
+		t.Errorf("%d, Allow %q", answers[1].StatusCode, answers[2].Header.Get("Allow"))
+	}
+}
+
 func TestTableOfOne(t *testing.T) {
 	for name, r := range map[string]route.Route{
 		"anything": {Handler: says("x")},

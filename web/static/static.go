@@ -145,20 +145,13 @@ func (f *Files) forget() {
 	}
 }
 
-const allowed = "GET, HEAD, OPTIONS"
+// served are the methods that files answer.
+var served = web.MethodsOf(http1.GET, http1.HEAD, http1.OPTIONS)
 
 // Serve answers with the file that the path names.
 func (f *Files) Serve(x *web.Exchange) {
-	switch x.Method() {
-	case http1.GET, http1.HEAD:
-	case http1.OPTIONS:
-		x.Add("Allow", allowed)
-		x.Status(204)
-		x.Reply(nil)
-		return
-	default:
-		x.Add("Allow", allowed)
-		x.Fail(405)
+	if m := x.Method(); m != http1.GET && m != http1.HEAD {
+		x.RefuseMethod(served)
 		return
 	}
 	path, ok := f.local(x.Path())
