@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -42,7 +43,11 @@ func start(t *testing.T, lines ...string) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lines = append([]string{"listeners[0].address=127.0.0.1:0", "engine.loops=2", "timeouts.drain=5s"}, lines...)
+	settled := []string{"listeners[0].address=127.0.0.1:0", "timeouts.drain=5s"}
+	if !slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, "engine.model=") }) {
+		settled = append(settled, "engine.loops=2")
+	}
+	lines = append(settled, lines...)
 	ready := make(chan struct{})
 	a, err := New(planned(t, host, lines...), Options{
 		Version: "1.2.3", Log: discarding, Ready: func(*App) { close(ready) },
@@ -160,7 +165,9 @@ func TestRoutes(t *testing.T) {
 		{path: /text, respond: {status: 201, body: text, type: a/b, headers: {X-One: "1"}}, headers: {X-Two: "2"}},
 		{path: /away, redirect: {to: /text, status: 307}},
 		{path: /post, methods: [POST], respond: {body: posted}},
-		{suffix: .html, files: {root: %q}}]`, dir))
+		{prefix: /cut/, files: {root: %[1]q, strip: true}},
+		{path: /form.html, methods: [POST], respond: {body: posted}},
+		{suffix: .html, files: {root: %[1]q}}]`, dir))
 	for _, test := range []struct {
 		path   string
 		status int
@@ -174,6 +181,9 @@ func TestRoutes(t *testing.T) {
 		{"/away", 307, "", "Location", "/text"},
 		{"/post", 405, "", "Allow", "POST"},
 		{"/page.html", 200, "<p>page", "Content-Type", "text/html; charset=utf-8"},
+		{"/cut/page.html", 200, "<p>page", "Content-Type", "text/html; charset=utf-8"},
+		{"/cut/cut/page.html", 404, "", "Server", "myriad"},
+		{"/form.html", 405, "", "Allow", "POST"},
 		{"/none.html", 404, "", "Server", "myriad"},
 		{"/none", 404, "", "Server", "myriad"},
 	} {

@@ -37,6 +37,9 @@ func Known() config.Known {
 	}
 	for _, m := range standard.Models() {
 		known.Models = append(known.Models, m.Name())
+		if m.Driver() != "" {
+			known.Loopless = append(known.Loopless, m.Name())
+		}
 	}
 	for _, p := range balance.Policies() {
 		known.Policies = append(known.Policies, p.Name())

@@ -13,7 +13,9 @@ import (
 	"github.com/myriad-server/myriad/driver"
 	"github.com/myriad-server/myriad/internal/config"
 	"github.com/myriad-server/myriad/internal/listen"
+	"github.com/myriad-server/myriad/proto/http1"
 	"github.com/myriad-server/myriad/serve"
+	"github.com/myriad-server/myriad/web"
 )
 
 // configured is the default configuration changed by lines as --set takes them.
@@ -73,6 +75,29 @@ func TestPlanLoopsAndAccept(t *testing.T) {
 	if _, err := NewPlan(c, roomy()); err == nil || !strings.Contains(err.Error(), "listeners[0].reuseport is false") {
 		t.Errorf("two keys that exclude each other: %v", err)
 	}
+}
+
+// TestKnown holds what a configuration is checked with against what there is.
+func TestKnown(t *testing.T) {
+	known := Known()
+	if want := []string{"single", "thread", "goroutine", "workpool"}; !sameSet(known.Loopless, want) {
+		t.Errorf("the models without loops are %v, not %v", known.Loopless, want)
+	}
+	for _, name := range config.Methods() {
+		if _, ok := web.MethodNamed(name); !ok {
+			t.Errorf("%s can be configured, and not be served", name)
+		}
+	}
+	for m := range http1.Method(32) {
+		if _, ok := web.MethodNamed(m.String()); ok && !slices.Contains(config.Methods(), m.String()) {
+			t.Errorf("%s can be served, and not be configured", m)
+		}
+	}
+}
+
+func sameSet(a, b []string) bool {
+	a, b = slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b))
+	return slices.Equal(a, b)
 }
 
 func TestPlanDriver(t *testing.T) {

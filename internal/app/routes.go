@@ -46,7 +46,7 @@ func (a *App) action(r *config.Route) (web.Handler, error) {
 	case r.Redirect != nil:
 		return route.Redirect{To: r.Redirect.To, Status: r.Redirect.Status}.Handler()
 	case r.Files != nil:
-		return a.files(r.Files)
+		return a.files(r)
 	case r.Status != nil:
 		return web.HandlerFunc(a.serveStatus), nil
 	}
@@ -54,7 +54,8 @@ func (a *App) action(r *config.Route) (web.Handler, error) {
 }
 
 // files opens a folder. In the configuration nothing is remembered at 0; for the folder 0 means the default.
-func (a *App) files(f *config.Files) (web.Handler, error) {
+func (a *App) files(r *config.Route) (web.Handler, error) {
+	f := r.Files
 	nothing := func(n int64) int64 {
 		if n == 0 {
 			return -1
@@ -65,6 +66,9 @@ func (a *App) files(f *config.Files) (web.Handler, error) {
 		Root: f.Root, Index: f.Index, Listing: f.Listing, Hidden: f.Hidden, Types: f.MIME,
 		Entries: int(nothing(int64(a.plan.cacheEntries(f)))), Valid: time.Duration(f.Cache.Valid),
 		MemoryFile: nothing(int64(f.Cache.MemoryFile)), Memory: nothing(int64(f.Cache.Memory)),
+	}
+	if f.Strip {
+		o.Strip = r.Prefix
 	}
 	for _, coding := range f.Precompressed {
 		o.Precompressed = append(o.Precompressed, string(coding))

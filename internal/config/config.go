@@ -79,7 +79,8 @@ type Engine struct {
 	Driver string `yaml:"driver"`
 	// Who runs which connection: a model's name.
 	Model string `yaml:"model"`
-	// Event loops, each with its own driver and thread. "auto" is one for each processor that the process may use.
+	// Event loops, each with its own driver and thread. "auto" is one for each processor that the process may use. Models
+	// without event loops refuse a number.
 	Loops CountOrAuto `yaml:"loops" min:"1" max:"1024"`
 	// Workers of the workpool model, one connection each.
 	Workers int `yaml:"workers" min:"1" max:"100000"`

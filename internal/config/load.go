@@ -20,6 +20,7 @@ import (
 type Known struct {
 	Drivers  []string // engine.driver, besides "auto"
 	Models   []string // engine.model
+	Loopless []string // those of Models that have no event loops
 	Policies []string // engine.balance
 }
 

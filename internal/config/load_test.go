@@ -17,6 +17,7 @@ var update = flag.Bool("update", false, "write the golden files and docs/config.
 var known = Known{
 	Drivers:  []string{"uring", "epoll", "rtsig", "poll", "select", "sweep"},
 	Models:   []string{"single", "thread", "goroutine", "workpool", "reactor"},
+	Loopless: []string{"single", "thread", "goroutine", "workpool"},
 	Policies: []string{"least_connections", "round_robin", "random"},
 }
 

@@ -11,7 +11,10 @@ type Route struct {
 	Prefix string `yaml:"prefix,omitempty"`
 	// The path's end, such as ".php".
 	Suffix string `yaml:"suffix,omitempty"`
-	// The methods, such as [GET, HEAD]. Without it, every method.
+	// The methods, such as [GET, POST]; GET stands for HEAD too. Without it, every method. A request with another one goes
+	// on to the routes below; if none of them takes it either, the answer is 405 with an Allow field that lists what all
+	// matching routes take, and for OPTIONS 204 with that field. Where a route with a path is passed over like this, and
+	// files below have nothing under the path, the answer is 405 too and not 404.
 	Methods []string `yaml:"methods,omitempty"`
 	// Action: answer with files from a directory.
 	Files *Files `yaml:"files,omitempty"`
@@ -29,6 +32,10 @@ type Route struct {
 type Files struct {
 	// The directory. One that is not absolute is taken from the directory that the server is started in.
 	Root string `yaml:"root" jsonschema:"required"`
+	// Whether the route's prefix is cut off a path before it is looked up in the directory: with prefix "/static/", is
+	// "/static/a.css" the file a.css, or static/a.css? The default is the latter, so that an address says where its file
+	// lies, and a route can be narrowed by a prefix without its files moving. Only for routes with a prefix.
+	Strip bool `yaml:"strip"`
 	// Names tried, in order, when a directory is asked for.
 	Index []string `yaml:"index"`
 	// Whether a directory without an index is listed. Otherwise the answer is 403.

@@ -17,7 +17,7 @@ func (r Route) matches(host, path, method string) bool {
 		return false
 	}
 	for _, allowed := range r.Methods {
-		if method == allowed {
+		if method == allowed || method == "HEAD" && allowed == "GET" {
 			return true
 		}
 	}
@@ -26,7 +26,7 @@ func (r Route) matches(host, path, method string) bool {
 
 var (
 	someHosts   = []string{"", "a.example", "b.a.example", "*.example", "*.a.example", "example"}
-	someMethods = [][]string{nil, {"GET"}, {"GET", "HEAD"}, {"PUT"}}
+	someMethods = [][]string{nil, {"GET"}, {"HEAD"}, {"GET", "HEAD"}, {"PUT"}}
 	someTexts   = []string{"/", "/a", "/a/", "/a/b", "/a/b.c", "/b"}
 	someEnds    = []string{".c", "b.c", "/", "c"}
 )

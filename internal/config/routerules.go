@@ -82,6 +82,9 @@ func (r *rules) target(path string, route Route) {
 	}
 }
 
+// Methods are the methods that a route can be asked with.
+func Methods() []string { return []string{"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"} }
+
 func (r *rules) methods(path string, methods []string) {
 	for i, method := range methods {
 		upper := strings.ToUpper(method)
@@ -91,6 +94,9 @@ func (r *rules) methods(path string, methods []string) {
 		case method != upper:
 			r.refuse(fmt.Sprintf("methods are told by their case, and nobody sends %q", method),
 				fmt.Sprintf("did you mean %s?", upper), item(path, i))
+		case !slices.Contains(Methods(), method):
+			r.refuse(fmt.Sprintf("%s never reaches a route: the answer to it is always an error", method),
+				"write some of "+strings.Join(Methods(), ", "), item(path, i))
 		}
 	}
 }
@@ -100,6 +106,7 @@ func (r *rules) action(path string, route Route) {
 	if route.Files != nil {
 		actions = append(actions, "files")
 		r.files(child(path, "files"), route.Files)
+		r.strip(child(child(path, "files"), "strip"), route)
 	}
 	if route.Respond != nil {
 		actions = append(actions, "respond")
@@ -152,6 +159,20 @@ func (r *rules) files(path string, files *Files) {
 	if cache := files.Cache; cache.MemoryFile > cache.Memory {
 		r.warn(fmt.Sprintf("no file of %s fits in a memory of %s", cache.MemoryFile, cache.Memory),
 			"lower memory_file, or raise memory", path+".cache.memory_file", path+".cache.memory")
+	}
+}
+
+// strip checks that there is something to cut off.
+func (r *rules) strip(path string, route Route) {
+	const mend = `give the route a prefix such as "/static/", or leave strip out`
+	switch {
+	case !route.Files.Strip:
+	case route.Path != "" || route.Suffix != "":
+		r.refuse("only a prefix can be cut off, and this route matches another way", mend, path)
+	case route.Prefix == "":
+		r.refuse("there is no prefix to cut off", mend, path)
+	case strings.Trim(route.Prefix, "/") == "":
+		r.refuse(fmt.Sprintf("nothing is left to cut off a prefix of %q", route.Prefix), "leave strip out", path)
 	}
 }
 

@@ -179,11 +179,29 @@ func (r *rules) engine() {
 	r.name("engine.driver", "driver", e.Driver, r.known.Drivers, "auto")
 	r.name("engine.model", "model", e.Model, r.known.Models)
 	r.name("engine.balance", "policy", e.Balance, r.known.Policies)
+	if e.Loops != 0 && slices.Contains(r.known.Loopless, e.Model) {
+		r.refuse(fmt.Sprintf("the %s model has no event loops to have %d of", e.Model, e.Loops), r.loopsMend(),
+			"engine.loops", "engine.model")
+	}
 	if e.Block&(e.Block-1) != 0 {
 		lower := Size(1) << int(math.Log2(float64(e.Block)))
 		r.refuse(fmt.Sprintf("a block of %s is no power of two", e.Block),
 			fmt.Sprintf("write %s or %s", lower, lower*2), "engine.block")
 	}
+}
+
+// loopsMend is what to write instead of a number of loops for a model that has none.
+func (r *rules) loopsMend() string {
+	mend := "write auto"
+	for _, model := range r.known.Models {
+		if !slices.Contains(r.known.Loopless, model) {
+			mend += ", or engine.model: " + model
+		}
+	}
+	if r.config.Engine.Model == "workpool" {
+		mend += "; engine.workers is how many connections it serves at a time"
+	}
+	return mend
 }
 
 func (r *rules) name(path, kind, name string, list []string, more ...string) {

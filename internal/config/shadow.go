@@ -38,7 +38,7 @@ func (r Route) coversMethods(later Route) bool {
 		return true
 	}
 	for _, method := range later.Methods {
-		if !slices.Contains(r.Methods, method) {
+		if !slices.Contains(r.Methods, method) && (method != "HEAD" || !slices.Contains(r.Methods, "GET")) {
 			return false
 		}
 	}
