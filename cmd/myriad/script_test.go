@@ -34,7 +34,7 @@ const patience = 15 * time.Second
 //	run CODE ARGUMENT...         runs the program, which must end with the exit code, into the files out and err
 //	start NAME ARGUMENT...       starts it, and waits until it serves; its URLs are $NAME0, $NAME1, ...,
 //	                             without http:// they are $NAME0_address, ...; its log is NAME.log
-//	signal NAME SIGNAL           sends it INT, TERM or HUP
+//	signal NAME SIGNAL           sends it INT, TERM, HUP or USR1
 //	ends NAME CODE               waits for its end
 //	get URL FILE                 asks, and writes the status, the fields and the content of the answer to a file
 //	half NAME URL                opens a connection and sends half of a request
@@ -225,7 +225,9 @@ func serverOf(ts *testscript.TestScript, name string) *process {
 
 func signalServer(ts *testscript.TestScript, _ bool, args []string) {
 	need(ts, args, 2, "signal NAME SIGNAL")
-	number, ok := map[string]syscall.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP}[args[1]]
+	number, ok := map[string]syscall.Signal{
+		"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP, "USR1": syscall.SIGUSR1,
+	}[args[1]]
 	if !ok {
 		ts.Fatalf("unknown signal %s", args[1])
 	}

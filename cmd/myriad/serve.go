@@ -126,9 +126,17 @@ func logger(w io.Writer, c *config.Log) *slog.Logger {
 }
 
 // serveUntilSignal serves until SIGINT or SIGTERM and drains; a second signal ends the drain at once. A client, or
-// the reader of a log, that goes away must not end the server: writing to it then fails, and nothing more.
+// the reader of a log, that goes away must not end the server: writing to it then fails, and nothing more. SIGHUP and
+// SIGUSR1 reopen the access log, also while it drains.
 func serveUntilSignal(server *app.App, log *slog.Logger) error {
 	signal.Ignore(syscall.SIGPIPE)
+	rotations := make(chan os.Signal, 1)
+	signal.Notify(rotations, syscall.SIGHUP, syscall.SIGUSR1)
+	go func() { // it ends with the process, because a signal without a listener would be the end of that
+		for s := range rotations {
+			reopenLog(server, log, s)
+		}
+	}()
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	defer signal.Stop(signals)
@@ -167,4 +175,21 @@ func serveUntilSignal(server *app.App, log *slog.Logger) error {
 		number = int(n)
 	}
 	return coded{fmt.Errorf("cut short by a second signal (%s)", second), 128 + number}
+}
+
+// reopenLog acts on a signal that says that the access log was moved away. Administrators are used to one or the other,
+// and either would kill a server that knows only its own. SIGHUP often means as well that the configuration changed.
+func reopenLog(server *app.App, log *slog.Logger, s os.Signal) {
+	switch path, err := server.ReopenLog(); {
+	case err != nil:
+		log.Error("the access log could not be reopened: lines go on into the old file", "signal", s.String(),
+			"error", err, "fix", "let the user of the server write to the directory, and send the signal again")
+	case path == "":
+		log.Info("there is no file of the access log to reopen", "signal", s.String())
+	default:
+		log.Info("reopened the access log", "signal", s.String(), "path", path)
+	}
+	if s == syscall.SIGHUP {
+		log.Warn("the configuration was not read again", "signal", s.String(), "fix", "restart the server to change it")
+	}
 }

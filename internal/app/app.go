@@ -38,6 +38,7 @@ type App struct {
 	counters observe.Counters
 	groups   []*listen.Group
 	access   *observe.AccessLog // nil: nothing is logged
+	logFile  *observe.LogFile   // nil: it is not logged to a file
 	closers  []func() error
 	site     serve.Site
 }
@@ -106,16 +107,25 @@ func (a *App) openAccessLog() error {
 		o.Format = observe.Combined
 	}
 	if c.Path != "" {
-		file, err := os.OpenFile(c.Path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
+		file, err := observe.OpenLogFile(c.Path)
 		if err != nil {
 			return fmt.Errorf("the access log cannot be opened: %w", err)
 		}
-		o.Output = file
+		a.logFile, o.Output = file, file
 		a.closers = append(a.closers, file.Close)
 	}
 	a.access = observe.NewAccessLog(o)
 	a.closers = append(a.closers, func() error { return a.access.Close(accessLogEnd) })
 	return nil
+}
+
+// ReopenLog opens the access log's file anew, for when it has been moved away. The path is empty if there is no file;
+// on an error lines go on into the old one. It may be called at any time, from any goroutine.
+func (a *App) ReopenLog() (path string, err error) {
+	if a.logFile == nil {
+		return "", nil
+	}
+	return a.logFile.Path(), a.logFile.Reopen()
 }
 
 // announce says what was decided, before anything is opened.

@@ -36,7 +36,7 @@ const (
 type AccessOptions struct {
 	// Format of the lines.
 	Format Format
-	// Output is written to by one goroutine at a time.
+	// Output is written to by one goroutine at a time, and each Write holds whole lines.
 	Output io.Writer
 	// BufferBytes is how much may wait to be written: lines beyond it are dropped and counted. 4 MiB if zero.
 	BufferBytes int
@@ -46,7 +46,7 @@ type AccessOptions struct {
 
 // AccessLog writes one line for each request that it is told about. It never blocks a loop: lines go into bounded
 // memory, a goroutine of its own writes them, and what finds the memory full is dropped and counted. It writes what
-// web.Record holds and so no credentials, cookies or content. The file is kept open: to rotate it, copy and truncate.
+// web.Record holds and so no credentials, cookies or content. To rotate a file, give it a [LogFile] and reopen that.
 type AccessLog struct {
 	options AccessOptions
 	shards  [shards]shard
