@@ -7,6 +7,7 @@ import (
 	"path"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/myriad-server/myriad/proto/http1"
 	"github.com/myriad-server/myriad/web"
@@ -81,7 +82,7 @@ func (f *Files) fill(p string, now int64) (*resource, error) {
 	case folder:
 		return r, nil
 	}
-	return r, f.fillFile(r)
+	return r, f.fillFile(r, info)
 }
 
 // fillFolder finds what answers for a folder: an index, a listing, or nothing.
@@ -90,7 +91,7 @@ func (f *Files) fillFolder(r *resource) error {
 	for _, index := range f.options.Index {
 		r.name = path.Join(folder, index)
 		if info, err := f.root.Stat(r.name); err == nil && !info.IsDir() {
-			return f.fillFile(r)
+			return f.fillFile(r, info)
 		}
 		r.tried = append(r.tried, r.name)
 	}
@@ -101,10 +102,23 @@ func (f *Files) fillFolder(r *resource) error {
 	return nil
 }
 
-// fillFile opens a file and its neighbours.
-func (f *Files) fillFile(r *resource) error {
+// staleTime is how much older than its file a neighbour may be, in nanoseconds. Less than this comes about without
+// anybody changing the file: file systems and archives count in steps of up to two seconds.
+const staleTime = int64(2 * time.Second)
+
+// stale says that a neighbour was made before its file was changed, and so holds what was there before.
+func stale(neighbour, file fs.FileInfo) bool {
+	return neighbour.ModTime().UnixNano()+staleTime <= file.ModTime().UnixNano()
+}
+
+// fillFile opens a file, about which info was found, and its neighbours.
+func (f *Files) fillFile(r *resource, info fs.FileInfo) error {
 	for i, c := range f.codings {
-		if v, err := f.variant(r.name+c.suffix, r.name, c.name, true); err == nil {
+		name := r.name + c.suffix
+		if about, err := f.root.Stat(name); err != nil || stale(about, info) {
+			continue
+		}
+		if v, err := f.variant(name, r.name, c.name, true); err == nil {
 			r.coded[i], r.varies = v, true
 		}
 	}
@@ -153,6 +167,7 @@ func (f *Files) variant(name, named, coding string, varies bool) (*variant, erro
 	}
 	v.file = &file{os: opened, fd: int(opened.Fd())}
 	v.file.holds.Store(1)
+	f.open.Add(1)
 	return v, nil
 }
 
@@ -196,14 +211,18 @@ func (f *Files) unchanged(r *resource) bool {
 			return false
 		}
 	}
+	file, err := f.root.Stat(r.name)
+	if !r.plain.is(file, err) {
+		return false
+	}
 	for i, c := range f.codings {
 		info, err := f.root.Stat(r.name + c.suffix)
-		if v := r.coded[i]; v == nil && err == nil && info.Mode().IsRegular() || v != nil && !v.is(info, err) {
+		usable := err == nil && info.Mode().IsRegular() && !stale(info, file)
+		if v := r.coded[i]; v == nil && usable || v != nil && (!usable || !v.is(info, err)) {
 			return false
 		}
 	}
-	info, err := f.root.Stat(r.name)
-	return r.plain.is(info, err)
+	return true
 }
 
 // is says whether what was found under the variant's name is the variant's file.
@@ -226,6 +245,7 @@ func (v *variant) retire(f *Files) {
 	switch {
 	case v == nil:
 	case v.file != nil:
+		f.open.Add(-1)
 		v.file.Release()
 	default:
 		f.memory.Add(-v.size)

@@ -4,6 +4,7 @@
 // content itself with a finished head for a small one, the absence for a name that is not there. Looking something up
 // takes no lock. Once an entry is older than Options.Valid the next request that meets it looks at the folder again; a
 // file that was changed or replaced gets a new entry, and answers that have begun go on with the file they began with.
+// A file that was deleted and is not asked for any more is closed within a minute.
 //
 // # What is promised about content
 //
@@ -52,7 +53,8 @@ type Options struct {
 	// Hidden says that names which begin with a dot are served. Otherwise the answer is 404, but for /.well-known/.
 	Hidden bool
 	// Precompressed are the content codings looked for beside a file, best first: "br" as name.br, "zstd" as
-	// name.zst, "gzip" as name.gz. A neighbour is taken at its word: it is not compared with the file.
+	// name.zst, "gzip" as name.gz. What a neighbour holds is not compared with the file, but one that is older by two
+	// seconds or more is left aside: it was made before the file was changed, and holds what was there before.
 	Precompressed []string
 	// Types are media types by the end of the name, such as ".wasm", before the built-in ones.
 	Types map[string]string
@@ -77,7 +79,9 @@ type Files struct {
 	found   *cache // nil: nothing is remembered
 	missing *cache
 	memory  atomic.Int64 // bytes of content kept
-	coarse  bool         // time is counted in seconds
+	open    atomic.Int64 // files open for what is remembered
+	sweeper sweeper
+	coarse  bool // time is counted in seconds
 	closed  atomic.Bool
 }
 
@@ -117,6 +121,7 @@ func Open(o Options) (*Files, error) {
 	if len(f.codings) > maxCodings {
 		return nil, fmt.Errorf("static: more than %d codings", maxCodings)
 	}
+	f.sweeper.every = sweepTime / sweepParts
 	if o.Entries > 0 {
 		f.found = newCache(o.Entries)
 		f.missing = newCache(min(o.Entries, missingEntries))
@@ -133,6 +138,7 @@ func Open(o Options) (*Files, error) {
 // 503.
 func (f *Files) Close() error {
 	f.closed.Store(true)
+	f.unwatch()
 	f.forget()
 	return f.root.Close()
 }
@@ -234,6 +240,9 @@ func (f *Files) lookup(path []byte, now int64) (*resource, error) {
 	}
 	into.put(r, now, f.retire)
 	from.remove(r.path, f.retire)
+	if r.kind == regular {
+		f.watch()
+	}
 	if f.closed.Load() {
 		// Close may have come before put; what it could not see is forgotten here.
 		f.forget()
