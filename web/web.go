@@ -50,7 +50,8 @@ type Limits struct {
 	Fields int
 	// BodyBytes is the largest request content; negative: none. Default 1 MiB. Beyond it: 413.
 	BodyBytes int64
-	// DiscardBytes is how much content that no handler wants is read only to keep the connection. Default 256 KiB.
+	// DiscardBytes is how much content that no handler wants is read only to keep the connection, within BodyBytes.
+	// Default 256 KiB. Beyond it the connection ends behind the answer, with Timeouts.Linger.
 	DiscardBytes int64
 	// OutputBytes is how much may be queued on a connection before nothing more is read from it. Default 1 MiB.
 	OutputBytes int64
@@ -63,7 +64,8 @@ type Limits struct {
 type Timeouts struct {
 	// Head is for a request's head, from its first byte to its last. Default 10 s. Beyond it: 408.
 	Head time.Duration
-	// Body is for silence within a request's body. Default 30 s. Beyond it: 408.
+	// Body is for silence within a request's body. Default 30 s. Beyond it: 408, or the end of the connection if the
+	// request has its answer and the body is only thrown away.
 	Body time.Duration
 	// Idle is for silence between requests and before the first. Default 75 s.
 	Idle time.Duration
