@@ -27,6 +27,7 @@ type listener struct {
 	index   int
 	called  bool // the accept in flight has been cancelled
 	dials   bool // the handler of connections that were dialled
+	users   int  // if it dials: connections
 }
 
 // Listen makes the loop accept connections from an ordinary non-blocking descriptor, and serve them with h; fd -1
@@ -148,9 +149,6 @@ func (l *Loop) enter(fd int, listener int) {
 		l.stop(c)
 	}
 	l.mark(c)
-	if l.limit-l.open == acceptMargin {
-		l.cancelAccepts() // from here on one by one: a driver may bring any number of many
-	}
 	if l.open-l.shedding > l.limit && l.shed() == 0 || l.full() {
 		l.press(listen.ErrLimit)
 	}

@@ -37,7 +37,7 @@ type connection struct {
 }
 
 // flags are facts beside the state; each may hold in several states.
-type flags uint16
+type flags uint32
 
 const (
 	flagMarked  flags = 1 << iota // in Loop.dirty
@@ -55,6 +55,7 @@ const (
 	flagAwaited                   // but is waited for: counted in Loop.awaited
 	flagLast                      // CloseWrite: our FIN follows what is queued
 	flagLingers                   // draining: the peer's FIN is waited for
+	flagMade                      // opening: connected, and to be opened by pump
 )
 
 // work is what a connection needs only while there is something to do. It comes from a free list and goes back as
@@ -114,7 +115,9 @@ func (l *Loop) admit(fd int, listener int) *connection {
 		gen: c.gen + 1, index: index, fd: int32(fd), listener: uint16(listener), loop: l.number,
 		since: l.moment(), state: conn.Open,
 	}
-	l.open++
+	if l.open++; l.limit-l.open == acceptMargin {
+		l.cancelAccepts() // from here on one by one: a driver may bring any number of many
+	}
 	return c
 }
 

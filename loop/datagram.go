@@ -24,6 +24,8 @@ type datagrams struct {
 	local   netip.AddrPort
 	fd      int
 	index   int
+	dropped int64 // datagrams that did not fit
+	logged  int64 // when that was said last; 0: never
 	closed  bool
 	opened  bool // by OpenDatagrams
 }
@@ -68,7 +70,11 @@ func (d *datagrams) received(done *driver.Completion) {
 	}
 	l := d.loop
 	if b := done.Block; b != nil {
-		if done.Err == nil && !d.closed {
+		switch {
+		case done.Err != nil || d.closed:
+		case done.Result >= l.blocks.BlockSize()-sys.DatagramOffset:
+			d.truncated(b.Peer)
+		default:
 			l.meter.Add(meter.BytesIn, int64(done.Result))
 			d.handler.Datagram(d, b.Peer, b.Bytes()[:done.Result])
 		}
@@ -81,6 +87,21 @@ func (d *datagrams) received(done *driver.Completion) {
 	default:
 		l.press(done.Err)
 	}
+}
+
+// truncated drops a datagram that fills all the room that the tightest driver has for one in a block. The kernel cuts
+// what is larger without a word, so this one may have been: half a message is worse than none, which datagrams have to
+// be ready for. The room is the same for all drivers, so that none takes what another drops.
+func (d *datagrams) truncated(from netip.AddrPort) {
+	l := d.loop
+	d.dropped++
+	l.meter.Add(meter.Truncated, 1)
+	if d.logged != 0 && l.now-d.logged < int64(logPause) {
+		return
+	}
+	d.logged = max(l.now, 1)
+	l.log.Warn("a datagram that does not fit into a block was dropped", "listener", d.local, "from", from,
+		"longest", l.blocks.BlockSize()-sys.DatagramOffset-1, "dropped", d.dropped, "mend", "raise engine.block")
 }
 
 // Local is the socket's address.

@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"errors"
 	"net/netip"
 	"syscall"
 	"time"
@@ -48,7 +49,7 @@ func (d *dialer) Dial(t *conn.Target, h conn.Handler, v any) conn.Conn {
 	c.state = conn.Opening
 	l.meter.Add(meter.Dialled, 1)
 	l.meter.Add(meter.Open, 1)
-	l.workOf(c).attached = v
+	c.Attach(v)
 	l.mark(c)
 	if l.killed {
 		l.end(c, conn.ErrStopping)
@@ -60,55 +61,137 @@ func (d *dialer) Dial(t *conn.Target, h conn.Handler, v any) conn.Conn {
 	return c
 }
 
-// handlerNumber finds the handler's place among the listeners, or makes one. There are few: one for each kind of use.
+// handlerNumber finds the handler's place among the listeners, or makes one, for one more connection. There are few:
+// one for each kind of use. A place that has no connections any more is given to the next handler.
 func (l *Loop) handlerNumber(h conn.Handler) int {
+	vacant := -1
 	for i := len(l.listeners) - 1; i >= 0; i-- {
-		if s := l.listeners[i]; s.dials && s.handler == h {
+		s := l.listeners[i]
+		if !s.dials {
+			continue
+		}
+		if s.handler == h {
+			s.users++
 			return i
 		}
+		if s.users == 0 {
+			vacant = i
+		}
 	}
-	l.listeners = append(l.listeners, &listener{handler: h, fd: -1, index: len(l.listeners), dials: true})
-	return len(l.listeners) - 1
+	if vacant < 0 {
+		vacant = len(l.listeners)
+		l.listeners = append(l.listeners, nil)
+	}
+	l.listeners[vacant] = &listener{handler: h, fd: -1, index: vacant, dials: true, users: 1}
+	return vacant
 }
 
+// attempt is a connect that has to be tried again: the driver had no room for it, or the listener of a Unix socket had
+// none in its queue.
+type attempt struct {
+	id      uint64
+	address []byte
+	unix    bool
+	until   int64
+}
+
+const (
+	attemptPause    = 10 * time.Millisecond
+	attemptPatience = 30 * time.Second // the handler's own timer is usually sooner
+)
+
+var (
+	errNoAddress = errors.New("loop: the target has no address")
+	errBacklog   = errors.New("the Unix socket's queue of connections that are not accepted yet stays full")
+)
+
 // connect makes the socket of a connection, and begins to connect it.
-func (l *Loop) connect(c *connection, t *conn.Target) error {
-	var address []byte
-	var family int
-	var err error
-	if t.Path == "" {
-		address, family = sys.EncodeAddress(nil, unmapped(t.Address))
-	} else if address, err = sys.EncodeUnix(t.Path); err != nil {
-		return err
-	} else {
-		family = sys.Unix
+func (l *Loop) connect(c *connection, t *conn.Target) (err error) {
+	a := attempt{id: c.ID(), unix: t.Path != "", until: l.now + int64(attemptPatience)}
+	family := sys.Unix
+	switch {
+	case a.unix:
+		if a.address, err = sys.EncodeUnix(t.Path); err != nil {
+			return err
+		}
+	case t.Address.IsValid():
+		a.address, family = sys.EncodeAddress(make([]byte, 0, 28), unmapped(t.Address))
+	default:
+		return errNoAddress
 	}
 	fd, err := sys.Socket(family, sys.Stream, true)
 	if err != nil {
-		return l.pressedDial(err)
+		l.pressedDial()
+		return err
 	}
-	if family != sys.Unix {
+	if !a.unix {
 		err = dress(fd, t)
 	}
+	var adopted int
 	if err == nil {
-		var adopted int
-		if adopted, err = l.driver.Adopt(fd); err == nil {
-			c.fd = int32(adopted)
-			c.send, err = l.driver.Submit(driver.Op{Code: driver.Connect, FD: adopted, User: uint64(c.index), Addr: address})
-			return err // the connection closes its descriptor
-		}
+		adopted, err = l.driver.Adopt(fd)
 	}
-	_ = sys.Close(fd)
+	if err != nil {
+		_ = sys.Close(fd)
+		return err
+	}
+	c.fd = int32(adopted) // the connection closes it
+	return l.reach(c, &a)
+}
+
+// reach connects, or will try again. A Unix socket is connected at once: whatever its answer is, it needs no waiting.
+func (l *Loop) reach(c *connection, a *attempt) (err error) {
+	if a.unix {
+		var fd int
+		var done func()
+		if fd, done, err = l.driver.Descriptor(int(c.fd)); err == nil {
+			err = sys.Connect(fd, a.address)
+			done()
+		}
+	} else {
+		op := driver.Op{Code: driver.Connect, FD: int(c.fd), User: uint64(c.index), Addr: a.address}
+		c.send, err = l.driver.Submit(op)
+	}
+	switch {
+	case errors.Is(err, driver.ErrFull), a.unix && err == syscall.EAGAIN:
+		if l.now >= a.until {
+			return errBacklog
+		}
+		if len(l.attempts) == 0 {
+			l.redials = l.dials.Every(attemptPause, l.redial)
+		}
+		l.attempts = append(l.attempts, *a)
+		return nil
+	case a.unix && err == nil:
+		c.flags |= flagMade // pump opens it
+		l.mark(c)
+	}
 	return err
 }
 
+// redial tries again what could not be begun.
+func (l *Loop) redial() {
+	attempts := l.attempts
+	l.attempts = nil
+	l.redials()
+	for i := range attempts {
+		if c := l.find(attempts[i].id); c != nil && c.state == conn.Opening {
+			if err := l.reach(c, &attempts[i]); err != nil {
+				l.end(c, err)
+			}
+		}
+	}
+}
+
 // pressedDial makes room when there was no descriptor for a socket: the next one may have one.
-func (l *Loop) pressedDial(err error) error {
+func (l *Loop) pressedDial() {
+	if l.shedding > 0 {
+		return // room is being made
+	}
 	l.shed()
 	if l.pressure != nil {
 		l.pressure()
 	}
-	return err
 }
 
 func unmapped(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
@@ -157,68 +240,24 @@ func (l *Loop) connected(c *connection, done *driver.Completion) {
 	if c.state != conn.Opening {
 		return
 	}
-	if done.Err != nil {
-		err := done.Err
-		if err == syscall.EADDRNOTAVAIL {
-			l.meter.Add(meter.PortsExhausted, 1)
-		}
-		l.end(c, err)
+	if done.Err == nil {
+		l.begin(c)
 		return
 	}
+	if done.Err == syscall.EADDRNOTAVAIL {
+		l.meter.Add(meter.PortsExhausted, 1)
+	}
+	l.end(c, done.Err)
+}
+
+// begin opens a connection that has been made.
+func (l *Loop) begin(c *connection) {
+	c.flags &^= flagMade
 	c.state = conn.Open
 	l.handlerOf(c).Opened(c)
-}
-
-// ticker is a function that is called again and again.
-type ticker struct {
-	do    func()
-	every int64
-	next  int64
-	over  bool
-}
-
-// Every calls f again and again.
-func (d *dialer) Every(every time.Duration, f func()) (stop func()) {
-	t := &ticker{do: f, every: max(int64(every), int64(wheelTick)), next: d.now + int64(every)}
-	d.tickers = append(d.tickers, t)
-	return func() { t.over = true }
-}
-
-// tick calls what is due. What a call falls behind is not made up for.
-func (l *Loop) tick() {
-	over := 0
-	for i := 0; i < len(l.tickers); i++ { // a call may add one
-		t := l.tickers[i]
-		if !t.over && l.now >= t.next {
-			t.next = l.now + t.every
-			t.do()
-		}
-		if t.over {
-			over++
-		}
+	if l.stopping && c.index < l.stopNext { // wind has passed; otherwise it will come
+		l.stop(c)
 	}
-	if over == 0 {
-		return
-	}
-	kept := l.tickers[:0]
-	for _, t := range l.tickers {
-		if !t.over {
-			kept = append(kept, t)
-		}
-	}
-	clear(l.tickers[len(kept):])
-	l.tickers = kept
-}
-
-// nextTick is how long it is until a call is due; negative if none is.
-func (l *Loop) nextTick() time.Duration {
-	next := int64(-1)
-	for _, t := range l.tickers {
-		if left := max(0, t.next-l.now); !t.over && (next < 0 || left < next) {
-			next = left
-		}
-	}
-	return time.Duration(next)
 }
 
 // Traffic is what was received and sent.
@@ -229,7 +268,13 @@ func (c *connection) Alive() bool {
 	if c.state != conn.Open || c.flags&flagEnded != 0 {
 		return false
 	}
-	fd, done, err := c.on().driver.Descriptor(int(c.fd))
+	l := c.on()
+	for i := l.done + 1; i < l.came; i++ { // what was heard in this turn, and not acted on yet
+		if o := &l.completions[i]; o.Code == driver.Recv && o.User == uint64(c.index) {
+			return false
+		}
+	}
+	fd, done, err := l.driver.Descriptor(int(c.fd))
 	if err != nil {
 		return false
 	}

@@ -175,7 +175,7 @@ func (l *Loop) stop(c *connection) {
 	if l.killed && c.state < conn.Closing {
 		c.flags |= flagReset
 		l.end(c, conn.ErrStopping)
-	} else if c.state <= conn.Open {
+	} else if c.state == conn.Open { // one that is being made is told when it is open
 		l.handlerOf(c).Stopped(c)
 		l.mark(c)
 	}

@@ -78,6 +78,7 @@ type Loop struct {
 
 	now, wall   int64
 	completions []driver.Completion
+	came, done  int // of completions: what the last Wait brought, and how many were acted on
 	expired     []uint32
 	dirty       []uint32 // connections that pump looks at when the turn ends
 	settled     []uint32 // the last turn's, for its memory
@@ -98,7 +99,10 @@ type Loop struct {
 	listeners []*listener
 	sockets   []*datagrams
 	tickers   []*ticker
-	pressed   bool // accepting is paused
+	tickAt    int64     // when the first of them is due; zero: never
+	attempts  []attempt // connects that are to be tried again
+	redials   func()    // ends trying
+	pressed   bool      // accepting is paused
 	resumeAt  int64
 	logged    int64 // when a pause was last logged
 	starved   int64 // when a want of blocks was last logged
@@ -189,8 +193,8 @@ func (l *Loop) Run() error {
 		}
 		l.now, l.wall = l.clock()
 		began := l.now
-		for i := range l.completions[:n] {
-			l.complete(&l.completions[i])
+		for l.came, l.done = n, 0; l.done < n; l.done++ {
+			l.complete(&l.completions[l.done])
 		}
 		l.expire()
 		l.tick()

@@ -164,7 +164,7 @@ func (l *Loop) transmit(c *connection, w *work) {
 		}
 	}
 	// An idle connection waits for its peer, so nobody waits to hear that its last answer was taken.
-	op.Lazy = c.flags&flagIdle != 0 && taken == len(w.queue) && op.Code == driver.Send
+	op.Lazy = c.flags&(flagIdle|flagLast) == flagIdle && taken == len(w.queue) && op.Code == driver.Send
 	// The last bytes wait for the FIN that follows, so that both leave in one segment.
 	op.Corked = op.Corked || c.state == conn.Draining || c.flags&flagLast != 0
 	token, err := l.driver.Submit(op)

@@ -18,12 +18,15 @@ func (l *Loop) pump(c *connection) {
 	if c.state == conn.Open && c.flags&(flagRefeed|flagPaused) == flagRefeed {
 		l.feed(c, l.workOf(c))
 	}
+	if c.state == conn.Opening {
+		if c.flags&flagMade == 0 {
+			return // what is queued leaves when the connection is made
+		}
+		l.begin(c)
+	}
 	if c.state >= conn.Closing {
 		l.close(c)
 		return
-	}
-	if c.state == conn.Opening {
-		return // what is queued leaves when the connection is made
 	}
 	if c.send == 0 {
 		if w := l.has(c); w != nil && len(w.queue) > 0 {
@@ -185,6 +188,9 @@ func (l *Loop) forget(c *connection) {
 		l.drop(w)
 		l.rest(c)
 	}
+	if s := l.listeners[c.listener]; s.dials {
+		s.users--
+	}
 	l.vacate(c)
 	l.meter.Add(meter.Closed, 1)
 	l.meter.Add(meter.Open, -1)
@@ -224,7 +230,9 @@ func (c *connection) CloseWrite() {
 		return
 	}
 	c.flags |= flagLast
-	c.on().mark(c)
+	l := c.on()
+	l.await(c)
+	l.mark(c)
 }
 
 // Drain sends what is queued, then ends the connection in order. One that is not made yet just ends.

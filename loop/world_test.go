@@ -171,6 +171,7 @@ type checker struct {
 	open           map[uint64]*checked
 	opened, closed int
 	inside         string // the callback that runs
+	dialer         conn.Dialer
 }
 
 // checked is what is known of one connection.
@@ -180,6 +181,7 @@ type checked struct {
 	paused  bool
 	stopped bool
 	drained bool
+	opening bool  // was dialled, and has not been made
 	timer   int64 // when it is due, or zero
 }
 
@@ -196,6 +198,9 @@ func (k *checker) enter(c conn.Conn, what string) *checked {
 		w.kernel.Fail("%s of connection %x, which is not open", what, c.ID())
 		return &checked{}
 	case what == "Closed":
+	case r.opening && (what != "Expired" || c.State() != conn.Opening):
+		w.kernel.Fail("%s of a connection that is not made, in state %v", what, c.State())
+	case r.opening:
 	case c.State() != conn.Open && (what != "Expired" || c.State() != conn.Draining):
 		w.kernel.Fail("%s in state %v", what, c.State())
 	}
@@ -208,14 +213,45 @@ func (k *checker) leave(c conn.Conn, r *checked) {
 }
 
 func (k *checker) Opened(c conn.Conn) {
-	k.opened++
-	if k.open[c.ID()] != nil {
+	if r := k.open[c.ID()]; r == nil {
+		k.opened++
+		k.open[c.ID()] = &checked{}
+	} else if !r.opening {
 		k.world.kernel.Fail("connection %x opened twice", c.ID())
+	} else {
+		r.opening = false
 	}
-	k.open[c.ID()] = &checked{}
 	r := k.enter(c, "Opened")
 	defer k.leave(c, r)
 	k.handler.Opened(c)
+}
+
+// Started keeps the dialer for dial.
+func (k *checker) Started(d conn.Dialer) {
+	if k.dialer != nil {
+		k.world.kernel.Fail("Started twice")
+	}
+	k.dialer = d
+	if s, ok := k.handler.(conn.Starter); ok {
+		s.Started(d)
+	}
+}
+
+// dial connects, with v attached. Nothing may be called from within.
+func (k *checker) dial(t *conn.Target, v any) conn.Conn {
+	outside := k.inside
+	k.inside = "Dial"
+	c := k.dialer.Dial(t, k, v)
+	k.inside = outside
+	k.opened++
+	if k.open[c.ID()] != nil {
+		k.world.kernel.Fail("connection %x was dialled twice", c.ID())
+	}
+	k.open[c.ID()] = &checked{opening: true}
+	if s := c.State(); s != conn.Opening && s != conn.Closing {
+		k.world.kernel.Fail("state %v after Dial", s)
+	}
+	return c
 }
 
 func (k *checker) Received(c conn.Conn, in []byte) int {

@@ -3,6 +3,7 @@ package sim
 import (
 	"net/netip"
 	"syscall"
+	"time"
 
 	"github.com/myriad-server/myriad/internal/sys"
 )
@@ -29,6 +30,11 @@ func (k *Kernel) unconnected(fd int) (*descriptor, error) {
 	return d, sys.Close(fd)
 }
 
+// Vanish makes an address that never answers: what connects to it is stuck until it is cancelled.
+func (k *Kernel) Vanish(a netip.AddrPort) { k.Reach(a, vanished) }
+
+func vanished() Client { return nil }
+
 func (m *machine) connect(o *operation) {
 	k, s := m.kernel, o.d.stream
 	f := k.outside[sys.DecodeAddress(o.op.Addr)]
@@ -36,8 +42,15 @@ func (m *machine) connect(o *operation) {
 		m.finish(o, 0, syscall.ECONNREFUSED, nil)
 		return
 	}
+	client := f()
+	if client == nil {
+		return
+	}
 	k.made++
-	s.peer = &Peer{kernel: k, client: f(), stream: s, Number: k.made, connected: true}
+	s.peer = &Peer{kernel: k, client: client, stream: s, Number: k.made, connected: true}
 	s.peer.nudge()
+	if k.chance(k.faults.Reset) {
+		k.After(time.Duration(k.upTo(3*time.Second)), s.peer.Reset)
+	}
 	m.finish(o, 0, nil, nil)
 }
