@@ -54,6 +54,10 @@ func (b *bounds) value(v reflect.Value, path string, tag reflect.StructTag) {
 		for i := range v.Len() {
 			b.value(v.Index(i), item(path, i), tag)
 		}
+	case t.Kind() == reflect.Map && t.Elem().Kind() == reflect.Struct:
+		for _, key := range v.MapKeys() {
+			b.value(v.MapIndex(key), child(path, key.String()), tag)
+		}
 	case v.CanInterface():
 		b.single(v, path, tag)
 	}

@@ -8,10 +8,13 @@ const (
 	HTTP    Protocol = "http"
 	Echo    Protocol = "echo"
 	Discard Protocol = "discard"
+	// StreamTCP and StreamUDP pass on bytes and datagrams without a look at them.
+	StreamTCP Protocol = "tcp"
+	StreamUDP Protocol = "udp"
 )
 
 // Values are the words that a file may say.
-func (Protocol) Values() []string { return words(HTTP, Echo, Discard) }
+func (Protocol) Values() []string { return words(HTTP, StreamTCP, StreamUDP, Echo, Discard) }
 
 // Accept is who accepts connections for the loops.
 type Accept string

@@ -19,6 +19,8 @@ type Config struct {
 	Listeners []Listener `yaml:"listeners"`
 	// What to do with a request: the first route that matches answers it, and without one the answer is 404.
 	Routes []Route `yaml:"routes"`
+	// Sets of endpoints that routes and listeners proxy to, by name.
+	Upstreams map[string]Upstream `yaml:"upstreams,omitempty"`
 	// How much a client may ask for, and how much it may make the server hold.
 	Limits Limits `yaml:"limits"`
 	// How long anything may take.
@@ -45,8 +47,10 @@ type Limits struct {
 	Target Size `yaml:"target" min:"16" max:"1MiB"`
 	// Fields of a request's head. Beyond it the answer is 431.
 	Fields int `yaml:"fields" min:"1" max:"10000"`
-	// Bytes of a request's body. One that announces more is answered with 413, and so is one that sends more to a route
-	// that takes it. A body that nobody takes is read and thrown away for a moment, see timeouts.linger.
+	// Bytes of a request's body. One that announces more is answered with 413 before any of it is read, and so is one that
+	// comes in chunks and turns out to be more while a route waits for it. A route that takes no body (files, respond,
+	// redirect, status) has answered before it comes: the body is read and thrown away, up to this limit and at most
+	// 256KiB, so that the connection can be used again. What is more ends the connection, as timeouts.linger says.
 	Body SizeOrUnlimited `yaml:"body" min:"0" max:"1PiB"`
 	// Requests that one connection may make before it is closed, after the answer to the last.
 	RequestsPerConnection int `yaml:"requests_per_connection" min:"1" max:"1000000000"`
@@ -58,7 +62,8 @@ type Limits struct {
 type Timeouts struct {
 	// A request's head, from its first byte to its last. Beyond it the answer is 408.
 	Head Duration `yaml:"head" min:"1ms" max:"24h"`
-	// Silence within a request's body that a route waits for. Beyond it the answer is 408.
+	// Silence within a request's body. Beyond it the answer is 408; where the answer has been given already and the body is
+	// only thrown away, the connection is closed.
 	Body Duration `yaml:"body" min:"1ms" max:"24h"`
 	// Silence between requests on a connection that is kept alive.
 	Idle Duration `yaml:"idle" min:"1ms" max:"24h"`

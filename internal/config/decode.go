@@ -91,6 +91,7 @@ func (d *decoder) mapping(node *ast.MappingNode, path string, target reflect.Val
 	fresh := reflect.MakeMap(target.Type())
 	d.entries(node, path, func(name string, key place, value ast.Node) {
 		element := reflect.New(target.Type().Elem()).Elem()
+		element.Set(defaultOf(target.Type().Elem()))
 		d.source.names[child(path, name)] = key
 		d.value(value, child(path, name), key, element)
 		fresh.SetMapIndex(reflect.ValueOf(name), element)
@@ -219,9 +220,29 @@ func scalarText(node ast.Node) (text string, at place, ok bool) {
 		return node.Value.Value, placeOf(node.Start), true
 	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
 		return node.GetToken().Value, placeOf(node.GetToken()), true
-	default:
+	case *ast.MappingNode:
+		if len(node.Values) == 1 {
+			return joinedText(node.Values[0])
+		}
+	case *ast.MappingValueNode:
+		return joinedText(node)
+	}
+	return "", place{}, false
+}
+
+// joinedText is the text of a key and a value without a space between them, such as localhost:80. Within braces the
+// parser takes it apart, against the rule of YAML that a key ends with a colon and a space.
+func joinedText(node *ast.MappingValueNode) (text string, at place, ok bool) {
+	if node.Key == nil || node.Value == nil {
 		return "", place{}, false
 	}
+	key, at, ok := scalarText(node.Key)
+	value, after, both := scalarText(node.Value)
+	if !ok || !both || after.line != at.line || at.column+utf8.RuneCountInString(key)+1 != after.column {
+		return "", place{}, false
+	}
+	at.width = after.column + after.width - at.column
+	return key + ":" + value, at, true
 }
 
 func keyText(key ast.MapKeyNode) (text string, at place, ok bool) {

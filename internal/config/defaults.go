@@ -69,6 +69,9 @@ func Listen(address string) Listener {
 		Congestion: "auto",
 		ReusePort:  Auto,
 		Mode:       0o660,
+
+		ProxyProtocol: ProxyProtocol{Accept: ProxyAcceptOff, Send: ProxySendOff},
+		PerClient:     Unlimited,
 	}
 }
 
@@ -122,6 +125,6 @@ func defaultOf(t reflect.Type) reflect.Value {
 	case reflect.TypeFor[Redirect]():
 		return reflect.ValueOf(defaultRedirect())
 	default:
-		return reflect.Zero(t)
+		return defaultOfProxy(t)
 	}
 }

@@ -5,8 +5,18 @@ type Listener struct {
 	// Where to listen: "127.0.0.1:8080", "[::1]:80", ":8080" for every address of the machine, "udp://127.0.0.1:9000",
 	// "unix:/run/myriad.sock" for a socket file, "unix:@myriad" for an abstract name. Port 0 takes a free port.
 	Address Address `yaml:"address" jsonschema:"required"`
-	// What is spoken: "echo" (RFC 862) and "discard" (RFC 863) are for measuring. Over udp there is no http.
+	// What is spoken: "tcp" and "udp" pass bytes and datagrams on to an upstream without a look at them, "echo" (RFC 862)
+	// and "discard" (RFC 863) are for measuring. Over udp there is no http.
 	Protocol Protocol `yaml:"protocol"`
+	// The upstream that tcp or udp is passed on to, by its name under upstreams.
+	Upstream string `yaml:"upstream,omitempty"`
+	// The endpoints themselves, for an upstream of its own with every option at its default. Either this or upstream.
+	To []Destination `yaml:"to,omitempty"`
+	// The PROXY protocol, for tcp.
+	ProxyProtocol ProxyProtocol `yaml:"proxy_protocol"`
+	// Sessions of tcp or udp that one client address may have at a time. One more is closed at once, or its datagram
+	// dropped.
+	PerClient CountOrUnlimited `yaml:"per_client" min:"1" max:"1000000"`
 	// Connections that the kernel completes and queues before they are accepted. The kernel cuts it to
 	// net.core.somaxconn.
 	Backlog int `yaml:"backlog" min:"1" max:"65535"`

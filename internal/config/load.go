@@ -122,6 +122,9 @@ func parse(s *source, text string) (body ast.Node, problems Problems) {
 			if strings.Contains(cause.GetMessage(), "'\t'") {
 				return nil, refuse(cause.GetToken(), "syntax: a tab does not indent", "write spaces")
 			}
+			if strings.Contains(cause.GetMessage(), "'@'") {
+				return nil, refuse(cause.GetToken(), "syntax: "+cause.GetMessage(), `write the value in quotes, as in "unix:@a"`)
+			}
 			return nil, refuse(cause.GetToken(), "syntax: "+cause.GetMessage(), "")
 		}
 		return nil, refuse(nil, "syntax: "+err.Error(), "")

@@ -18,10 +18,12 @@ var known = Known{
 	Drivers:  []string{"uring", "epoll", "rtsig", "poll", "select", "sweep"},
 	Models:   []string{"single", "thread", "goroutine", "workpool", "reactor"},
 	Loopless: []string{"single", "thread", "goroutine", "workpool"},
-	Policies: []string{"least_connections", "round_robin", "random"},
+	Policies: []string{"least_connections", "round_robin", "maglev", "random"},
 }
 
-var sameConfig = cmp.Options{cmpopts.IgnoreUnexported(Config{}), cmpopts.EquateEmpty()}
+var sameConfig = cmp.Options{
+	cmpopts.IgnoreUnexported(Config{}), cmpopts.EquateEmpty(), cmpopts.EquateComparable(IP{}),
+}
 
 // golden compares got with a file, or writes it with -update.
 func golden(t *testing.T, path, got string) {

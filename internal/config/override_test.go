@@ -85,6 +85,10 @@ func TestEveryKeyCanBeSet(t *testing.T) {
 			text = ":1"
 		case FileMode:
 			text = "0600"
+		case Key:
+			text = "path"
+		case Destination, IP:
+			text = map[bool]string{true: "::1", false: "localhost:1"}[zero == any(IP{})]
 		}
 		if err := Set(full, path+"="+text); err != nil {
 			t.Errorf("%s=%s: %v", path, text, err)

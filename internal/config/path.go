@@ -128,6 +128,10 @@ func resolve(c *Config, steps []step) (value reflect.Value, commit func(), err e
 		case value.Kind() == reflect.Map:
 			mapping, key := value, reflect.ValueOf(at.name)
 			value = reflect.New(mapping.Type().Elem()).Elem()
+			value.Set(defaultOf(mapping.Type().Elem()))
+			if there := mapping.MapIndex(key); there.IsValid() {
+				value.Set(there)
+			}
 			target := value
 			commit = func() {
 				if mapping.IsNil() {

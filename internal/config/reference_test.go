@@ -32,6 +32,9 @@ Any key can be said on the command line, where it wins over the file: '--set tim
 | count, number | digits | '4096' |
 | fraction | digits and a point | '0.25' |
 | address | IP and port | ':8080', '127.0.0.1:80', '[::1]:80', 'udp://:53', 'unix:/run/a.sock', 'unix:@name' |
+| destination | host or IP and port | '127.0.0.1:9001', 'app.internal:8080', 'unix:/run/a.sock', 'unix:@name' |
+| key | what is hashed | 'flow', 'client', 'path', 'header:X-User', 'cookie:user' |
+| ip | an IP address | '10.0.0.7' |
 | file mode | octal permissions | '0660' |
 | names and values | a mapping | '{Cache-Control: no-store}' |
 
@@ -81,6 +84,9 @@ func (r *reference) section(s *jsonschema.Schema, path string) {
 		at := strings.TrimPrefix(path+"."+pair.Key, ".")
 		if below.Items != nil && below.Items.Ref != "" {
 			below, at = below.Items, at+"[]"
+		}
+		if others := below.AdditionalProperties; others != nil && others.Ref != "" {
+			below, at = others, at+".NAME"
 		}
 		if name, ok := strings.CutPrefix(below.Ref, "#/$defs/"); ok && r.schema.Definitions[name].Properties.Len() > 0 {
 			mapping := r.schema.Definitions[name]

@@ -22,6 +22,8 @@ type Route struct {
 	Respond *Respond `yaml:"respond,omitempty"`
 	// Action: send the client elsewhere.
 	Redirect *Redirect `yaml:"redirect,omitempty"`
+	// Action: answer with what an upstream answers.
+	Proxy *Proxy `yaml:"proxy,omitempty"`
 	// Action: answer with what is running, as JSON. Written as "status: {}".
 	Status *Status `yaml:"status,omitempty"`
 	// Fields added to every answer of this route.

@@ -106,7 +106,9 @@ func (r *rules) action(path string, route Route) {
 	if route.Files != nil {
 		actions = append(actions, "files")
 		r.files(child(path, "files"), route.Files)
-		r.strip(child(child(path, "files"), "strip"), route)
+		if route.Files.Strip {
+			r.strip(child(child(path, "files"), "strip"), route)
+		}
 	}
 	if route.Respond != nil {
 		actions = append(actions, "respond")
@@ -116,10 +118,13 @@ func (r *rules) action(path string, route Route) {
 		actions = append(actions, "redirect")
 		r.redirect(child(path, "redirect"), route.Redirect)
 	}
+	if route.Proxy != nil {
+		actions = append(actions, "proxy")
+	}
 	if route.Status != nil {
 		actions = append(actions, "status")
 	}
-	const mend = "a route does exactly one of files, respond, redirect and status"
+	const mend = "a route does exactly one of files, respond, redirect, proxy and status"
 	switch {
 	case len(actions) == 0:
 		r.refuse("the route does nothing", mend, path)
@@ -166,7 +171,6 @@ func (r *rules) files(path string, files *Files) {
 func (r *rules) strip(path string, route Route) {
 	const mend = `give the route a prefix such as "/static/", or leave strip out`
 	switch {
-	case !route.Files.Strip:
 	case route.Path != "" || route.Suffix != "":
 		r.refuse("only a prefix can be cut off, and this route matches another way", mend, path)
 	case route.Prefix == "":

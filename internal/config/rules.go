@@ -35,6 +35,7 @@ func (r *rules) run() {
 	r.engine()
 	r.logs()
 	r.routes()
+	r.upstreams()
 }
 
 // refuse reports an error at the first of the paths that a file or a flag has said.

@@ -16,7 +16,7 @@ import (
 
 // The descriptions of the schema are the doc comments of the types, so that a key is described once.
 //
-//go:embed config.go listener.go route.go
+//go:embed config.go listener.go route.go upstream.go proxy.go
 var typeSources embed.FS
 
 // Schema is the JSON Schema (draft 2020-12) of a configuration file, for editors and for other programs, indented and
@@ -56,7 +56,7 @@ func (k Known) schema() *jsonschema.Schema {
 
 // JSONSchemaExtend adds what a route may say together.
 func (Route) JSONSchemaExtend(s *jsonschema.Schema) {
-	for _, action := range []string{"files", "respond", "redirect", "status"} {
+	for _, action := range []string{"files", "respond", "redirect", "proxy", "status"} {
 		s.OneOf = append(s.OneOf, &jsonschema.Schema{Required: []string{action}})
 	}
 	s.Not = &jsonschema.Schema{}
@@ -73,11 +73,17 @@ func complete(s *jsonschema.Schema, all jsonschema.Definitions, v reflect.Value)
 			continue
 		}
 		value, t := v.FieldByIndex(field.Index), field.Type
-		if t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
-			if elem := t.Elem(); elem.Kind() == reflect.Struct {
+		if t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice || t.Kind() == reflect.Map {
+			if elem := t.Elem(); elem.Kind() == reflect.Struct && !isText(elem) {
 				complete(all[elem.Name()], all, defaultOf(elem))
-				if t.Kind() == reflect.Slice {
+				optional := strings.HasSuffix(field.Tag.Get("yaml"), ",omitempty")
+				if t.Kind() == reflect.Slice && !optional {
 					property.Default = defaultItems(value)
+				}
+				if optional {
+					property.Title = map[reflect.Kind]string{
+						reflect.Pointer: "mapping", reflect.Slice: "list of mappings", reflect.Map: "names and mappings",
+					}[t.Kind()]
 				}
 				continue
 			}
@@ -170,7 +176,9 @@ func scalarSchema(t reflect.Type) *jsonschema.Schema {
 		return either(integer(), word(wordOff))
 	case reflect.TypeFor[FileMode]():
 		return either(integer(), pattern(modePattern))
-	case reflect.TypeFor[Address]():
+	case reflect.TypeFor[CountOrUnlimited]():
+		return either(integer(), word(wordUnlimited))
+	case reflect.TypeFor[Address](), reflect.TypeFor[Destination](), reflect.TypeFor[Key](), reflect.TypeFor[IP]():
 		return &jsonschema.Schema{Type: "string"}
 	case reflect.TypeFor[AutoBool]():
 		return &jsonschema.Schema{Enum: []interface{}{string(Auto), true, false}}
@@ -225,7 +233,8 @@ func comment(t reflect.Type, field string) string {
 // comments reads the doc comments of the types out of their sources.
 var comments = sync.OnceValue(func() map[string]string {
 	texts := make(map[string]string)
-	set, names := token.NewFileSet(), []string{"config.go", "listener.go", "route.go"}
+	set := token.NewFileSet()
+	names := []string{"config.go", "listener.go", "route.go", "upstream.go", "proxy.go"}
 	for _, name := range names {
 		source, err := typeSources.ReadFile(name)
 		if err != nil {

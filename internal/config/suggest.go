@@ -101,11 +101,12 @@ func homesOf(name string) []string {
 
 // visitTypes calls visit for every key that a configuration can have, in the order of the types.
 func visitTypes(t reflect.Type, path string, visit func(path string, field reflect.StructField)) {
-	for {
-		if t.Kind() == reflect.Slice {
+	for !isText(t) && (t.Kind() == reflect.Slice || t.Kind() == reflect.Pointer || t.Kind() == reflect.Map) {
+		switch t.Kind() {
+		case reflect.Slice:
 			path = item(path, 0)
-		} else if t.Kind() != reflect.Pointer {
-			break
+		case reflect.Map:
+			path = child(path, "NAME")
 		}
 		t = t.Elem()
 	}

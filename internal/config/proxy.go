@@ -1,0 +1,88 @@
+package config
+
+// Proxy answers with what an upstream answers.
+type Proxy struct {
+	// The upstream, by its name under upstreams.
+	Upstream string `yaml:"upstream,omitempty"`
+	// The endpoints themselves, for an upstream of its own with every option at its default. Either this or upstream.
+	To []Destination `yaml:"to,omitempty"`
+	// The Host field that the upstream sees: "client" is the client's, "upstream" the endpoint's address, any other text
+	// is itself.
+	Host string `yaml:"host"`
+	// Whether the route's prefix is cut off the path before it is sent on.
+	Strip bool `yaml:"strip"`
+	// A path that is put in front of the path, such as "/v2".
+	Prefix string `yaml:"prefix"`
+	// How the upstream learns of the client: "x" writes X-Forwarded-For, -Proto and -Host, "rfc7239" writes Forwarded,
+	// "both" writes both.
+	Forwarded Forwarded `yaml:"forwarded"`
+	// Fields of the request that are changed on the way.
+	RequestHeaders HeaderEdits `yaml:"request_headers"`
+	// Fields of the answer that are changed on the way.
+	ResponseHeaders HeaderEdits `yaml:"response_headers"`
+	// Bytes of a request's body, in place of limits.body: it is passed on as it comes and never held whole.
+	Body SizeOrUnlimited `yaml:"body" min:"0" max:"1PiB"`
+}
+
+// HeaderEdits are changes of fields: first remove, then set, then add.
+type HeaderEdits struct {
+	// Fields that replace those of the same name.
+	Set map[string]string `yaml:"set,omitempty"`
+	// Fields that stand beside those of the same name.
+	Add map[string]string `yaml:"add,omitempty"`
+	// Names of fields that are left out.
+	Remove []string `yaml:"remove,omitempty"`
+}
+
+// ProxyProtocol is the PROXY protocol: a few bytes in front of a connection that tell whose it is.
+type ProxyProtocol struct {
+	// What is read from clients: "any" takes version 1 or 2. A connection that begins otherwise is closed.
+	Accept ProxyAccept `yaml:"accept"`
+	// What is written to endpoints.
+	Send ProxySend `yaml:"send"`
+}
+
+// Forwarded is how an upstream learns of the client.
+type Forwarded string
+
+// The ways to tell of the client.
+const (
+	ForwardedX       Forwarded = "x"
+	ForwardedRFC7239 Forwarded = "rfc7239"
+	ForwardedBoth    Forwarded = "both"
+	ForwardedOff     Forwarded = "off"
+)
+
+// Values are the words that a file may say.
+func (Forwarded) Values() []string {
+	return words(ForwardedX, ForwardedRFC7239, ForwardedBoth, ForwardedOff)
+}
+
+// ProxyAccept is which versions of the PROXY protocol are read.
+type ProxyAccept string
+
+// What may be read.
+const (
+	ProxyAcceptOff ProxyAccept = "off"
+	ProxyAcceptV1  ProxyAccept = "v1"
+	ProxyAcceptV2  ProxyAccept = "v2"
+	ProxyAcceptAny ProxyAccept = "any"
+)
+
+// Values are the words that a file may say.
+func (ProxyAccept) Values() []string {
+	return words(ProxyAcceptOff, ProxyAcceptV1, ProxyAcceptV2, ProxyAcceptAny)
+}
+
+// ProxySend is which version of the PROXY protocol is written.
+type ProxySend string
+
+// What may be written.
+const (
+	ProxySendOff ProxySend = "off"
+	ProxySendV1  ProxySend = "v1"
+	ProxySendV2  ProxySend = "v2"
+)
+
+// Values are the words that a file may say.
+func (ProxySend) Values() []string { return words(ProxySendOff, ProxySendV1, ProxySendV2) }
