@@ -22,6 +22,10 @@ func (x *Exchange) OnBody(f func(chunk []byte, done bool)) {
 		f(nil, true)
 		return
 	}
+	if x.request.ContentLength > x.limit {
+		x.refuse(errLarge.Status, errLarge.Reason)
+		return
+	}
 	x.onBody = f
 	if x.request.Expect100 && !x.continued && !x.more && x.answering == unanswered {
 		x.put(continues)
@@ -67,7 +71,7 @@ func (x *Exchange) feed(in []byte) (used int) {
 		case x.answering == answered && x.taken > x.handler.limits.DiscardBytes:
 			x.fate, x.unread = last, true
 			return len(in)
-		case x.taken > x.handler.limits.BodyBytes:
+		case x.taken > x.limit:
 			x.breakOff(errLarge)
 			return len(in)
 		case x.onBody != nil && (len(chunk) > 0 || done):

@@ -32,6 +32,7 @@ type Exchange struct {
 	more      bool // input follows the head
 	lost      bool // given up before it was answered
 	bodyHeld  bool // PauseBody
+	inPlace   bool // ReserveHead has given space of the connection itself
 	continued bool // 100 (Continue) was sent, or was not needed
 
 	pending []byte // input that waits for its turn
@@ -47,9 +48,12 @@ type Exchange struct {
 	gone     int64 // bytes of them that had left at progress
 
 	taken     int64 // bytes of content received
+	limit     int64 // of them
 	onBody    func(chunk []byte, done bool)
 	onFlushed func()
 	onClosed  func(why error)
+	deadline  int64 // when onExpired is called, if it is set
+	onExpired func()
 
 	waits    []piece // output that there was no room for yet
 	waitsFor int64   // bytes copied into it
@@ -63,6 +67,10 @@ type Exchange struct {
 	framing  framing
 	left     int64 // content still promised
 	sent     int64 // content queued
+
+	origin   string // who made the answer, and why there was none; for the log
+	cause    string
+	attempts int
 }
 
 // reading is how far a request has come in. It only moves forward, until the next request.
@@ -167,7 +175,7 @@ func (x *Exchange) blocked() bool {
 func (x *Exchange) accept() {
 	h, r := x.handler, &x.request
 	h.count(meter.Requests)
-	x.reading = complete
+	x.reading, x.limit = complete, h.limits.BodyBytes
 	if r.HasBody() {
 		x.reading = inBody
 		x.body.Start(r)
@@ -213,7 +221,7 @@ func (x *Exchange) refused() bool {
 	case r.Method == http1.TRACE:
 		x.Add("Allow", allowed)
 		x.refuse(405, "TRACE is not allowed")
-	case r.ContentLength > x.handler.limits.BodyBytes:
+	case r.ContentLength > max(x.handler.limits.BodyBytes, x.handler.server.LargestBody):
 		x.refuse(413, "the content is too large")
 	case r.Form == http1.AsteriskForm:
 		x.Add("Allow", allowed)
@@ -249,7 +257,7 @@ func (x *Exchange) survive() {
 	if f := x.handler.server.Panicked; f != nil {
 		f(x, value)
 	}
-	x.onBody, x.onFlushed, x.onClosed = nil, nil, nil
+	x.forget()
 	if x.answering == unanswered {
 		x.fields = x.fields[:0]
 		x.refuse(500, "")
@@ -266,7 +274,8 @@ func (x *Exchange) again() {
 	x.continued, x.bodyHeld, x.more = false, false, false
 	x.taken, x.sent, x.status = 0, 0, 0
 	x.elsewhere, x.exists = 0, false
-	x.onBody, x.onFlushed, x.onClosed = nil, nil, nil
+	x.origin, x.cause, x.attempts = "", "", 0
+	x.forget()
 	x.fields, x.saved, x.path = x.fields[:0], x.saved[:0], nil
 }
 
@@ -300,10 +309,17 @@ func (x *Exchange) keepHead() {
 		return
 	}
 	x.saved = append(x.saved[:0], x.request.Head()...)
-	if n, err := x.request.Parse(x.saved, &x.handler.head); n != len(x.saved) || err != nil {
-		panic("web: a head that was complete is not any more")
+	raw := x.request.Path()
+	same := len(raw) > 0 && len(x.path) > 0 && &x.path[0] == &raw[0]
+	x.request.Moved(x.saved)
+	if same {
+		x.path = x.request.Path()
 	}
-	x.resolve()
+}
+
+// forget lets go of whoever answers.
+func (x *Exchange) forget() {
+	x.onBody, x.onFlushed, x.onClosed, x.onExpired = nil, nil, nil, nil
 }
 
 // regulate pauses and resumes reading as the exchange needs it.

@@ -59,8 +59,12 @@ func (h *handler) Opened(c conn.Conn) {
 
 // Received takes requests, or pieces of them.
 func (h *handler) Received(c conn.Conn, in []byte) int {
-	x, _ := c.Attached().(*Exchange)
+	attached := c.Attached()
+	x, _ := attached.(*Exchange)
 	if x == nil {
+		if t, taken := attached.(conn.Handler); taken {
+			return t.Received(c, in)
+		}
 		x = h.take(c)
 	} else if len(x.pending) > 0 || x.blocked() {
 		x.pending = append(x.pending, in...)
@@ -200,8 +204,12 @@ func (h *handler) abandon(x *Exchange, why error) {
 
 // Ended acts on the peer's last byte: what was received whole is still answered.
 func (h *handler) Ended(c conn.Conn) {
-	x, _ := c.Attached().(*Exchange)
-	if x == nil {
+	x, taken := exchangeOf(c)
+	switch {
+	case taken != nil:
+		taken.Ended(c)
+		return
+	case x == nil:
 		h.drainIdle(c)
 		return
 	}
@@ -218,8 +226,10 @@ func (h *handler) Ended(c conn.Conn) {
 
 // Flushed goes on with what waited for the output to leave.
 func (h *handler) Flushed(c conn.Conn) {
-	x, _ := c.Attached().(*Exchange)
+	x, taken := exchangeOf(c)
 	switch {
+	case taken != nil:
+		taken.Flushed(c)
 	case x == nil:
 		c.SetIdle(true)
 	case x.reading == leaving:
@@ -248,17 +258,23 @@ func (h *handler) Flushed(c conn.Conn) {
 
 // Stopped lets idle connections go. Busy ones answer first, and say that they close.
 func (h *handler) Stopped(c conn.Conn) {
-	x, _ := c.Attached().(*Exchange)
-	if x == nil {
+	switch x, taken := exchangeOf(c); {
+	case taken != nil:
+		taken.Stopped(c)
+	case x == nil:
 		h.drainIdle(c)
-	} else if x.reading == waiting {
+	case x.reading == waiting:
 		h.settle(x)
 	}
 }
 
 // Closed forgets the connection.
 func (h *handler) Closed(c conn.Conn, why error) {
-	x, _ := c.Attached().(*Exchange)
+	x, taken := exchangeOf(c)
+	if taken != nil {
+		taken.Closed(c, why)
+		return
+	}
 	if x == nil {
 		if h.limits.Requests < uncounted {
 			c.Attach(nil)

@@ -32,6 +32,10 @@ type Record struct {
 	Status int
 	// Bytes is how much content the answer had.
 	Bytes int64
+	// Upstream is who was asked for the answer, and Attempts how often somebody was. Cause is a word for why the answer
+	// is not the upstream's, or broke off. They are empty for answers of the server itself.
+	Upstream, Cause string
+	Attempts        int
 }
 
 // log tells the server's log about an answered request, if it is one of the sample.
@@ -43,7 +47,7 @@ func (h *handler) log(x *Exchange) {
 	r := &h.record
 	*r = Record{
 		Wall: x.c.Wall(), Duration: time.Duration(x.c.Now() - x.began), Remote: x.c.Remote(), Connection: x.c.ID(),
-		Status: x.status, Bytes: x.sent,
+		Status: x.status, Bytes: x.sent, Upstream: x.origin, Cause: x.cause, Attempts: x.attempts,
 	}
 	if q := &x.request; !x.malformed {
 		r.Method, r.Target, r.Host, r.Minor = q.MethodToken(), q.Target(), q.Host(), q.Minor

@@ -198,7 +198,7 @@ func (x *Exchange) refuseHead(err error) {
 // finish is the end of an answer, behind which the connection goes on. It comes again when some of it has to wait.
 func (x *Exchange) finish() {
 	h := x.handler
-	x.onBody, x.onFlushed, x.onClosed = nil, nil, nil
+	x.forget()
 	x.bodyHeld = false
 	if len(x.waits) > 0 {
 		x.answering = ending

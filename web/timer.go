@@ -8,6 +8,9 @@ import (
 	"github.com/myriad-server/myriad/internal/meter"
 )
 
+// never is a time that does not come.
+const never = math.MaxInt64
+
 // after is d behind t, or never.
 func after(t int64, d time.Duration) int64 {
 	if int64(d) > math.MaxInt64-t {
@@ -45,6 +48,9 @@ func (x *Exchange) requestDeadline() int64 {
 	if x.reading == waiting || x.reading == leaving || x.held || x.answering == ending {
 		return math.MaxInt64
 	}
+	if x.onExpired != nil {
+		return x.deadline
+	}
 	return after(x.began, x.handler.timeouts.Request)
 }
 
@@ -62,8 +68,12 @@ func (x *Exchange) outputDeadline() int64 {
 
 // Expired acts on the deadline that has come.
 func (h *handler) Expired(c conn.Conn) {
-	x, _ := c.Attached().(*Exchange)
-	if x == nil {
+	x, taken := exchangeOf(c)
+	switch {
+	case taken != nil:
+		taken.Expired(c)
+		return
+	case x == nil:
 		h.expiredIdle(c)
 		return
 	}
@@ -89,6 +99,8 @@ func (h *handler) Expired(c conn.Conn) {
 			h.count(meter.TimeoutsBody)
 		}
 		h.tooSlow(x)
+	case x.requestDeadline() <= now && x.onExpired != nil:
+		x.expired()
 	case x.requestDeadline() <= now:
 		h.count(meter.TimeoutsRequest)
 		h.tooSlow(x)

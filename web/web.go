@@ -98,6 +98,9 @@ type Server struct {
 	Log Log
 	// LogSample is the share of requests that Log is told about, above 0 and up to 1. Zero means all.
 	LogSample float64
+	// LargestBody is the most that a handler may raise the limit on content to, with Exchange.LimitBody, if it is more
+	// than Limits.BodyBytes. Requests that announce more than that are refused before they reach a handler.
+	LargestBody int64
 	// Begun and Done, if set, are called for each request before Root, and after its answer has been queued or was
 	// broken off. Done must not touch the answer.
 	Begun, Done func(x *Exchange)
