@@ -34,6 +34,7 @@ type connection struct {
 	loop     uint8
 	state    conn.State
 	flags    flags
+	attached uint32 // place of what is attached plus one, or zero
 }
 
 // flags are facts beside the state; each may hold in several states.
@@ -59,20 +60,20 @@ const (
 )
 
 // work is what a connection needs only while there is something to do. It comes from a free list and goes back as
-// soon as there is no input left over, nothing queued and nothing attached.
+// soon as there is no input left over and nothing queued. What is attached is kept elsewhere: a connection may hold it
+// for as long as it lives.
 type work struct {
-	attached any
-	why      error
-	waiting  []arrival // input that came while the connection was paused, or that follows the rest
-	rest     []byte    // input the handler has not used
-	restIn   *buf.Block
-	open     *buf.Block // the block that Reserve hands out, and how much of it is filled
-	filled   int
-	queue    []segment // output; queue[:flying] is in flight
-	flying   int
-	queued   int64
-	memory   int64 // queued, without files
-	pieces   [driver.RestMax][]byte
+	why     error
+	waiting []arrival // input that came while the connection was paused, or that follows the rest
+	rest    []byte    // input the handler has not used
+	restIn  *buf.Block
+	open    *buf.Block // the block that Reserve hands out, and how much of it is filled
+	filled  int
+	queue   []segment // output; queue[:flying] is in flight
+	flying  int
+	queued  int64
+	memory  int64 // queued, without files
+	pieces  [driver.RestMax][]byte
 }
 
 // arrival is a block of input and how much of it is input.
@@ -154,7 +155,7 @@ func (l *Loop) has(c *connection) *work {
 // rest gives the work back if there is nothing in it.
 func (l *Loop) rest(c *connection) {
 	w := l.has(c)
-	if w == nil || w.attached != nil || len(w.queue) > 0 || len(w.rest) > 0 || len(w.waiting) > 0 || w.why != nil {
+	if w == nil || len(w.queue) > 0 || len(w.rest) > 0 || len(w.waiting) > 0 || w.why != nil {
 		return
 	}
 	if w.open != nil {
@@ -240,21 +241,6 @@ func (c *connection) SetIdle(idle bool) {
 	if l.pressed && l.idle == 1 {
 		l.resumeAt = l.now // it can make room
 	}
-}
-
-func (c *connection) Attach(v any) {
-	l := c.on()
-	if v == nil && c.work == 0 {
-		return
-	}
-	l.workOf(c).attached = v
-}
-
-func (c *connection) Attached() any {
-	if w := c.on().has(c); w != nil {
-		return w.attached
-	}
-	return nil
 }
 
 func (c *connection) Stopping() bool { return c.on().stopping }

@@ -91,6 +91,7 @@ type Loop struct {
 	made     uint32
 	working  []*work
 	resting  []uint32 // free indexes of working
+	places   places   // of what is attached
 	open     int
 	idle     int // of open: idle connections
 	shedding int // of open: idle connections that are being closed to make room

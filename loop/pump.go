@@ -188,6 +188,7 @@ func (l *Loop) forget(c *connection) {
 		l.drop(w)
 		l.rest(c)
 	}
+	c.Attach(nil)
 	if s := l.listeners[c.listener]; s.dials {
 		s.users--
 	}

@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"reflect"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -44,6 +45,59 @@ func TestSlots(t *testing.T) {
 			if l.find(id) != nil {
 				t.Fatalf("connection %x is found after its end", id)
 			}
+		}
+	})
+}
+
+// TestIdleBytes holds an idle connection to one cache line, and what is attached to it to a place beside.
+func TestIdleBytes(t *testing.T) {
+	if size := reflect.TypeFor[connection]().Size(); size != 64 {
+		t.Errorf("a slot has %d bytes", size)
+	}
+	if size := reflect.TypeFor[[placesChunk]any]().Size() / placesChunk; size != 16 {
+		t.Errorf("a place has %d bytes", size)
+	}
+	l := &Loop{vacant: none}
+	running[0] = l
+	defer func() { running[0] = nil }()
+	v := new(int)
+	rapid.Check(t, func(t *rapid.T) {
+		var all []*connection
+		model := map[*connection]any{}
+		for range rapid.IntRange(0, 3000).Draw(t, "steps") {
+			switch i := len(all); rapid.IntRange(0, 3).Draw(t, "kind") {
+			case 0, 1:
+				c := l.admit(7, 0)
+				if c.Attached() != nil {
+					t.Fatal("something is attached to a new connection")
+				}
+				c.Attach(v)
+				all, model[c] = append(all, c), v
+			case 2:
+				if i > 0 {
+					c := all[rapid.IntRange(0, i-1).Draw(t, "which")]
+					c.Attach(i)
+					model[c] = i
+				}
+			case 3:
+				if i > 0 {
+					c := all[rapid.IntRange(0, i-1).Draw(t, "which")]
+					c.Attach(nil)
+					delete(model, c)
+				}
+			}
+		}
+		for _, c := range all {
+			if c.Attached() != model[c] {
+				t.Fatalf("%v is attached, not %v", c.Attached(), model[c])
+			}
+		}
+		if used := int(l.places.made) - len(l.places.free); used != len(model) {
+			t.Fatalf("%d places are used for %d", used, len(model))
+		}
+		for _, c := range all {
+			c.Attach(nil)
+			l.vacate(c)
 		}
 	})
 }
