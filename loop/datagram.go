@@ -72,7 +72,7 @@ func (d *datagrams) received(done *driver.Completion) {
 	if b := done.Block; b != nil {
 		switch {
 		case done.Err != nil || d.closed:
-		case done.Result >= l.blocks.BlockSize()-sys.DatagramOffset:
+		case done.Result > l.longestDatagram():
 			d.truncated(b.Peer)
 		default:
 			l.meter.Add(meter.BytesIn, int64(done.Result))
@@ -89,9 +89,12 @@ func (d *datagrams) received(done *driver.Completion) {
 	}
 }
 
-// truncated drops a datagram that fills all the room that the tightest driver has for one in a block. The kernel cuts
-// what is larger without a word, so this one may have been: half a message is worse than none, which datagrams have to
-// be ready for. The room is the same for all drivers, so that none takes what another drops.
+// longestDatagram is how many bytes a datagram may have, both ways: a block is for those and an address. That is less
+// than any driver has room for, so a datagram of which the kernel cut something off is always longer.
+func (l *Loop) longestDatagram() int { return l.blocks.BlockSize() - sys.AddressBytes }
+
+// truncated drops a datagram that is too long. The kernel cuts what does not fit without a word, and half a message is
+// worse than none, which users of datagrams are prepared for.
 func (d *datagrams) truncated(from netip.AddrPort) {
 	l := d.loop
 	d.dropped++
@@ -100,8 +103,8 @@ func (d *datagrams) truncated(from netip.AddrPort) {
 		return
 	}
 	d.logged = max(l.now, 1)
-	l.log.Warn("a datagram that does not fit into a block was dropped", "listener", d.local, "from", from,
-		"longest", l.blocks.BlockSize()-sys.DatagramOffset-1, "dropped", d.dropped, "mend", "raise engine.block")
+	l.log.Warn("a datagram was dropped: it is longer than a block has room for", "listener", d.local, "from", from,
+		"longest", l.longestDatagram(), "dropped", d.dropped, "mend", "raise engine.block")
 }
 
 // Local is the socket's address.
@@ -113,7 +116,7 @@ func (d *datagrams) Now() int64 { return d.loop.now }
 // SendTo queues one datagram.
 func (d *datagrams) SendTo(to netip.AddrPort, p []byte) bool {
 	l := d.loop
-	if d.closed || len(d.queue) >= queueDatagrams || len(p) > l.blocks.BlockSize()-sys.AddressBytes {
+	if d.closed || len(d.queue) >= queueDatagrams || len(p) > l.longestDatagram() {
 		return false
 	}
 	b := l.blocks.Take()

@@ -4,13 +4,18 @@ import (
 	"errors"
 	"net/netip"
 	"syscall"
+	"time"
 
 	"github.com/myriad-server/myriad/internal/meter"
 	"github.com/myriad-server/myriad/internal/sys"
 )
 
-// maxDatagram is the largest payload that UDP has.
-const maxDatagram = 1 << 16
+const (
+	// maxDatagram is more than the largest payload that UDP has.
+	maxDatagram = 1 << 16
+	// truncatedPause is the least time between two lines about datagrams that were dropped.
+	truncatedPause = 10 * time.Second
+)
 
 // datagrams is a socket that datagrams arrive at. It belongs to one goroutine.
 type datagrams struct {
@@ -18,6 +23,8 @@ type datagrams struct {
 	fd      int
 	local   netip.AddrPort
 	now     int64
+	dropped int64     // datagrams that did not fit
+	logged  time.Time // when that was said last
 	address [sys.AddressBytes]byte
 }
 
@@ -38,6 +45,19 @@ func (d *datagrams) SendTo(to netip.AddrPort, p []byte) bool {
 		d.site.meter.AddShared(meter.BytesOut, int64(n))
 	}
 	return err == nil
+}
+
+// truncated drops a datagram that fills all the room there is, because the kernel may have cut it. Over UDP there is
+// none so large; a Unix socket takes what its buffer takes.
+func (d *datagrams) truncated(room int) {
+	d.dropped++
+	d.site.meter.AddShared(meter.Truncated, 1)
+	if time.Since(d.logged) < truncatedPause {
+		return
+	}
+	d.logged = time.Now()
+	d.site.log.Warn("a datagram that is too large was dropped", "listener", d.local, "longest", room-1,
+		"dropped", d.dropped, "mend", "have the sender send less at a time")
 }
 
 // receiveDatagrams gives what comes at a datagram socket to its handler until the site stops.
@@ -69,6 +89,10 @@ func (b *Blocking) receiveDatagrams(l *listening) {
 			continue
 		}
 		d.now = b.clock()
+		if n == len(payload) {
+			d.truncated(n)
+			continue
+		}
 		b.meter.AddShared(meter.BytesIn, int64(n))
 		handler.Datagram(d, sys.DecodeAddress(source[:length]), payload[:n])
 	}

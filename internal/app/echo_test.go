@@ -7,6 +7,8 @@ import (
 	"net"
 	"strings"
 	"testing"
+
+	"github.com/myriad-server/myriad/internal/meter"
 )
 
 // closer is the half of a connection that can be closed by itself.
@@ -77,6 +79,45 @@ func TestDatagrams(t *testing.T) {
 		if err != nil || string(got[:n]) != want {
 			t.Errorf("%q came back, and %v", got[:n], err)
 		}
+	}
+}
+
+// TestLongDatagrams sends datagrams of more than a block to every driver and to every model without loops: each comes
+// back whole or not at all.
+func TestLongDatagrams(t *testing.T) {
+	const block, longest, most = 4096, 4096 - 112, 65_507
+	known := Known()
+	engines := make(map[string]int)
+	for _, name := range known.Drivers {
+		engines["engine.driver="+name] = longest
+	}
+	for _, name := range known.Loopless {
+		engines["engine.model="+name] = most
+	}
+	for engine, longest := range engines {
+		t.Run(engine, func(t *testing.T) {
+			r := start(t, `listeners=[{address: "udp://127.0.0.1:0", protocol: echo, send_buffer: 1MiB, receive_buffer: 1MiB}]`,
+				"engine.block=4KiB", "limits.head=4KiB", "limits.target=4KiB", engine)
+			c := dial(t, "udp", strings.TrimPrefix(r.URLs()[0], "udp://"))
+			got, dropped := make([]byte, most+1), int64(0)
+			for _, size := range []int{longest, longest + 1, block - 44, block, block + 1, 2 * block, most, 1} {
+				size = min(size, most)
+				want := bytes.Repeat([]byte("y"), size)
+				if _, err := c.Write(want); err != nil {
+					t.Fatal(err)
+				}
+				if size > longest {
+					dropped++
+					continue // the next one that comes back is not this
+				}
+				if n, err := c.Read(got); err != nil || !bytes.Equal(got[:n], want) {
+					t.Errorf("%d bytes came back of %d, and %v", n, size, err)
+				}
+			}
+			if n := r.counters.Total()[meter.Truncated]; n > dropped || n < dropped && longest == most {
+				t.Errorf("%d dropped, not %d", n, dropped)
+			}
+		})
 	}
 }
 

@@ -54,6 +54,7 @@ const (
 	Posts                          // functions posted to the loop by other goroutines
 	Dialled                        // connections that were begun to an upstream
 	PortsExhausted                 // connections that could not be begun: no local port was left
+	Truncated                      // datagrams dropped because they were larger than the room for one
 	counters                       // how many there are
 )
 
@@ -85,6 +86,7 @@ var descriptions = [counters]struct{ name, text string }{
 	Posts:           {"loop_posts", "Functions posted to the loop by other goroutines."},
 	Dialled:         {"connections_dialled", "Connections that were begun to an upstream."},
 	PortsExhausted:  {"ports_exhausted", "Connections that could not be begun: no local port was left."},
+	Truncated:       {"datagrams_truncated", "Datagrams dropped because they were larger than the room for one."},
 }
 
 // String returns the counter's name, such as "requests": lower case, underscores, the unit last.

@@ -29,7 +29,7 @@ func TestEveryCounterHasItsOwnNameAndHelp(t *testing.T) {
 			t.Errorf("%s: Gauge is %v", name, c.Gauge())
 		}
 	}
-	if got := counters.String(); got != "counter_24" || counters.Help() != "" {
+	if got := counters.String(); got != "counter_27" || counters.Help() != "" {
 		t.Errorf("a counter that does not exist is called %q, %q", got, counters.Help())
 	}
 }
