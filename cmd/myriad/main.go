@@ -21,6 +21,7 @@ var version = "unknown"
 // commands is the command line: one field and one file for each subcommand.
 type commands struct {
 	Serve   serveCommand   `cmd:"" help:"Serve a folder, a fixed text, or what a configuration says."`
+	Proxy   proxyCommand   `cmd:"" help:"Pass requests, connections or datagrams on to other servers."`
 	Check   checkCommand   `cmd:"" help:"Check a configuration, and say what it can hold."`
 	Drivers driversCommand `cmd:"" help:"List the drivers, and which of them work here."`
 	Models  modelsCommand  `cmd:"" help:"List the models."`

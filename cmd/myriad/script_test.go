@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"regexp"
@@ -34,6 +35,11 @@ const patience = 15 * time.Second
 //	run CODE ARGUMENT...         runs the program, which must end with the exit code, into the files out and err
 //	start NAME ARGUMENT...       starts it, and waits until it serves; its URLs are $NAME0, $NAME1, ...,
 //	                             without http:// they are $NAME0_address, ...; its log is NAME.log
+//	proxy NAME ARGUMENT...       starts it as a proxy, in the same way
+//	application NAME             starts a server of the Go library that tells what it was asked, at $NAME
+//	application NAME stop        ends it
+//	post URL TEXT FILE           sends a text, and writes the answer to a file as get does
+//	speak ADDRESS TEXT           sends a text and no more, and expects it back, and no more
 //	signal NAME SIGNAL           sends it INT, TERM, HUP or USR1
 //	ends NAME CODE               waits for its end
 //	get URL FILE                 asks, and writes the status, the fields and the content of the answer to a file
@@ -48,7 +54,10 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
-			w := &world{servers: map[string]*process{}, connections: map[string]net.Conn{}}
+			w := &world{
+				servers: map[string]*process{}, connections: map[string]net.Conn{},
+				applications: map[string]*httptest.Server{},
+			}
 			e.Values[worldKey{}] = w
 			e.Defer(w.close)
 			return nil
@@ -70,6 +79,11 @@ func TestScripts(t *testing.T) {
 			"datagram": sendDatagram,
 			"gone":     awaitRefusal,
 			"logged":   awaitLog,
+
+			"proxy":       startProxy,
+			"application": application,
+			"post":        postText,
+			"speak":       speak,
 		},
 	})
 }
@@ -80,6 +94,8 @@ type worldKey struct{}
 type world struct {
 	servers     map[string]*process
 	connections map[string]net.Conn
+
+	applications map[string]*httptest.Server
 }
 
 func worldOf(ts *testscript.TestScript) *world { return ts.Value(worldKey{}).(*world) }
@@ -91,6 +107,9 @@ func (w *world) close() {
 	for _, p := range w.servers {
 		_ = p.command.Process.Kill() // it may have ended
 		<-p.ended
+	}
+	for _, server := range w.applications {
+		server.Close()
 	}
 }
 
@@ -194,12 +213,17 @@ var listening = regexp.MustCompile(`(?m)msg=listening url=(\S+)$`)
 
 func startServer(ts *testscript.TestScript, _ bool, args []string) {
 	need(ts, args, 2, "start NAME ARGUMENT...")
-	p := &process{command: program(ts, append([]string{"serve"}, args[1:]...)), ended: make(chan struct{})}
-	out, err := os.Create(ts.MkAbs(args[0] + ".out"))
+	start(ts, args[0], append([]string{"serve"}, args[1:]...))
+}
+
+// start runs the program as a server, and waits until it serves.
+func start(ts *testscript.TestScript, name string, args []string) {
+	p := &process{command: program(ts, args), ended: make(chan struct{})}
+	out, err := os.Create(ts.MkAbs(name + ".out"))
 	ts.Check(err)
 	p.command.Stdout, p.command.Stderr = out, &p.log
 	ts.Check(p.command.Start())
-	worldOf(ts).servers[args[0]] = p
+	worldOf(ts).servers[name] = p
 	go func() {
 		_ = p.command.Wait() // the exit code is read from the process state
 		_ = out.Close()
@@ -207,11 +231,15 @@ func startServer(ts *testscript.TestScript, _ bool, args []string) {
 	}()
 	text, ok := p.await("msg=serving")
 	if !ok {
-		ts.Fatalf("%s does not serve:\n%s", args[0], text)
+		ts.Fatalf("%s does not serve:\n%s", name, text)
 	}
 	for i, url := range listening.FindAllStringSubmatch(text, -1) {
-		ts.Setenv(args[0]+strconv.Itoa(i), url[1])
-		ts.Setenv(args[0]+strconv.Itoa(i)+"_address", strings.TrimPrefix(url[1], "http://"))
+		ts.Setenv(name+strconv.Itoa(i), url[1])
+		_, address, found := strings.Cut(url[1], "://")
+		if !found {
+			address = url[1]
+		}
+		ts.Setenv(name+strconv.Itoa(i)+"_address", address)
 	}
 }
 

@@ -1,30 +1,15 @@
 package main
 
 import (
-	"context"
 	"errors"
-	"fmt"
-	"io"
-	"log/slog"
-	"os"
-	"os/signal"
-	"strings"
-	"syscall"
-	"time"
 
-	"github.com/myriad-server/myriad/internal/app"
 	"github.com/myriad-server/myriad/internal/config"
 )
 
 type serveCommand struct {
-	Dir     string   `arg:"" optional:"" help:"The folder to serve."`
-	Listen  []string `sep:"none" placeholder:"ADDR" help:"Where to listen, such as 127.0.0.1:8080 or unix:/run/a.sock."`
-	Driver  string   `placeholder:"NAME" help:"How the kernel tells of connections: see myriad drivers."`
-	Model   string   `placeholder:"NAME" help:"Who runs which connection: see myriad models."`
-	Loops   string   `placeholder:"N" help:"How many event loops, or auto."`
-	Config  string   `placeholder:"FILE" help:"The configuration; flags win over it."`
-	Respond *string  `placeholder:"TEXT" help:"Answer everything with a text."`
-	Set     []string `sep:"none" placeholder:"KEY=VALUE" help:"Set any key, such as timeouts.idle=15m."`
+	Dir string `arg:"" optional:"" help:"The folder to serve."`
+	serverFlags
+	Respond *string `placeholder:"TEXT" help:"Answer everything with a text."`
 }
 
 const nothingToServe = `nothing to serve: name a folder, a text or a configuration, such as
@@ -32,164 +17,29 @@ const nothingToServe = `nothing to serve: name a folder, a text or a configurati
     myriad serve --listen 127.0.0.1:8080 --respond "Hello, World!"
     myriad serve --config myriad.yaml`
 
-// cutShort is how long the end may take after a second signal.
-const cutShort = time.Second
-
 // Run serves until a signal.
 func (s *serveCommand) Run(c console) error {
 	overrides, err := s.overrides()
 	if err != nil {
 		return usage(err)
 	}
-	loaded, warnings, err := app.Known().Load(s.Config, overrides)
-	if err != nil {
-		return usage(err)
-	}
-	log := logger(c.err, &loaded.Log)
-	for _, w := range warnings {
-		log.Warn(w.Message, "key", w.Path, "fix", w.Mend)
-	}
-	host, err := app.Examine()
-	if err != nil {
-		return err
-	}
-	plan, err := app.NewPlan(loaded, host)
-	if err != nil {
-		return err
-	}
-	server, err := app.New(plan, app.Options{Version: version, Log: log})
-	if err != nil {
-		return err
-	}
-	return serveUntilSignal(server, log)
+	return s.run(c, overrides)
 }
 
-// overrides is what the flags say, in the order of their effect: --set comes last.
+// overrides is what the flags of this command alone say.
 func (s *serveCommand) overrides() ([]config.Override, error) {
-	var overrides []config.Override
-	add := func(flag, path string, value any) {
-		overrides = append(overrides, config.Override{Flag: flag, Path: path, Value: value})
-	}
-	var listeners []config.Listener
-	for _, address := range s.Listen {
-		listeners = append(listeners, config.Listen(address))
-	}
-	if len(listeners) > 0 {
-		add("--listen "+strings.Join(s.Listen, " --listen "), "listeners", listeners)
-	}
+	overrides := s.listeners("", config.HTTP, "")
 	switch {
 	case s.Dir != "" && s.Respond != nil:
 		return nil, errors.New("a folder and --respond would both answer everything: leave one of them out")
 	case s.Dir != "":
-		add(s.Dir, "routes", []config.Route{config.FilesRoute(s.Dir)})
+		route := []config.Route{config.FilesRoute(s.Dir)}
+		overrides = append(overrides, config.Override{Flag: s.Dir, Path: "routes", Value: route})
 	case s.Respond != nil:
-		add("--respond", "routes", []config.Route{config.RespondRoute(*s.Respond)})
+		route := []config.Route{config.RespondRoute(*s.Respond)}
+		overrides = append(overrides, config.Override{Flag: "--respond", Path: "routes", Value: route})
 	case s.Config == "" && !s.sets("routes", "listeners"):
 		return nil, errors.New(nothingToServe)
 	}
-	for _, flag := range []struct{ name, path, value string }{
-		{"--driver", "engine.driver", s.Driver},
-		{"--model", "engine.model", s.Model},
-		{"--loops", "engine.loops", s.Loops},
-	} {
-		if flag.value != "" {
-			add(flag.name+" "+flag.value, flag.path, flag.value)
-		}
-	}
-	for _, text := range s.Set {
-		overrides = append(overrides, config.SetFlag(text))
-	}
 	return overrides, nil
-}
-
-// sets tells whether --set says anything about one of the keys or below it.
-func (s *serveCommand) sets(keys ...string) bool {
-	for _, text := range s.Set {
-		for _, key := range keys {
-			if strings.HasPrefix(text, key) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// logger is where the server speaks about itself.
-func logger(w io.Writer, c *config.Log) *slog.Logger {
-	var level slog.Level
-	_ = level.UnmarshalText([]byte(c.Level)) // the configuration has been checked: it is one of slog's names
-	options := &slog.HandlerOptions{Level: level}
-	if c.Format == config.LogJSON {
-		return slog.New(slog.NewJSONHandler(w, options))
-	}
-	return slog.New(slog.NewTextHandler(w, options))
-}
-
-// serveUntilSignal serves until SIGINT or SIGTERM and drains; a second signal ends the drain at once. A client, or
-// the reader of a log, that goes away must not end the server: writing to it then fails, and nothing more. SIGHUP and
-// SIGUSR1 reopen the access log, also while it drains.
-func serveUntilSignal(server *app.App, log *slog.Logger) error {
-	signal.Ignore(syscall.SIGPIPE)
-	rotations := make(chan os.Signal, 1)
-	signal.Notify(rotations, syscall.SIGHUP, syscall.SIGUSR1)
-	go func() { // it ends with the process, because a signal without a listener would be the end of that
-		for s := range rotations {
-			reopenLog(server, log, s)
-		}
-	}()
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
-	defer signal.Stop(signals)
-	ctx, stop := context.WithCancel(context.Background())
-	defer stop()
-	kill, done := make(chan struct{}), make(chan error, 1)
-	go func() { done <- server.Serve(ctx, kill) }()
-	var first os.Signal
-	select {
-	case err := <-done:
-		return err
-	case first = <-signals:
-	}
-	log.Info("stopping", "signal", first.String())
-	stop()
-	var second os.Signal
-	select {
-	case err := <-done:
-		if err == nil {
-			log.Info("stopped")
-		}
-		return err
-	case second = <-signals:
-	}
-	close(kill)
-	select {
-	case err := <-done:
-		if err != nil {
-			log.Error("stopped", "error", err)
-		}
-	case <-time.After(cutShort):
-		log.Error("the connections could not be closed in time")
-	}
-	number := 0
-	if n, ok := second.(syscall.Signal); ok {
-		number = int(n)
-	}
-	return coded{fmt.Errorf("cut short by a second signal (%s)", second), 128 + number}
-}
-
-// reopenLog acts on a signal that says that the access log was moved away. Administrators are used to one or the other,
-// and either would kill a server that knows only its own. SIGHUP often means as well that the configuration changed.
-func reopenLog(server *app.App, log *slog.Logger, s os.Signal) {
-	switch path, err := server.ReopenLog(); {
-	case err != nil:
-		log.Error("the access log could not be reopened: lines go on into the old file", "signal", s.String(),
-			"error", err, "fix", "let the user of the server write to the directory, and send the signal again")
-	case path == "":
-		log.Info("there is no file of the access log to reopen", "signal", s.String())
-	default:
-		log.Info("reopened the access log", "signal", s.String(), "path", path)
-	}
-	if s == syscall.SIGHUP {
-		log.Warn("the configuration was not read again", "signal", s.String(), "fix", "restart the server to change it")
-	}
 }

@@ -167,7 +167,6 @@ type KeySource string
 
 // The sources of a key.
 const (
-	KeyFlow   KeySource = "flow"
 	KeyClient KeySource = "client"
 	KeyPath   KeySource = "path"
 	KeyHeader KeySource = "header"
@@ -199,9 +198,9 @@ func (k *Key) UnmarshalText(text []byte) error {
 		return nil
 	}
 	source, name, named := strings.Cut(string(text), ":")
-	const mend = `write flow, client, path, "header:NAME" or "cookie:NAME"`
+	const mend = `write client, path, "header:NAME" or "cookie:NAME"`
 	switch KeySource(source) {
-	case KeyFlow, KeyClient, KeyPath:
+	case KeyClient, KeyPath:
 		if named {
 			return &mistake{fmt.Sprintf("%s has no name", source), "did you mean " + source + "?"}
 		}
@@ -210,7 +209,7 @@ func (k *Key) UnmarshalText(text []byte) error {
 			return &mistake{fmt.Sprintf("%q does not name a %s", text, source), fmt.Sprintf(`write "%s:NAME"`, source)}
 		}
 	default:
-		if near := nearest(source, []string{"flow", "client", "path", "header", "cookie"}); near != "" {
+		if near := nearest(source, []string{"client", "path", "header", "cookie"}); near != "" {
 			return &mistake{fmt.Sprintf("%q is not a key", text), "did you mean " + near + "?"}
 		}
 		return &mistake{fmt.Sprintf("%q is not a key", text), mend}
@@ -229,6 +228,23 @@ func (a *IP) UnmarshalText(text []byte) error {
 		return &mistake{fmt.Sprintf("%q is not an IP address", text), "write one of this machine, such as 10.0.0.7"}
 	}
 	a.Addr = ip
+	return nil
+}
+
+// Subnet is a range of IP addresses.
+type Subnet struct{ netip.Prefix }
+
+// UnmarshalText reads a range, or a single address.
+func (s *Subnet) UnmarshalText(text []byte) error {
+	if ip, err := netip.ParseAddr(string(text)); err == nil {
+		s.Prefix = netip.PrefixFrom(ip, ip.BitLen())
+		return nil
+	}
+	prefix, err := netip.ParsePrefix(string(text))
+	if err != nil {
+		return &mistake{fmt.Sprintf("%q is not a range of addresses", text), "write one such as 10.0.0.0/8, or an address"}
+	}
+	s.Prefix = prefix.Masked()
 	return nil
 }
 

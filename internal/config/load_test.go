@@ -22,7 +22,7 @@ var known = Known{
 }
 
 var sameConfig = cmp.Options{
-	cmpopts.IgnoreUnexported(Config{}), cmpopts.EquateEmpty(), cmpopts.EquateComparable(IP{}),
+	cmpopts.IgnoreUnexported(Config{}), cmpopts.EquateEmpty(), cmpopts.EquateComparable(IP{}, Subnet{}),
 }
 
 // golden compares got with a file, or writes it with -update.

@@ -40,7 +40,12 @@ type ProxyProtocol struct {
 	Accept ProxyAccept `yaml:"accept"`
 	// What is written to endpoints.
 	Send ProxySend `yaml:"send"`
+	// The clients of which it is read, such as [10.0.0.0/8, "::1"]; what others send is passed on as it is. Without it, all.
+	Trusted []Subnet `yaml:"trusted,omitempty"`
 }
+
+// said reports whether anything is read or written.
+func (p ProxyProtocol) said() bool { return p.Accept != ProxyAcceptOff || p.Send != ProxySendOff }
 
 // Forwarded is how an upstream learns of the client.
 type Forwarded string

@@ -33,8 +33,9 @@ Any key can be said on the command line, where it wins over the file: '--set tim
 | fraction | digits and a point | '0.25' |
 | address | IP and port | ':8080', '127.0.0.1:80', '[::1]:80', 'udp://:53', 'unix:/run/a.sock', 'unix:@name' |
 | destination | host or IP and port | '127.0.0.1:9001', 'app.internal:8080', 'unix:/run/a.sock', 'unix:@name' |
-| key | what is hashed | 'flow', 'client', 'path', 'header:X-User', 'cookie:user' |
+| key | what is hashed | 'client', 'path', 'header:X-User', 'cookie:user' |
 | ip | an IP address | '10.0.0.7' |
+| subnet | a range of IP addresses | '10.0.0.0/8', '::1' |
 | file mode | octal permissions | '0660' |
 | names and values | a mapping | '{Cache-Control: no-store}' |
 

@@ -178,7 +178,8 @@ func scalarSchema(t reflect.Type) *jsonschema.Schema {
 		return either(integer(), pattern(modePattern))
 	case reflect.TypeFor[CountOrUnlimited]():
 		return either(integer(), word(wordUnlimited))
-	case reflect.TypeFor[Address](), reflect.TypeFor[Destination](), reflect.TypeFor[Key](), reflect.TypeFor[IP]():
+	case reflect.TypeFor[Address](), reflect.TypeFor[Destination](), reflect.TypeFor[Key](), reflect.TypeFor[IP](),
+		reflect.TypeFor[Subnet]():
 		return &jsonschema.Schema{Type: "string"}
 	case reflect.TypeFor[AutoBool]():
 		return &jsonschema.Schema{Enum: []interface{}{string(Auto), true, false}}

@@ -10,9 +10,8 @@ type Upstream struct {
 	// The policy that chooses an endpoint: round_robin, least_connections, two_choices, maglev or random. "auto" is maglev
 	// where key is written or datagrams are proxied, least_connections for tcp, and round_robin for http.
 	Balance string `yaml:"balance"`
-	// What maglev hashes, so that the same value goes to the same endpoint: "flow" (the client's address and port),
-	// "client" (its address), "path", "header:NAME" or "cookie:NAME". Without it, flow. On tcp and udp listeners there
-	// are only flow and client.
+	// What maglev hashes, so that the same value goes to the same endpoint: "client" (its address, without the port),
+	// "path", "header:NAME" or "cookie:NAME". Without it, client. On tcp and udp listeners there is only client.
 	Key Key `yaml:"key,omitempty"`
 	// A cookie that brings a client back to the endpoint which answered it first. For http.
 	Sticky *Sticky `yaml:"sticky,omitempty"`

@@ -232,7 +232,7 @@ func (r *rules) streamListener(path string, l Listener) bool {
 			r.refuse(fmt.Sprintf("a listener that speaks %s does not proxy", l.Protocol), mend, child(path, "upstream"),
 				child(path, "to"), path)
 		}
-		if l.ProxyProtocol != (ProxyProtocol{Accept: ProxyAcceptOff, Send: ProxySendOff}) {
+		if l.ProxyProtocol.said() {
 			r.refuse("the PROXY protocol is for listeners that speak tcp", "leave it out", child(path, "proxy_protocol"))
 		}
 		return false
@@ -245,13 +245,13 @@ func (r *rules) streamListener(path string, l Listener) bool {
 		r.refuse(fmt.Sprintf("%s takes no datagrams", l.Address), datagramMend(l.Address), child(path, "address"), protocol)
 	case l.Protocol == StreamTCP && udp:
 		r.refuse("over udp there is no tcp", "write protocol: udp", protocol)
-	case udp && l.ProxyProtocol != (ProxyProtocol{Accept: ProxyAcceptOff, Send: ProxySendOff}):
+	case udp && l.ProxyProtocol.said():
 		r.refuse("the PROXY protocol is for listeners that speak tcp", "leave it out", child(path, "proxy_protocol"))
 	}
 	u, named := r.config.Upstreams[l.Upstream]
-	if key := u.Key; named && key.Source != "" && key.Source != KeyFlow && key.Source != KeyClient {
+	if key := u.Key; named && key.Source != "" && key.Source != KeyClient {
 		r.refuse(fmt.Sprintf("%s has a key of %s, and %s has no requests to find it in", l.Upstream, key, l.Protocol),
-			"write key: flow or client, or make another upstream", child(path, "upstream"))
+			"write key: client, or make another upstream", child(path, "upstream"))
 	}
 	if l.Protocol == StreamUDP {
 		for i, d := range l.To {

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func startProxy(ts *testscript.TestScript, _ bool, args []string) {
+	need(ts, args, 2, "proxy NAME ARGUMENT...")
+	start(ts, args[0], append([]string{"proxy"}, args[1:]...))
+}
+
+// application is a server of the Go library. Its answer holds the request as it came, line by line.
+func application(ts *testscript.TestScript, _ bool, args []string) {
+	need(ts, args, 1, "application NAME [stop]")
+	w := worldOf(ts)
+	if len(args) > 1 {
+		w.applications[args[0]].Close()
+		return
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			panic(http.ErrAbortHandler) // the proxy gave up: nobody reads an answer
+		}
+		w.Header().Set("X-Application", args[0])
+		fmt.Fprintf(w, "%s %s\nHost: %s\n", r.Method, r.RequestURI, r.Host)
+		_ = r.Header.Write(w)
+		fmt.Fprintf(w, "\n%s\n", body)
+	}))
+	w.applications[args[0]] = server
+	ts.Setenv(args[0], server.Listener.Addr().String())
+}
+
+func postText(ts *testscript.TestScript, _ bool, args []string) {
+	need(ts, args, 3, "post URL TEXT FILE")
+	c, path := dial(ts, args[0])
+	defer func() { _ = c.Close() }()
+	_, err := fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: script\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s",
+		path, len(args[1]), args[1])
+	ts.Check(err)
+	writeAnswer(ts, c, args[2])
+}
+
+func speak(ts *testscript.TestScript, _ bool, args []string) {
+	need(ts, args, 2, "speak ADDRESS TEXT")
+	network, address := "tcp", args[0]
+	if name, ok := strings.CutPrefix(address, "unix:"); ok {
+		network, address = "unix", name
+		if name[0] != '@' {
+			address = ts.MkAbs(name)
+		}
+	}
+	c, err := net.DialTimeout(network, address, patience)
+	ts.Check(err)
+	defer func() { _ = c.Close() }()
+	ts.Check(c.SetDeadline(time.Now().Add(patience)))
+	_, err = io.WriteString(c, args[1])
+	ts.Check(err)
+	ts.Check(c.(interface{ CloseWrite() error }).CloseWrite())
+	got, err := io.ReadAll(c)
+	ts.Check(err)
+	if string(got) != args[1] {
+		ts.Fatalf("%q came back", got)
+	}
+}

@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/myriad-server/myriad/internal/app"
+	"github.com/myriad-server/myriad/internal/config"
+)
+
+// serverFlags are the flags of every command that serves.
+type serverFlags struct {
+	Listen []string `sep:"none" placeholder:"ADDR" help:"Where to listen, such as 127.0.0.1:8080 or unix:/run/a.sock."`
+	Driver string   `placeholder:"NAME" help:"How the kernel tells of connections: see myriad drivers."`
+	Model  string   `placeholder:"NAME" help:"Who runs which connection: see myriad models."`
+	Loops  string   `placeholder:"N" help:"How many event loops, or auto."`
+	Config string   `placeholder:"FILE" help:"The configuration; flags win over it."`
+	Set    []string `sep:"none" placeholder:"KEY=VALUE" help:"Set any key, such as timeouts.idle=15m."`
+}
+
+// cutShort is how long the end may take after a second signal.
+const cutShort = time.Second
+
+// run serves until a signal, by the configuration, the overrides of a command, and the flags that all commands have.
+func (f *serverFlags) run(c console, overrides []config.Override) error {
+	loaded, warnings, err := app.Known().Load(f.Config, append(overrides, f.overrides()...))
+	if err != nil {
+		return usage(err)
+	}
+	log := logger(c.err, &loaded.Log)
+	for _, w := range warnings {
+		log.Warn(w.Message, "key", w.Path, "fix", w.Mend)
+	}
+	host, err := app.Examine()
+	if err != nil {
+		return err
+	}
+	plan, err := app.NewPlan(loaded, host)
+	if err != nil {
+		return err
+	}
+	server, err := app.New(plan, app.Options{Version: version, Log: log})
+	if err != nil {
+		return err
+	}
+	return serveUntilSignal(server, log)
+}
+
+// listeners is what --listen says, or fallback where it is not given, for listeners that speak the protocol and, if it
+// is not http, pass it on to an upstream.
+func (f *serverFlags) listeners(fallback string, protocol config.Protocol, upstream string) []config.Override {
+	addresses, flag := f.Listen, "--listen "+strings.Join(f.Listen, " --listen ")
+	if len(addresses) == 0 {
+		if fallback == "" {
+			return nil
+		}
+		addresses, flag = []string{fallback}, "without --listen"
+	}
+	var listeners []config.Listener
+	for _, address := range addresses {
+		if protocol == config.StreamUDP && !strings.HasPrefix(address, "unix:") && !strings.Contains(address, "://") {
+			address = "udp://" + address
+		}
+		l := config.Listen(address)
+		l.Protocol, l.Upstream = protocol, upstream
+		listeners = append(listeners, l)
+	}
+	return []config.Override{{Flag: flag, Path: "listeners", Value: listeners}}
+}
+
+// overrides is what the flags that all commands have say, in the order of their effect: --set comes last.
+func (f *serverFlags) overrides() []config.Override {
+	var overrides []config.Override
+	for _, flag := range []struct{ name, path, value string }{
+		{"--driver", "engine.driver", f.Driver},
+		{"--model", "engine.model", f.Model},
+		{"--loops", "engine.loops", f.Loops},
+	} {
+		if flag.value != "" {
+			overrides = append(overrides, config.Override{
+				Flag: flag.name + " " + flag.value, Path: flag.path, Value: flag.value,
+			})
+		}
+	}
+	for _, text := range f.Set {
+		overrides = append(overrides, config.SetFlag(text))
+	}
+	return overrides
+}
+
+// sets tells whether --set says anything about one of the keys or below it.
+func (f *serverFlags) sets(keys ...string) bool {
+	for _, text := range f.Set {
+		for _, key := range keys {
+			if strings.HasPrefix(text, key) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// logger is where the server speaks about itself.
+func logger(w io.Writer, c *config.Log) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(c.Level)) // the configuration has been checked: it is one of slog's names
+	options := &slog.HandlerOptions{Level: level}
+	if c.Format == config.LogJSON {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// serveUntilSignal serves until SIGINT or SIGTERM and drains; a second signal ends the drain at once. A client, or
+// the reader of a log, that goes away must not end the server: writing to it then fails, and nothing more. SIGHUP and
+// SIGUSR1 reopen the access log, also while it drains.
+func serveUntilSignal(server *app.App, log *slog.Logger) error {
+	signal.Ignore(syscall.SIGPIPE)
+	rotations := make(chan os.Signal, 1)
+	signal.Notify(rotations, syscall.SIGHUP, syscall.SIGUSR1)
+	go func() { // it ends with the process, because a signal without a listener would be the end of that
+		for s := range rotations {
+			reopenLog(server, log, s)
+		}
+	}()
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	kill, done := make(chan struct{}), make(chan error, 1)
+	go func() { done <- server.Serve(ctx, kill) }()
+	var first os.Signal
+	select {
+	case err := <-done:
+		return err
+	case first = <-signals:
+	}
+	log.Info("stopping", "signal", first.String())
+	stop()
+	var second os.Signal
+	select {
+	case err := <-done:
+		if err == nil {
+			log.Info("stopped")
+		}
+		return err
+	case second = <-signals:
+	}
+	close(kill)
+	select {
+	case err := <-done:
+		if err != nil {
+			log.Error("stopped", "error", err)
+		}
+	case <-time.After(cutShort):
+		log.Error("the connections could not be closed in time")
+	}
+	number := 0
+	if n, ok := second.(syscall.Signal); ok {
+		number = int(n)
+	}
+	return coded{fmt.Errorf("cut short by a second signal (%s)", second), 128 + number}
+}
+
+// reopenLog acts on a signal that says that the access log was moved away. Administrators are used to one or the other,
+// and either would kill a server that knows only its own. SIGHUP often means as well that the configuration changed.
+func reopenLog(server *app.App, log *slog.Logger, s os.Signal) {
+	switch path, err := server.ReopenLog(); {
+	case err != nil:
+		log.Error("the access log could not be reopened: lines go on into the old file", "signal", s.String(),
+			"error", err, "fix", "let the user of the server write to the directory, and send the signal again")
+	case path == "":
+		log.Info("there is no file of the access log to reopen", "signal", s.String())
+	default:
+		log.Info("reopened the access log", "signal", s.String(), "path", path)
+	}
+	if s == syscall.SIGHUP {
+		log.Warn("the configuration was not read again", "signal", s.String(), "fix", "restart the server to change it")
+	}
+}
