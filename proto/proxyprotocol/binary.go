@@ -136,9 +136,9 @@ func checksum(header []byte, place int) uint32 {
 	return crc32.Update(sum, castagnoli, header[place+len(noSum):])
 }
 
-// AppendV2 appends a header of version 2, with a checksum behind the values if asked. A path is cut at 108 bytes; values that
-// would make the header longer than MaxV2Bytes are left out. An IPv4 and an IPv6 address together are both written as
-// IPv6.
+// AppendV2 appends a header of version 2, with a checksum behind the values if asked. A path is cut at 108 bytes;
+// values that would make the header longer than MaxV2Bytes are left out. An IPv4 and an IPv6 address together are both
+// written as IPv6.
 func AppendV2(b []byte, h *Header, sum bool) []byte {
 	start := len(b)
 	source, destination, t := endpoints(h)

@@ -54,8 +54,8 @@ type Header struct {
 	Transport Transport
 	// Source is the client, and Destination where it connected to; zero unless Transport is of IPv4 or IPv6.
 	Source, Destination netip.AddrPort
-	// SourcePath and DestinationPath are those of a Unix socket, up to 108 bytes. An abstract name begins with a zero byte; a
-	// socket without a name has none. After Parse they lie in what was parsed.
+	// SourcePath and DestinationPath are those of a Unix socket, up to 108 bytes. An abstract name begins with a zero
+	// byte; a socket without a name has none. After Parse they lie in what was parsed.
 	SourcePath, DestinationPath []byte
 	// Extra holds the type-length-value vectors of version 2 as they are on the wire; see Values. After Parse it lies in
 	// what was parsed. Append writes them behind the addresses; it must not hold a checksum then.

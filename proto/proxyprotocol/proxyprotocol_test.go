@@ -214,7 +214,10 @@ func TestAppendV1(t *testing.T) {
 	}{
 		{"TCP4", endpointHeader(0, TCP4, source4, dest4), "PROXY TCP4 192.0.2.1 198.51.100.7 51000 443\r\n"},
 		{"TCP6", endpointHeader(0, TCP6, "[2001:db8::1]:1", "[::]:2"), "PROXY TCP6 2001:db8::1 :: 1 2\r\n"},
-		{"IPv4 within IPv6", endpointHeader(0, TCP6, "[::ffff:192.0.2.1]:1", "192.0.2.2:2"), "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"},
+		{
+			"IPv4 within IPv6", endpointHeader(0, TCP6, "[::ffff:192.0.2.1]:1", "192.0.2.2:2"),
+			"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n",
+		},
 		{"both families", endpointHeader(0, TCP4, "192.0.2.1:1", "[::1]:2"), "PROXY TCP6 ::ffff:c000:201 ::1 1 2\r\n"},
 		{"a zone", endpointHeader(0, TCP6, "[fe80::1%eth0]:1", "[::1]:2"), "PROXY TCP6 fe80::1 ::1 1 2\r\n"},
 		{"no address", Header{Transport: TCP4}, "PROXY UNKNOWN\r\n"},
