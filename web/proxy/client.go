@@ -1,0 +1,149 @@
+package proxy
+
+import (
+	"bytes"
+	"net/netip"
+
+	"github.com/myriad-server/myriad/proto/http1"
+	"github.com/myriad-server/myriad/web"
+)
+
+// clients remembers the addresses of clients by their connections, because asking the kernel costs more than all the
+// rest of a request head. Connections that share a place push each other out.
+type clients [1024]client
+
+// client is the address of one connection's client, as text and as what it is.
+type client struct {
+	id      uint64 // of the connection
+	size    uint8
+	trusted bool
+	text    [46]byte
+}
+
+// clientOf is the client of an exchange.
+func (a *agent) clientOf(x *web.Exchange) *client {
+	id := x.Conn().ID()
+	if a.clients == nil {
+		a.clients = new(clients)
+	}
+	c := &a.clients[id%uint64(len(a.clients))]
+	if c.id == id+1 { // no ID is 0 then
+		return c
+	}
+	c.id, c.size, c.trusted = id+1, 0, false
+	if address := x.Remote().Addr().Unmap().WithZone(""); address.IsValid() {
+		c.size = uint8(len(address.AppendTo(c.text[:0])))
+		c.trusted = contains(a.proxy.options.Trusted, address)
+	}
+	return c
+}
+
+func contains(networks []netip.Prefix, address netip.Addr) bool {
+	for _, n := range networks {
+		if n.Contains(address) {
+			return true
+		}
+	}
+	return false
+}
+
+// client is the address as text; empty for clients on Unix sockets.
+func (a *agent) client(x *web.Exchange) []byte {
+	c := a.clientOf(x)
+	return c.text[:c.size]
+}
+
+// claims are the fields in which a client says for whom it asks.
+var claims = http1.FieldsOf(http1.XForwardedFor, http1.XForwardedHost, http1.XForwardedProto, http1.XRealIP,
+	http1.Forwarded)
+
+// written are those of them that appendForwarded writes.
+func (f Forwarded) written() (set http1.FieldSet) {
+	if f == ForwardedX || f == ForwardedBoth {
+		set |= http1.FieldsOf(http1.XForwardedFor)
+	}
+	if f == ForwardedRFC7239 || f == ForwardedBoth {
+		set |= http1.FieldsOf(http1.Forwarded)
+	}
+	return set
+}
+
+// appendForwarded appends the fields that tell of the client.
+func (a *agent) appendForwarded(b []byte, x *web.Exchange, c *client) []byte {
+	o, r := &a.proxy.options, x.Request()
+	text := c.text[:c.size]
+	if o.Forwarded == ForwardedX || o.Forwarded == ForwardedBoth {
+		b = appendList(b, "X-Forwarded-For: ", http1.XForwardedFor, r, c.trusted, len(text) > 0)
+		if len(text) > 0 {
+			b = append(b, text...)
+			b = append(b, "\r\n"...)
+		}
+		if !c.trusted || !r.Has(http1.FieldsOf(http1.XForwardedProto)) {
+			b = append(b, "X-Forwarded-Proto: "...)
+			b = append(b, o.Scheme...)
+			b = append(b, "\r\n"...)
+		}
+		if host := r.Authority(); len(host) > 0 && (!c.trusted || !r.Has(http1.FieldsOf(http1.XForwardedHost))) {
+			b = append(b, "X-Forwarded-Host: "...)
+			b = append(b, host...)
+			b = append(b, "\r\n"...)
+		}
+	}
+	if o.Forwarded == ForwardedRFC7239 || o.Forwarded == ForwardedBoth {
+		b = appendList(b, "Forwarded: ", http1.Forwarded, r, c.trusted, true)
+		b = append(b, "for="...)
+		b = appendNode(b, text)
+		if host := r.Authority(); len(host) > 0 {
+			b = append(b, ";host=\""...)
+			b = append(b, host...) // it has been checked: no quote is in it
+			b = append(b, '"')
+		}
+		b = append(b, ";proto="...)
+		b = append(b, o.Scheme...)
+		b = append(b, "\r\n"...)
+	}
+	return b
+}
+
+// appendList appends the name of a field and, of a trusted client, the members that it sent, so that another member can
+// follow. Without one, the line is ended, or is none.
+func appendList(b []byte, name string, id http1.KnownField, r *http1.Request, trusted, more bool) []byte {
+	listed := false
+	if trusted && r.Has(http1.FieldsOf(id)) {
+		for i := range r.Fields() {
+			_, value := r.FieldAt(i)
+			if r.KnownAt(i) != id || len(value) == 0 {
+				continue
+			}
+			if listed {
+				b = append(b, ", "...)
+			} else {
+				b = append(b, name...)
+			}
+			b = append(b, value...)
+			listed = true
+		}
+	}
+	switch {
+	case listed && more:
+		return append(b, ", "...)
+	case listed:
+		return append(b, "\r\n"...)
+	case more:
+		return append(b, name...)
+	}
+	return b
+}
+
+// appendNode appends an address as RFC 7239 section 6 writes it.
+func appendNode(b, text []byte) []byte {
+	if len(text) == 0 {
+		return append(b, "unknown"...)
+	}
+	if bytes.IndexByte(text, ':') < 0 {
+		return append(b, text...)
+	}
+	b = append(b, "\"["...)
+	b = append(b, text...)
+	return append(b, "]\""...)
+}

@@ -1,0 +1,220 @@
+package proxy
+
+import (
+	"errors"
+
+	"github.com/myriad-server/myriad/proto/http1"
+	"github.com/myriad-server/myriad/upstream"
+)
+
+// private are the fields of an answer that are for the connection to the upstream alone, or that are written anew.
+var private = http1.FieldsOf(http1.Connection, http1.KeepAlive, http1.ProxyConnection, http1.TransferEncoding,
+	http1.ContentLength, http1.Upgrade, http1.TE, http1.ProxyAuthenticate, http1.ProxyAuthorization)
+
+// received takes bytes of the answer. It returns how many it has used; an incomplete head comes again.
+func (s *session) received(in []byte) (used int) {
+	s.touched = true
+	s.heard = s.link.Conn.Now()
+	for s.phase == asking {
+		n, err := s.response.Parse(in[used:], s.x.Method(), &s.agent.proxy.limits)
+		if err != nil {
+			s.malformed(err)
+			return len(in)
+		}
+		if n == 0 {
+			return used
+		}
+		used += n
+		switch {
+		case s.response.Switched:
+			s.switched(in[used:])
+			return len(in)
+		case s.response.Status < 200:
+			s.interim()
+		default:
+			s.answer(in[used:])
+			return len(in)
+		}
+	}
+	s.relay(in[used:])
+	return len(in)
+}
+
+// malformed ends an answer whose head makes no sense.
+func (s *session) malformed(err error) {
+	if errors.Is(err, http1.ErrHeadSize) || errors.Is(err, http1.ErrFieldCount) {
+		s.failed(HeadTooLarge, false)
+		return
+	}
+	s.failed(MalformedHead, false)
+}
+
+// interim passes an interim answer on. 100 (Continue) is for those who wait for it.
+func (s *session) interim() {
+	status := s.response.Status
+	if status == 100 {
+		if s.defers && !s.continued {
+			s.continued = true
+			s.x.Interim(100, nil)
+		}
+		return
+	}
+	a := s.agent
+	a.scratch = appendFields(a.scratch[:0], &s.response, private|a.proxy.response.known, a.proxy.response.other)
+	s.x.Interim(status, a.scratch)
+}
+
+// answer passes the head of the answer on, together with what came behind it.
+func (s *session) answer(rest []byte) {
+	x, h, l := s.x, s.agent.proxy, s.link
+	s.phase = content
+	s.hint(l)
+	s.body.StartResponse(&s.response)
+	payload, n, done, err := s.body.Decode(rest)
+	if err != nil {
+		s.phase = asking // nothing has been said yet
+		s.failed(MalformedBody, false)
+		return
+	}
+	if s.defers && !s.continued {
+		x.Close() // its content may come or not
+	}
+	size := len(s.response.Head()) + len(h.response.lines) + len(h.options.Sticky) + stickyBytes + dateBytes
+	if size+len(payload) <= smallest-headSlack {
+		size += len(payload)
+	}
+	b := x.ReserveHead(size)
+	if b == nil {
+		s.breakLink() // the client's connection is being closed for want of memory
+		s.drop()
+		return
+	}
+	b = s.appendStatus(b)
+	b = appendFields(b, &s.response, private|h.response.known, h.response.other)
+	if !s.response.Has(dates) {
+		b = x.Date(b, false)
+	}
+	if h.options.Sticky != "" && s.want.Prefer != l.Endpoint {
+		b = h.appendSticky(b, l.Endpoint)
+	}
+	b = append(b, h.response.lines...)
+	length := s.response.ContentLength
+	if s.response.Chunked {
+		length = -1
+	}
+	x.RelayHead(b, s.response.Status, length, payload)
+	if done {
+		s.complete(n < len(rest))
+		return
+	}
+	x.OnFlushed(s.onFlushed)
+	s.arm()
+	s.relay(rest[n:])
+}
+
+const (
+	dateBytes = 40
+	headSlack = 128 + 16 // what Exchange.ReserveHead adds, and a chunk
+)
+
+var dates = http1.FieldsOf(http1.Date)
+
+// appendStatus appends the status line, with the reason that the upstream gave.
+func (s *session) appendStatus(b []byte) []byte {
+	r := &s.response
+	reason := r.Reason()
+	if usual := http1.Reason(r.Status); usual != "" && string(reason) == usual {
+		return http1.AppendStatus(b, r.Status)
+	}
+	b = append(b, "HTTP/1.1 "...)
+	b = append(b, byte('0'+r.Status/100), byte('0'+r.Status/10%10), byte('0'+r.Status%10), ' ')
+	b = append(b, reason...)
+	return append(b, "\r\n"...)
+}
+
+// hint passes on how long the endpoint says that it keeps idle connections.
+func (s *session) hint(l *upstream.Link) {
+	value, ok := s.response.Field(http1.KeepAlive)
+	if !ok {
+		return
+	}
+	const name = "timeout="
+	for i := 0; i+len(name) < len(value); i++ {
+		if !http1.EqualFold(value[i:i+len(name)], name) {
+			continue
+		}
+		seconds := 0
+		for _, c := range value[i+len(name):] {
+			if c < '0' || c > '9' || seconds > 1<<20 {
+				break
+			}
+			seconds = seconds*10 + int(c-'0')
+		}
+		l.Endpoint.KeepAliveHint(seconds)
+		return
+	}
+}
+
+// relay passes content on.
+func (s *session) relay(in []byte) {
+	for {
+		payload, n, done, err := s.body.Decode(in)
+		if err != nil {
+			s.failed(MalformedBody, false)
+			return
+		}
+		s.x.Relay(payload)
+		in = in[n:]
+		if done {
+			s.complete(len(in) > 0)
+			return
+		}
+		if n == 0 || len(in) == 0 {
+			break
+		}
+	}
+	s.hold()
+}
+
+// hold stops reading the upstream while the client has enough to take.
+func (s *session) hold() {
+	c := s.x.Conn()
+	if s.heldUp || c == nil || !s.x.Full() && c.Queued() < s.agent.proxy.options.QueuedBytes {
+		return
+	}
+	s.heldUp = true
+	s.link.Conn.Pause()
+}
+
+// complete is the end of an answer. What comes behind it on the link, nobody has asked for.
+func (s *session) complete(more bool) {
+	x, a := s.x, s.agent
+	e := s.link.Endpoint
+	outcome := upstream.Success
+	if s.response.Status >= 500 {
+		outcome = upstream.Failure
+	}
+	a.group.Report(e, outcome)
+	s.release(!more && s.whole && !s.ended && !s.response.Close && !a.proxy.options.Close)
+	a.put(s)
+	x.EndRelay(&s.body)
+}
+
+// hungUp is the endpoint's last byte.
+func (s *session) hungUp() {
+	s.ended = true
+	if s.phase == content && s.response.UntilClose {
+		s.complete(false)
+		return
+	}
+	s.failed(ClosedEarly, false)
+}
+
+// lost is the end of the link before the end of the answer.
+func (s *session) lost(why error) {
+	cause := Reset
+	if why == nil {
+		cause = ClosedEarly
+	}
+	s.failed(cause, true)
+}

@@ -1,0 +1,355 @@
+package proxy
+
+import (
+	"errors"
+	"math"
+	"time"
+
+	"github.com/myriad-server/myriad/conn"
+	"github.com/myriad-server/myriad/proto/http1"
+	"github.com/myriad-server/myriad/upstream"
+	"github.com/myriad-server/myriad/web"
+)
+
+// session is one exchange on its way through: the client's on one side, and on the other a link, or the wait for one.
+// Sessions are used again, so that an exchange allocates nothing.
+type session struct {
+	want     upstream.Want
+	agent    *agent
+	x        *web.Exchange
+	link     *upstream.Link
+	next     *session
+	response http1.Response
+	body     http1.BodyDecoder
+	replay   []byte // the content sent so far, without its framing
+
+	phase    phase
+	attempts int // links that were granted
+	retries  int // that count against the limit
+
+	idempotent bool // the method may be repeated
+	upgrades   bool // the client asks for another protocol
+	chunked    bool // the content goes out in chunks
+	kept       bool // replay holds all of the content that came
+	whole      bool // the request is complete
+	defers     bool // the client waits for 100 (Continue)
+	continued  bool // it was told
+	touched    bool // the link has brought bytes
+	heldUp     bool // the upstream is not read, because the client is slow
+	heldBody   bool // the client is not read, because the upstream is slow
+	ended      bool // the upstream has sent its last byte
+
+	began int64  // the exchange
+	asked int64  // when the request was complete
+	heard int64  // when bytes of the answer last came, or could come again
+	moved int64  // when bytes of the request last left
+	left  uint64 // how many had
+	out   uint64 // how many the link had taken before
+
+	onBody    func(chunk []byte, done bool)
+	onFlushed func()
+	onClosed  func(error)
+	onExpired func()
+}
+
+// phase is how far an exchange has come. Only another attempt goes back.
+type phase uint8
+
+const (
+	idle    phase = iota
+	waiting       // for a link
+	asking        // the request is going out; no head of an answer has come
+	content       // the head of the answer has gone to the client
+)
+
+func newSession(a *agent) *session {
+	s := &session{agent: a}
+	s.want.Handler, s.want.Owner, s.want.Waiter = a, s, s
+	s.onBody, s.onFlushed, s.onClosed, s.onExpired = s.content, s.flushed, s.closed, s.expired
+	return s
+}
+
+// clear makes a session ready for another exchange.
+func (s *session) clear() {
+	s.response.Reset()
+	s.want.Forget()
+	s.want.Prefer, s.want.Fresh, s.want.Look = nil, false, false
+	s.x, s.link, s.phase = nil, nil, idle
+	s.attempts, s.retries = 0, 0
+	s.idempotent, s.upgrades, s.chunked, s.kept, s.whole = false, false, false, false, false
+	s.defers, s.continued, s.touched, s.heldUp, s.heldBody, s.ended = false, false, false, false, false, false
+	if s.replay = s.replay[:0]; cap(s.replay) > keptBytes {
+		s.replay = nil
+	}
+}
+
+// begin takes over a request.
+func (s *session) begin(x *web.Exchange) {
+	a, r := s.agent, x.Request()
+	o := &a.proxy.options
+	if o.BodyBytes != 0 && !x.LimitBody(o.BodyBytes) {
+		a.put(s)
+		return
+	}
+	s.x = x
+	s.began = x.Conn().Now()
+	s.idempotent = r.Method != http1.POST && r.Method != http1.PATCH
+	s.upgrades = wantsUpgrade(r)
+	s.whole = !r.HasBody()
+	a.earn()
+	x.OnClosed(s.onClosed)
+	if o.Timeouts.Exchange < math.MaxInt64 {
+		x.OnExpired(s.began+int64(o.Timeouts.Exchange), s.onExpired)
+	} else {
+		x.OnExpired(math.MaxInt64, s.onExpired)
+	}
+	s.want.Key = a.key(x)
+	if o.Sticky != "" {
+		s.want.Prefer = a.proxy.preferred(x)
+	}
+	s.want.Look = !s.idempotent
+	if !s.whole {
+		s.chunked, s.kept = r.Chunked, o.Attempts > 0 && o.ReplayBytes > 0
+		s.defers = x.DeferContinue()
+		s.holdBody()
+		x.OnBody(s.onBody)
+		if x.Answered() {
+			s.drop()
+			return
+		}
+	}
+	s.acquire()
+}
+
+// acquire asks for a link. The answer may come before it returns.
+func (s *session) acquire() {
+	s.phase = waiting
+	s.agent.group.Acquire(&s.want)
+}
+
+// Granted sends the request on a link.
+func (s *session) Granted(l *upstream.Link) {
+	x, c := s.x, l.Conn
+	s.link = l
+	s.attempts++
+	s.touched, s.ended, s.phase = false, false, asking
+	_, s.out = c.Traffic()
+	s.left, s.moved, s.heard = s.out, c.Now(), c.Now()
+	s.asked = s.moved
+	x.Note(l.Endpoint.Address(), s.attempts, "")
+	if l.Reused && !s.idempotent && s.agent.proxy.options.Evidence {
+		c.Watch()
+	}
+	s.sendHead(l)
+	if len(s.replay) > 0 {
+		s.send(s.replay)
+	}
+	if s.whole && s.chunked {
+		s.sendEnd()
+	}
+	s.arm()
+	if s.heldBody && c.Queued() < s.agent.proxy.options.QueuedBytes {
+		s.heldBody = false
+		x.ResumeBody()
+	}
+}
+
+// Denied answers that there is no link.
+func (s *session) Denied(err error) {
+	cause, e := denial(err)
+	if e != nil {
+		s.attempts++
+		s.x.Note(e.Address(), s.attempts, "")
+		s.origin(e.Address(), cause)
+		return
+	}
+	s.origin("", cause)
+}
+
+// origin answers with a cause, for an endpoint.
+func (s *session) origin(address string, cause Cause) {
+	x := s.x
+	x.Note(address, s.attempts, cause.String())
+	s.refuse(cause)
+}
+
+// refuse gives the answer that a cause stands for. There is no link any more.
+func (s *session) refuse(cause Cause) {
+	x := s.x
+	if s.defers && !s.continued {
+		x.Close()
+	}
+	line := s.agent.proxy.faults[cause]
+	s.drop()
+	x.AddLines(line)
+	x.Fail(cause.Status())
+}
+
+// drop forgets the exchange.
+func (s *session) drop() { s.agent.put(s) }
+
+// release gives the link back.
+func (s *session) release(reusable bool) {
+	l := s.link
+	s.link = nil
+	if l == nil {
+		return
+	}
+	l.Owner = nil
+	if s.heldUp {
+		s.heldUp = false
+		l.Conn.Resume()
+	}
+	if !reusable && l.Conn.Queued() > 0 {
+		l.Conn.Abort(conn.ErrAborted) // what it has not taken is for nobody any more
+		return
+	}
+	s.agent.group.Release(l, reusable)
+}
+
+// closed is the end of the client: whatever is on its way is for nobody any more.
+func (s *session) closed(error) {
+	if s.phase == waiting {
+		s.agent.group.Cancel(&s.want)
+	}
+	if l := s.link; l != nil {
+		s.link, l.Owner = nil, nil
+		l.Conn.Abort(conn.ErrAborted)
+	}
+	s.drop()
+}
+
+// failed is the end of an attempt. The link may have ended already; dead says that it has, and must not be touched.
+func (s *session) failed(cause Cause, dead bool) {
+	l := s.link
+	stale := l.Reused && !s.touched && (cause == Reset || cause == ClosedEarly)
+	_, out := l.Conn.Traffic()
+	repeats := s.repeats(out == s.out, stale && s.evident(l))
+	if dead {
+		s.link, l.Owner = nil, nil
+		s.heldUp = false
+	} else {
+		s.breakLink()
+	}
+	switch {
+	case s.phase == content:
+		s.agent.group.Report(l.Endpoint, upstream.Failure)
+		s.breakOff(l.Endpoint, cause)
+	case stale && repeats:
+		s.want.Fresh = true
+		s.again()
+	case stale:
+		s.origin(l.Endpoint.Address(), StaleLink)
+	case repeats && (cause == Reset || cause == ClosedEarly) && s.affords():
+		s.agent.group.Report(l.Endpoint, upstream.Failure)
+		s.retries++
+		s.want.Tried(l.Endpoint)
+		s.want.Prefer = nil
+		s.again()
+	default:
+		s.agent.group.Report(l.Endpoint, upstream.Failure)
+		s.origin(l.Endpoint.Address(), cause)
+	}
+}
+
+// evident says that the kernel saw no byte of the request taken.
+func (s *session) evident(l *upstream.Link) bool {
+	return s.agent.proxy.options.Evidence && !s.idempotent && l.Conn.Undelivered()
+}
+
+// repeats says that the request may be sent again, and can be.
+func (s *session) repeats(unsent, evident bool) bool {
+	kept := s.kept || !s.x.Request().HasBody()
+	return s.phase == asking && kept && (s.idempotent || unsent || evident)
+}
+
+// affords says that the limit and the budget allow another attempt.
+func (s *session) affords() bool {
+	return s.retries < s.agent.proxy.options.Attempts && s.agent.spend()
+}
+
+// again asks for another link.
+func (s *session) again() {
+	s.response.Reset()
+	if !s.whole {
+		s.holdBody()
+	}
+	s.acquire()
+}
+
+// breakLink ends the link at once.
+func (s *session) breakLink() {
+	l := s.link
+	s.link, l.Owner = nil, nil
+	s.heldUp = false
+	l.Conn.Abort(conn.ErrAborted)
+}
+
+// breakOff ends an answer of which the client has a part.
+func (s *session) breakOff(e *upstream.Endpoint, cause Cause) {
+	x := s.x
+	x.Note(e.Address(), s.attempts, cause.String())
+	s.drop()
+	x.Abort(errBroken)
+}
+
+var errBroken = errors.New("the upstream broke off its answer")
+
+// arm sets the deadline of what is waited for. It may fire early: expired looks again.
+func (s *session) arm() {
+	if at := s.deadline(); at > 0 {
+		s.x.OnExpired(at, s.onExpired)
+	}
+}
+
+// deadline is when the first of the timeouts that hold now is over.
+func (s *session) deadline() int64 {
+	t := &s.agent.proxy.options.Timeouts
+	at := after(s.began, t.Exchange)
+	if s.link == nil {
+		return at // the wait for a link has timeouts of its own
+	}
+	if _, out := s.link.Conn.Traffic(); out != s.left {
+		s.left, s.moved = out, s.link.Conn.Now()
+	}
+	if s.link.Conn.Queued() > 0 {
+		at = min(at, after(s.moved, t.Send))
+	}
+	switch {
+	case s.phase == asking && s.whole:
+		at = min(at, after(max(s.asked, s.heard), t.FirstByte))
+	case s.phase == content && !s.heldUp:
+		at = min(at, after(s.heard, t.BetweenBytes))
+	}
+	return at
+}
+
+func after(t int64, d time.Duration) int64 {
+	if int64(d) > math.MaxInt64-t {
+		return math.MaxInt64
+	}
+	return t + int64(d)
+}
+
+// expired acts on a timeout, or finds that none is over.
+func (s *session) expired() {
+	now := s.x.Conn().Now()
+	if s.deadline() > now {
+		s.arm()
+		return
+	}
+	t := &s.agent.proxy.options.Timeouts
+	switch {
+	case after(s.began, t.Exchange) <= now && s.link == nil:
+		s.agent.group.Cancel(&s.want)
+		s.origin("", ExchangeTimeout)
+	case after(s.began, t.Exchange) <= now:
+		s.failed(ExchangeTimeout, false)
+	case s.link.Conn.Queued() > 0 && after(s.moved, t.Send) <= now:
+		s.failed(SendTimeout, false)
+	case s.phase == asking:
+		s.failed(FirstByteTimeout, false)
+	default:
+		s.failed(BetweenBytesTimeout, false)
+	}
+}

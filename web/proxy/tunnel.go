@@ -1,0 +1,200 @@
+package proxy
+
+import (
+	"time"
+
+	"github.com/myriad-server/myriad/conn"
+	"github.com/myriad-server/myriad/proto/http1"
+	"github.com/myriad-server/myriad/upstream"
+)
+
+// tunnel is what two connections are once the upstream has switched protocols: whatever comes on one goes out on the
+// other. It is all that an idle tunnel holds. It is attached to the client's connection and is its handler; on the
+// other side it owns the link.
+type tunnel struct {
+	agent  *agent
+	link   *upstream.Link // nil once it has ended
+	client conn.Conn      // nil once it has closed
+	heard  int64          // when bytes last came, from either side
+	state  tunnelState
+}
+
+// tunnelState are facts about a tunnel; each may hold besides the others.
+type tunnelState uint8
+
+const (
+	clientHeld    tunnelState = 1 << iota // the client is not read, because the upstream is slow
+	upstreamHeld                          // the other way round
+	clientEnded                           // the client has sent its last byte
+	upstreamEnded                         // the upstream has
+)
+
+// partingTime is how long what is queued may take to leave a side whose other side has gone.
+const partingTime = 30 * time.Second
+
+// switched turns both connections into a tunnel, if that was asked for. rest is the tunnel's first bytes.
+func (s *session) switched(rest []byte) {
+	if !s.upgrades {
+		s.failed(Unexpected, false)
+		return
+	}
+	x, h, l := s.x, s.agent.proxy, s.link
+	b := x.ReserveHead(len(s.response.Head()) + len(h.response.lines) + dateBytes)
+	if b == nil {
+		s.breakLink()
+		s.drop()
+		return
+	}
+	b = s.appendStatus(b)
+	b = appendFields(b, &s.response, private&^http1.FieldsOf(http1.Upgrade)|h.response.known, h.response.other)
+	if !s.response.Has(dates) {
+		b = x.Date(b, false)
+	}
+	b = append(b, h.response.lines...)
+	b = append(b, "Connection: Upgrade\r\n"...)
+	c := x.Conn()
+	t := &tunnel{agent: s.agent, link: l, client: c, heard: c.Now()}
+	l.Owner, s.link = t, nil
+	s.agent.group.Report(l.Endpoint, upstream.Success)
+	s.drop()
+	if len(rest) > 0 {
+		defer t.answered(rest)
+	}
+	x.Switch(b, 101, t)
+	t.watch()
+}
+
+// watch sets the timer.
+func (t *tunnel) watch() {
+	if c := t.client; c != nil {
+		at := after(t.heard, t.agent.proxy.options.Timeouts.Tunnel)
+		c.SetTimer(max(1, at-c.Now()))
+	}
+}
+
+// Opened is not called.
+func (t *tunnel) Opened(conn.Conn) {}
+
+// Received takes bytes of the client.
+func (t *tunnel) Received(c conn.Conn, in []byte) int {
+	if t.link == nil {
+		return len(in)
+	}
+	t.heard = c.Now()
+	out := t.link.Conn
+	out.Write(in)
+	if out.Queued() > t.agent.proxy.options.QueuedBytes && t.state&clientHeld == 0 {
+		t.state |= clientHeld
+		c.Pause()
+	}
+	return len(in)
+}
+
+// answered takes bytes of the upstream.
+func (t *tunnel) answered(in []byte) {
+	c := t.client
+	if c == nil || t.link == nil {
+		return
+	}
+	t.heard = c.Now()
+	c.Write(in)
+	if c.Queued() > t.agent.proxy.options.QueuedBytes && t.state&upstreamHeld == 0 {
+		t.state |= upstreamHeld
+		t.link.Conn.Pause()
+	}
+}
+
+// Flushed lets the upstream send more.
+func (t *tunnel) Flushed(conn.Conn) {
+	if t.state&upstreamHeld != 0 && t.link != nil {
+		t.state &^= upstreamHeld
+		t.link.Conn.Resume()
+	}
+}
+
+// drained lets the client send more.
+func (t *tunnel) drained() {
+	if t.state&clientHeld != 0 && t.client != nil {
+		t.state &^= clientHeld
+		t.client.Resume()
+	}
+}
+
+// Ended passes the client's end on; the other direction goes on.
+func (t *tunnel) Ended(c conn.Conn) {
+	t.state |= clientEnded
+	switch {
+	case t.link == nil:
+	case t.state&upstreamEnded != 0:
+		t.part()
+	default:
+		t.link.Conn.CloseWrite()
+	}
+}
+
+// hungUp passes the upstream's end on.
+func (t *tunnel) hungUp() {
+	t.state |= upstreamEnded
+	switch {
+	case t.client == nil:
+	case t.state&clientEnded != 0:
+		t.part()
+	default:
+		t.client.CloseWrite()
+	}
+}
+
+// part is the end of a tunnel in good order: both sides close behind what is queued.
+func (t *tunnel) part() {
+	t.release()
+	if c := t.client; c != nil {
+		c.SetTimer(int64(partingTime))
+		c.Drain()
+	}
+}
+
+// release lets go of the link.
+func (t *tunnel) release() {
+	if l := t.link; l != nil {
+		t.link, l.Owner = nil, nil
+		t.agent.group.Release(l, false)
+	}
+}
+
+// Expired closes a tunnel that was silent for too long, or a client that does not take what is left.
+func (t *tunnel) Expired(c conn.Conn) {
+	switch {
+	case c.State() > conn.Open:
+		c.Abort(conn.ErrTimeout)
+	case after(t.heard, t.agent.proxy.options.Timeouts.Tunnel) > c.Now():
+		t.watch()
+	default:
+		t.part()
+	}
+}
+
+// Stopped lets a tunnel be: nobody knows where it could be cut. The server's own patience ends it.
+func (t *tunnel) Stopped(conn.Conn) {}
+
+// Closed is the end of the client's connection.
+func (t *tunnel) Closed(_ conn.Conn, why error) {
+	t.client = nil
+	if why == nil {
+		t.release()
+	} else if l := t.link; l != nil {
+		t.link, l.Owner = nil, nil
+		l.Conn.Abort(why)
+	}
+}
+
+// lost is the end of the link.
+func (t *tunnel) lost(why error) {
+	t.link = nil
+	switch c := t.client; {
+	case c == nil:
+	case why == nil:
+		t.part()
+	default:
+		c.Abort(why)
+	}
+}
