@@ -16,12 +16,15 @@ type Proxy struct {
 	// How the upstream learns of the client: "x" writes X-Forwarded-For, -Proto and -Host, "rfc7239" writes Forwarded,
 	// "both" writes both.
 	Forwarded Forwarded `yaml:"forwarded"`
+	// The clients who may say themselves for whom they ask, such as [10.0.0.0/8]: what they send in X-Forwarded-For and
+	// Forwarded is kept and added to. From all others it is replaced.
+	Trusted []Subnet `yaml:"trusted,omitempty"`
 	// Fields of the request that are changed on the way.
 	RequestHeaders HeaderEdits `yaml:"request_headers"`
 	// Fields of the answer that are changed on the way.
 	ResponseHeaders HeaderEdits `yaml:"response_headers"`
 	// Bytes of a request's body, in place of limits.body: it is passed on as it comes and never held whole.
-	Body SizeOrUnlimited `yaml:"body" min:"0" max:"1PiB"`
+	Body SizeOrUnlimited `yaml:"body" min:"1" max:"1PiB"`
 }
 
 // HeaderEdits are changes of fields: first remove, then set, then add.

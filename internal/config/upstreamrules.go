@@ -25,7 +25,7 @@ func (r *rules) upstreams() {
 	}
 	if model := r.config.Engine.Model; len(used) > 0 && slices.Contains(r.known.Loopless, model) {
 		r.refuse(fmt.Sprintf("the %s model cannot proxy: it has no event loops to connect from", model), r.proxyingModels(),
-			"engine.model", "upstreams")
+			"engine.model")
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.config.Upstreams)) {
 		u, path := r.config.Upstreams[name], child("upstreams", name)
@@ -204,22 +204,41 @@ func (r *rules) proxy(path string, route Route) {
 		r.refuse("a path ends before its ? or #", "leave out what follows it", child(path, "prefix"))
 	}
 	r.visible(child(path, "prefix"), p.Prefix)
-	r.headerEdits(child(path, "request_headers"), p.RequestHeaders)
-	r.headerEdits(child(path, "response_headers"), p.ResponseHeaders)
+	r.headerEdits(child(path, "request_headers"), p.RequestHeaders, true)
+	r.headerEdits(child(path, "response_headers"), p.ResponseHeaders, false)
 }
 
-func (r *rules) headerEdits(path string, edits HeaderEdits) {
-	r.headers(child(path, "set"), edits.Set)
-	r.headers(child(path, "add"), edits.Add)
-	for i, name := range edits.Remove {
-		at := item(child(path, "remove"), i)
-		mend, own := ownFields[strings.ToLower(name)]
+// framing are the fields that no edit touches, because they frame a message or belong to one connection.
+var framing = []string{
+	"connection", "content-length", "expect", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding",
+	"upgrade",
+}
+
+// headerEdits checks changes of fields: those of a request or of an answer.
+func (r *rules) headerEdits(path string, edits HeaderEdits, request bool) {
+	check := func(name, at string, refuse func(message, mend, path string)) {
+		lower := strings.ToLower(name)
 		switch {
 		case !isToken(name):
-			r.refuse(fmt.Sprintf("%q is not the name of a field", name), "write letters, digits and hyphens", at)
-		case own && !strings.EqualFold(name, "server"):
-			r.refuse(fmt.Sprintf("%s is not for a route to remove", name), mend, at)
+			refuse(fmt.Sprintf("%q is not the name of a field", name), "write letters, digits and hyphens", at)
+		case slices.Contains(framing, lower):
+			refuse(fmt.Sprintf("%s frames the message and cannot be changed", name), "leave it out", at)
+		case lower == "host" && request:
+			refuse("the Host field has a key of its own", "write proxy.host", at)
 		}
+	}
+	for _, lines := range []struct {
+		key    string
+		values map[string]string
+	}{{"set", edits.Set}, {"add", edits.Add}} {
+		for _, name := range slices.Sorted(maps.Keys(lines.values)) {
+			at := child(child(path, lines.key), name)
+			check(name, at, r.refuseName)
+			r.headerValue(at, lines.values[name])
+		}
+	}
+	for i, name := range edits.Remove {
+		check(name, item(child(path, "remove"), i), func(message, mend, path string) { r.refuse(message, mend, path) })
 	}
 }
 

@@ -93,25 +93,39 @@ func NewAccessLog(o AccessOptions) *AccessLog {
 
 // Log takes a line. It is called on the threads of connections, by many at once.
 func (a *AccessLog) Log(r *web.Record) {
-	s := a.lock(r.Connection)
-	room := a.options.BufferBytes / shards
-	before := len(s.buffer)
-	if s.closed || before+longestLine > room {
-		s.mu.Unlock()
-		a.dropped.Add(1)
-		notify(a.urgent)
+	s, before := a.begin(r.Connection)
+	if s == nil {
 		return
-	}
-	if s.buffer == nil {
-		s.buffer = make([]byte, 0, min(room, 64<<10))
 	}
 	if a.options.Format == JSON {
 		s.buffer = appendJSON(s.buffer, r, &s.clock)
 	} else {
 		s.buffer = appendCombined(s.buffer, r, &s.clock)
 	}
+	a.end(s, before)
+}
+
+// begin locks a shard that has room for a line; nil: there is none.
+func (a *AccessLog) begin(connection uint64) (s *shard, before int) {
+	s = a.lock(connection)
+	room := a.options.BufferBytes / shards
+	before = len(s.buffer)
+	if s.closed || before+longestLine > room {
+		s.mu.Unlock()
+		a.dropped.Add(1)
+		notify(a.urgent)
+		return nil, 0
+	}
+	if s.buffer == nil {
+		s.buffer = make([]byte, 0, min(room, 64<<10))
+	}
+	return s, before
+}
+
+// end unlocks a shard that has got a line.
+func (a *AccessLog) end(s *shard, before int) {
 	s.lines++
-	after := len(s.buffer)
+	after, room := len(s.buffer), a.options.BufferBytes/shards
 	s.mu.Unlock()
 	if before == 0 {
 		notify(a.wake)

@@ -54,6 +54,7 @@ func appendJSON(b []byte, r *web.Record, clock *stamp) []byte {
 	b = strconv.AppendInt(b, r.Bytes, 10)
 	b = append(b, `,"duration_microseconds":`...)
 	b = strconv.AppendInt(b, r.Duration.Microseconds(), 10)
+	b = appendUpstream(b, r)
 	b = append(b, `,"user_agent":"`...)
 	b = appendQuoted(b, r.UserAgent, longestOther, true)
 	b = append(b, `","referer":"`...)
@@ -91,7 +92,54 @@ func appendCombined(b []byte, r *web.Record, clock *stamp) []byte {
 	b = appendOrDash(b, r.Referer)
 	b = append(b, ' ')
 	b = appendOrDash(b, r.UserAgent)
+	if proxied(r) {
+		b = append(b, ` "`...)
+		b = appendText(b, orDash(r.Upstream), false)
+		b = append(b, `" `...)
+		b = strconv.AppendInt(b, int64(r.Attempts), 10)
+		b = append(b, ' ')
+		b = append(b, orDash(r.Cause)...)
+	}
 	return append(b, '\n')
+}
+
+// proxied reports whether a request was passed on, or was to be.
+func proxied(r *web.Record) bool { return r.Upstream != "" || r.Cause != "" }
+
+// appendUpstream appends who was asked for the answer, how often, and what went wrong.
+func appendUpstream(b []byte, r *web.Record) []byte {
+	if !proxied(r) {
+		return b
+	}
+	b = append(b, `,"upstream":"`...)
+	b = appendText(b, r.Upstream, true)
+	b = append(b, `","attempts":`...)
+	b = strconv.AppendInt(b, int64(r.Attempts), 10)
+	if r.Cause != "" {
+		b = append(b, `,"cause":"`...)
+		b = appendText(b, r.Cause, true)
+		b = append(b, '"')
+	}
+	return b
+}
+
+// appendText is appendQuoted for a text of the program's own, which has few characters to escape: the names of Unix
+// sockets may.
+func appendText(b []byte, text string, json bool) []byte {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c == '"' || c == '\\' || c >= 0x7f {
+			return appendQuoted(b, []byte(text[i:]), longestOther, json)
+		}
+		b = append(b, text[i])
+	}
+	return b
+}
+
+func orDash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
 }
 
 func appendOrDash(b, value []byte) []byte {

@@ -47,6 +47,16 @@ func TestCombined(t *testing.T) {
 			`192.0.2.7 - - [14/Nov/2023:22:13:20 +0000] "GET /a?b=c HTTP/1.1" 200 512 "http://example.com/" "browser/1.0"`,
 		},
 		{
+			"passed on", func(r *web.Record) { r.Upstream, r.Attempts = "unix:/a\" b", 2 },
+			`192.0.2.7 - - [14/Nov/2023:22:13:20 +0000] "GET /a?b=c HTTP/1.1" 200 512 "http://example.com/" "browser/1.0" ` +
+				`"unix:/a\" b" 2 -`,
+		},
+		{
+			"not passed on", func(r *web.Record) { r.Cause, r.Status = "no_endpoint", 503 },
+			`192.0.2.7 - - [14/Nov/2023:22:13:20 +0000] "GET /a?b=c HTTP/1.1" 503 512 "http://example.com/" "browser/1.0" ` +
+				`"-" 0 no_endpoint`,
+		},
+		{
 			"bytes that are no ASCII", func(r *web.Record) { r.Referer = []byte("\x7f\x80é") },
 			`192.0.2.7 - - [14/Nov/2023:22:13:20 +0000] "GET /a?b=c HTTP/1.1" 200 512 "\x7f\x80\xc3\xa9" "browser/1.0"`,
 		},
@@ -72,12 +82,20 @@ func TestJSONIsWhatSlogWrites(t *testing.T) {
 		r.UserAgent, r.Referer = text.Draw(t, "user agent"), text.Draw(t, "referer")
 		r.Minor, r.Status = rapid.Uint8Range(0, 9).Draw(t, "minor"), rapid.IntRange(200, 599).Draw(t, "status")
 		r.Bytes, r.Connection = rapid.Int64().Draw(t, "bytes"), rapid.Uint64().Draw(t, "connection")
+		r.Upstream, r.Cause = rapid.StringN(0, 20, 60).Draw(t, "upstream"), rapid.SampledFrom([]string{"", "reset"}).Draw(t, "cause")
+		r.Attempts = rapid.IntRange(0, 9).Draw(t, "attempts")
 		var want bytes.Buffer
 		line := slog.NewRecord(time.Unix(r.Wall, 0).UTC(), slog.LevelInfo, "request", 0)
 		line.Add("connection", r.Connection, "remote", r.Remote.String(), "method", string(r.Method),
 			"target", string(r.Target), "host", string(r.Host), "protocol", "HTTP/1."+string('0'+rune(r.Minor)),
-			"status", r.Status, "sent_bytes", r.Bytes, "duration_microseconds", r.Duration.Microseconds(),
-			"user_agent", string(r.UserAgent), "referer", string(r.Referer))
+			"status", r.Status, "sent_bytes", r.Bytes, "duration_microseconds", r.Duration.Microseconds())
+		if proxied(r) {
+			line.Add("upstream", r.Upstream, "attempts", r.Attempts)
+		}
+		if r.Cause != "" {
+			line.Add("cause", r.Cause)
+		}
+		line.Add("user_agent", string(r.UserAgent), "referer", string(r.Referer))
 		if err := slog.NewJSONHandler(&want, nil).Handle(t.Context(), line); err != nil {
 			t.Fatal(err)
 		}
