@@ -81,8 +81,9 @@ type uring struct {
 	period  int64
 	tickAt  int64
 	idle    int64 // nanoseconds of ticks in which nothing came
-	woken   bool  // a Wake has arrived
-	deaf    bool  // the poll for Wake is to be renewed
+	gather  gather
+	woken   bool // a Wake has arrived
+	deaf    bool // the poll for Wake is to be renewed
 	closing bool
 	wakeFD  int
 	address []byte // room for the source of a single datagram
@@ -158,7 +159,7 @@ func open(o driver.Options, t tuning) (*uring, error) {
 	}
 	opened.Add(1) // Close takes it back
 	d := &uring{pool: o.Blocks, tuning: t, epoch: time.Now(), wakeFD: -1, endings: map[int32]ending{}}
-	d.ops.limit = uint32(o.Ops)
+	d.ops.limit, d.gather = uint32(o.Ops), newGather()
 	d.shares.most, d.shares.reclaim = o.Blocks.Limit()/2, d.reclaim
 	main, err := d.openRing(t.submissions, t.outcomes, t.entries, supplyFirst)
 	if err != nil {

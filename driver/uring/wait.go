@@ -115,6 +115,9 @@ func (d *uring) block(left, deadline int64) {
 		return
 	}
 	bound := int64(d.tick)
+	if d.gather.least > 1 {
+		bound = min(bound, gatherTick)
+	}
 	if left >= 0 {
 		bound = min(bound, left)
 	}
@@ -125,7 +128,7 @@ func (d *uring) block(left, deadline int64) {
 		}
 	}
 	if d.ticking && (left < 0 || d.tickAt <= deadline+tickSlack) {
-		_ = q.EnterBriefly()
+		d.gatherBriefly()
 		return
 	}
 	_ = q.EnterBounded(bound)
@@ -165,6 +168,7 @@ func (d *uring) collect(r *ring, dst []driver.Completion, n int) int {
 		i++
 	}
 	r.q.Seen(i)
+	d.gather.seen += int64(i)
 	return n
 }
 
@@ -219,6 +223,7 @@ func (d *uring) internal(o *sys.Outcome) {
 		}
 	case userTick:
 		d.ticking = false
+		d.gather.tick(d.period, d.ops.used)
 		d.quieten(d.period)
 	case userCounter:
 		d.counted, d.reading = true, false

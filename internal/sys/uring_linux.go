@@ -277,15 +277,16 @@ func (r *Ring) Enter() error {
 	return errno(e)
 }
 
-// EnterBriefly submits and waits for one outcome, without telling the scheduler: something in the ring must bound
-// the wait to a few milliseconds.
-func (r *Ring) EnterBriefly() error {
-	_, _, e := syscall.RawSyscall6(unix.SYS_IO_URING_ENTER, r.enterFD, r.show(), 1, r.enterFlags, 0, 0)
+// EnterBriefly submits and waits for so many outcomes, without telling the scheduler: a Tick must bound the wait to a
+// few milliseconds. It ends the wait also when there are fewer.
+func (r *Ring) EnterBriefly(least uint32) error {
+	_, _, e := syscall.RawSyscall6(unix.SYS_IO_URING_ENTER, r.enterFD, r.show(), uintptr(least), r.enterFlags, 0, 0)
 	SafePoint()
 	return errno(e)
 }
 
-// EnterBounded is EnterBriefly with a bound of its own, ns nanoseconds, which costs a timer in the kernel.
+// EnterBounded is EnterBriefly for one outcome with a bound of its own, ns nanoseconds, which costs a timer in the
+// kernel.
 func (r *Ring) EnterBounded(ns int64) error {
 	r.scratch.timeout = [2]int64{ns / 1e9, ns % 1e9}
 	_, _, e := syscall.RawSyscall6(unix.SYS_IO_URING_ENTER, r.enterFD, r.show(), 1, r.enterFlags|enterExtent,

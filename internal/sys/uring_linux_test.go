@@ -102,3 +102,25 @@ func TestOpcodes(t *testing.T) {
 		t.Fatalf("opcodes: %v", known)
 	}
 }
+
+// A wait for more outcomes than there will be ends with the tick: the kernel counts a timeout as reason enough.
+func TestTickEndsAnyWait(t *testing.T) {
+	r := openTestRing(t)
+	fd, far := tcpPair(t)
+	r.Next().Poll(fd, PollIn, false, 7)
+	r.Tick(r.Next(), 20e6, 8)
+	if _, err := unix.Write(far, []byte{1}); err != nil {
+		t.Fatal(err)
+	}
+	for r.Ready() < 2 {
+		if err := r.EnterBriefly(8); err != nil && err != syscall.EINTR {
+			t.Fatal(err)
+		}
+	}
+	for i, want := range []uint64{7, 8} {
+		if got := r.Outcome(uint32(i)).UserData; got != want {
+			t.Errorf("outcome %d is of %d, want %d", i, got, want)
+		}
+	}
+	r.Seen(r.Ready())
+}
