@@ -1,11 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"time"
 
@@ -51,7 +53,29 @@ func postText(ts *testscript.TestScript, _ bool, args []string) {
 
 func speak(ts *testscript.TestScript, _ bool, args []string) {
 	need(ts, args, 2, "speak ADDRESS TEXT")
-	network, address := "tcp", args[0]
+	c := connect(ts, args[0])
+	defer func() { _ = c.Close() }()
+	_, err := io.WriteString(c, args[1])
+	ts.Check(err)
+	ts.Check(c.(interface{ CloseWrite() error }).CloseWrite())
+	got, err := io.ReadAll(c)
+	ts.Check(err)
+	if string(got) != args[1] {
+		ts.Fatalf("%q came back", got)
+	}
+}
+
+func hangsUp(ts *testscript.TestScript, _ bool, args []string) {
+	need(ts, args, 1, "hangsup ADDRESS")
+	c := connect(ts, args[0])
+	defer func() { _ = c.Close() }()
+	if n, err := c.Read(make([]byte, 1)); n > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+		ts.Fatalf("it is still there: %d, %v", n, err)
+	}
+}
+
+func connect(ts *testscript.TestScript, address string) net.Conn {
+	network := "tcp"
 	if name, ok := strings.CutPrefix(address, "unix:"); ok {
 		network, address = "unix", name
 		if name[0] != '@' {
@@ -60,14 +84,6 @@ func speak(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	c, err := net.DialTimeout(network, address, patience)
 	ts.Check(err)
-	defer func() { _ = c.Close() }()
 	ts.Check(c.SetDeadline(time.Now().Add(patience)))
-	_, err = io.WriteString(c, args[1])
-	ts.Check(err)
-	ts.Check(c.(interface{ CloseWrite() error }).CloseWrite())
-	got, err := io.ReadAll(c)
-	ts.Check(err)
-	if string(got) != args[1] {
-		ts.Fatalf("%q came back", got)
-	}
+	return c
 }

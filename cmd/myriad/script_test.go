@@ -40,6 +40,7 @@ const patience = 15 * time.Second
 //	application NAME stop        ends it
 //	post URL TEXT FILE           sends a text, and writes the answer to a file as get does
 //	speak ADDRESS TEXT           sends a text and no more, and expects it back, and no more
+//	hangsup ADDRESS              connects, and is not answered but cut off
 //	signal NAME SIGNAL           sends it INT, TERM, HUP or USR1
 //	ends NAME CODE               waits for its end
 //	get URL FILE                 asks, and writes the status, the fields and the content of the answer to a file
@@ -84,6 +85,7 @@ func TestScripts(t *testing.T) {
 			"application": application,
 			"post":        postText,
 			"speak":       speak,
+			"hangsup":     hangsUp,
 		},
 	})
 }

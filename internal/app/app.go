@@ -18,6 +18,8 @@ import (
 	"github.com/myriad-server/myriad/internal/listen"
 	"github.com/myriad-server/myriad/internal/observe"
 	"github.com/myriad-server/myriad/serve"
+	"github.com/myriad-server/myriad/upstream"
+	"github.com/myriad-server/myriad/web"
 )
 
 // Options is what a server is given besides its configuration.
@@ -41,12 +43,19 @@ type App struct {
 	logFile  *observe.LogFile   // nil: it is not logged to a file
 	closers  []func() error
 	site     serve.Site
+
+	upstreams map[string]*upstream.Group
+	streams   []sessions // of the listeners that pass on
 }
 
 // New makes a server of a plan. It opens no listening socket yet.
 func New(p *Plan, o Options) (*App, error) {
 	a := &App{plan: p, options: o, started: time.Now()}
-	root, err := a.routes()
+	err := a.openUpstreams()
+	var root web.Handler
+	if err == nil {
+		root, err = a.routes()
+	}
 	if err == nil {
 		err = a.openAccessLog()
 	}
@@ -63,7 +72,11 @@ func New(p *Plan, o Options) (*App, error) {
 		Log:     o.Log,
 	}
 	for i := range p.Config.Listeners {
-		a.site.Listeners = append(a.site.Listeners, a.listener(&p.Config.Listeners[i], root))
+		l, err := a.listener(i, root)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("listeners[%d]: %w", i, err), a.close())
+		}
+		a.site.Listeners = append(a.site.Listeners, l)
 	}
 	return a, nil
 }

@@ -21,6 +21,8 @@ type Demand struct {
 	Loops, Listeners, Workers, Queue int
 	// CachedFiles is how many descriptors of files the routes want to keep between requests.
 	CachedFiles int
+	// Upstream is how many connections there may be to upstreams at a time; 0 without a proxy.
+	Upstream int
 	// BlockBytes and Blocks are the memory for bytes on their way, Blocks for each loop.
 	BlockBytes, Blocks int
 	// Backlog is the smallest backlog of the listeners.
@@ -81,24 +83,10 @@ func Compute(h Host, d Demand) Capacity {
 	c := Capacity{CachedFiles: int(min(int64(d.CachedFiles), h.Descriptors/filesShare))}
 	reserve := min(processDescriptors, max(h.Descriptors/8, leastDescriptors)) +
 		int64(loopDescriptors*d.Loops+d.Listeners*max(d.Loops, 1)+c.CachedFiles)
-	descriptors := Wall{
-		Name: "descriptors", At: count(h.Descriptors - reserve),
-		Why: fmt.Sprintf("RLIMIT_NOFILE is %d, of which %d are for listeners, files and drivers", h.Descriptors, reserve),
-		Fix: "raise it (ulimit -Hn, or LimitNOFILE= of the service)",
+	c.Walls = machine(h, d)
+	if wall, ok := c.descriptors(h, d, reserve); ok {
+		c.Walls = append(c.Walls, wall)
 	}
-	if d.Driver == "uring" {
-		switch d.Direct {
-		case config.DirectAlways:
-			c.Direct = true
-		case config.DirectAuto:
-			c.Direct = d.Connections > descriptors.At
-			descriptors.Fix = "set limits.connections to more: the uring driver then holds them without descriptors"
-		}
-	}
-	if !c.Direct {
-		c.Walls = append(c.Walls, descriptors)
-	}
-	c.Walls = append(c.Walls, machine(h, d)...)
 	c.Limit = math.MaxInt
 	for _, wall := range c.Walls {
 		c.Limit = min(c.Limit, wall.At)
@@ -116,6 +104,52 @@ func Compute(h Host, d Demand) Capacity {
 	return c
 }
 
+// descriptors is the wall of descriptors, if connections take any, and decides whether those that are accepted do.
+func (c *Capacity) descriptors(h Host, d Demand, reserve int64) (wall Wall, ok bool) {
+	left := h.Descriptors - reserve
+	wall = Wall{
+		Name: "descriptors", At: count(withUpstream(left, d)),
+		Why: fmt.Sprintf("RLIMIT_NOFILE is %d, of which %d are for listeners, files and drivers%s", h.Descriptors, reserve,
+			sharedText(d)),
+		Fix: "raise it (ulimit -Hn, or LimitNOFILE= of the service)",
+	}
+	if d.Driver == "uring" {
+		switch {
+		case d.Direct == config.DirectAlways, d.Direct == config.DirectAuto && d.Connections > wall.At:
+			c.Direct = true
+		case d.Direct == config.DirectAuto && d.Connections == 0 && int64(d.Upstream) > left/2:
+			// Each client of a proxy may need a descriptor for its upstream, so that its own is one too many.
+			c.Direct = true
+		case d.Direct == config.DirectAuto:
+			wall.Fix = "set limits.connections to more: the uring driver then holds them without descriptors"
+		}
+	}
+	if c.Direct {
+		// What is dialled takes a descriptor all the same. Where there can be more of them than descriptors, each
+		// connection may need one; where there cannot, those that find none wait for one.
+		wall.At = count(left)
+		wall.Why = fmt.Sprintf("RLIMIT_NOFILE is %d, of which %d are for listeners, files and drivers; a connection to an "+
+			"upstream takes one", h.Descriptors, reserve)
+	}
+	return wall, !c.Direct || int64(d.Upstream) > left
+}
+
+// withUpstream is how many connections fit into n places when each may bring another one along, to an upstream.
+func withUpstream(n int64, d Demand) int64 {
+	if d.Upstream == 0 {
+		return n
+	}
+	return max(n/2, n-int64(d.Upstream))
+}
+
+// sharedText says that connections to upstreams were counted in.
+func sharedText(d Demand) string {
+	if d.Upstream == 0 {
+		return ""
+	}
+	return ", and a connection to an upstream takes one too"
+}
+
 // machine is the walls of the machine besides descriptors.
 func machine(h Host, d Demand) []Wall {
 	each, what := int64(kernelBytes+loopBytes), "loop"
@@ -128,13 +162,13 @@ func machine(h Host, d Demand) []Wall {
 	blocks := int64(d.BlockBytes) * int64(d.Blocks) * int64(max(d.Loops, 1))
 	walls := []Wall{
 		{
-			Name: "memory", At: count((h.MemoryBytes - blocks) / each),
+			Name: "memory", At: count(withUpstream((h.MemoryBytes-blocks)/each, d)),
 			Why: fmt.Sprintf("%s are free, less %s for blocks, and a connection takes about %d bytes (%s)",
 				size(h.MemoryBytes), size(blocks), each, what),
 			Fix: "give the machine more memory, or lower engine.blocks",
 		},
 		{
-			Name: "files", At: count(h.Files),
+			Name: "files", At: count(withUpstream(h.Files, d)),
 			Why: fmt.Sprintf("the system may open %d more files", h.Files), Fix: "raise fs.file-max",
 		},
 	}
@@ -242,7 +276,22 @@ func demandOf(p *Plan) Demand {
 			d.CachedFiles += r.Files.Cache.Entries * descriptorsPerEntry(r.Files)
 		}
 	}
+	d.Upstream = upstreamConnections(c)
 	return d
+}
+
+// upstreamConnections is how many connections there may be to upstreams, as far as the configuration says.
+func upstreamConnections(c *config.Config) int {
+	all := 0
+	for _, t := range targets(c) {
+		for range t.config.To {
+			all += countOf(t.config.Pool.Max)
+		}
+		for _, e := range t.config.Endpoints {
+			all += countOf(min(e.Connections, t.config.Pool.Max))
+		}
+	}
+	return min(all, math.MaxInt32)
 }
 
 // descriptorsPerEntry is how many descriptors a remembered file may hold: its own, and one for each encoding.

@@ -86,6 +86,40 @@ var capacityCases = []capacityCase{
 		wall: "descriptors", at: 20_000 - reserve, limit: 20_000 - reserve,
 	},
 	{
+		name:   "a proxy needs two descriptors for each connection",
+		change: func(h *Host, d *Demand) { h.Descriptors, d.Upstream = 20_000, math.MaxInt32 },
+		wall:   "descriptors", at: (20_000 - reserve) / 2, limit: (20_000 - reserve) / 2,
+	},
+	{
+		name:   "a proxy whose upstream takes few connections",
+		change: func(h *Host, d *Demand) { h.Descriptors, d.Upstream = 20_000, 1000 },
+		wall:   "descriptors", at: 20_000 - reserve - 1000, limit: 20_000 - reserve - 1000,
+	},
+	{
+		name:   "a proxy holds its clients without descriptors",
+		change: func(h *Host, d *Demand) { h.Descriptors, d.Upstream, d.Driver = 20_000, math.MaxInt32, "uring" },
+		wall:   "descriptors", at: 20_000 - reserve, limit: 20_000 - reserve, direct: true,
+	},
+	{
+		name: "a proxy that has enough descriptors", change: func(h *Host, d *Demand) {
+			h.Descriptors, d.Upstream, d.Driver, d.Connections = 20_000, math.MaxInt32, "uring", 9000
+		},
+		wall: "configuration", at: 9000, limit: 9000,
+	},
+	{
+		name: "a proxy that never uses direct descriptors", change: func(h *Host, d *Demand) {
+			h.Descriptors, d.Upstream, d.Driver, d.Direct = 20_000, math.MaxInt32, "uring", config.DirectNever
+		},
+		wall: "descriptors", at: (20_000 - reserve) / 2, limit: (20_000 - reserve) / 2,
+	},
+	{
+		name: "a proxy without descriptors for its clients, whose upstream takes few connections",
+		change: func(h *Host, d *Demand) {
+			h.Descriptors, d.Upstream, d.Driver, d.Connections = 20_000, 1000, "uring", 100_000
+		},
+		wall: "configuration", at: 100_000, limit: 100_000, direct: true,
+	},
+	{
 		name: "always direct descriptors: memory is the wall",
 		change: func(h *Host, d *Demand) {
 			h.Descriptors, h.MemoryBytes, d.Driver, d.Direct = 1024, 128<<20+4864*1000, "uring", config.DirectAlways

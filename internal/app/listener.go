@@ -15,7 +15,8 @@ import (
 )
 
 // listener makes what a model listens on. The socket is opened when the model asks for it.
-func (a *App) listener(l *config.Listener, root web.Handler) serve.Listener {
+func (a *App) listener(i int, root web.Handler) (serve.Listener, error) {
+	l := &a.plan.Config.Listeners[i]
 	spec := specOf(l, a.plan.Accept == serve.ReusePort && a.plan.Loops > 1)
 	group := listen.NewGroup(spec)
 	a.groups = append(a.groups, group)
@@ -24,7 +25,10 @@ func (a *App) listener(l *config.Listener, root web.Handler) serve.Listener {
 		made.Open = alone(spec, group)
 	}
 	udp := l.Address.Network == config.UDP
+	var err error
 	switch {
+	case l.Protocol == config.StreamTCP:
+		made.Handler, err = a.streamHandler(l, listenerName(i))
 	case udp && l.Protocol == config.Echo:
 		made.Datagram = func() conn.DatagramHandler { return echo{} }
 	case udp:
@@ -36,7 +40,7 @@ func (a *App) listener(l *config.Listener, root web.Handler) serve.Listener {
 	default:
 		made.Handler = a.webHandler(root)
 	}
-	return made
+	return made, err
 }
 
 // specOf describes the listening socket.
@@ -141,6 +145,7 @@ func (a *App) server(root web.Handler) *web.Server {
 	if a.access != nil {
 		s.Log, s.LogSample = a.access, c.AccessLog.Sample
 	}
+	s.LargestBody = largestBody(c)
 	if c.Limits.Body == 0 {
 		s.Limits.BodyBytes = -1 // none at all, where zero would be the default
 	}

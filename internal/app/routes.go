@@ -20,7 +20,7 @@ func (a *App) routes() (web.Handler, error) {
 	var table []route.Route
 	for i := range a.plan.Config.Routes {
 		r := &a.plan.Config.Routes[i]
-		handler, err := a.action(r)
+		handler, err := a.action(r, routeName(i))
 		if err != nil {
 			return nil, fmt.Errorf("routes[%d]: %w", i, err)
 		}
@@ -37,7 +37,7 @@ func (a *App) routes() (web.Handler, error) {
 }
 
 // action is what a route does.
-func (a *App) action(r *config.Route) (web.Handler, error) {
+func (a *App) action(r *config.Route, name string) (web.Handler, error) {
 	switch {
 	case r.Respond != nil:
 		return route.Respond{
@@ -47,6 +47,8 @@ func (a *App) action(r *config.Route) (web.Handler, error) {
 		return route.Redirect{To: r.Redirect.To, Status: r.Redirect.Status}.Handler()
 	case r.Files != nil:
 		return a.files(r)
+	case r.Proxy != nil:
+		return a.proxy(r, name)
 	case r.Status != nil:
 		return web.HandlerFunc(a.serveStatus), nil
 	}

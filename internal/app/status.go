@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/myriad-server/myriad/internal/meter"
+	"github.com/myriad-server/myriad/upstream"
 	"github.com/myriad-server/myriad/web"
 )
 
@@ -31,6 +32,9 @@ type Status struct {
 	SentBytes     int64    `json:"sent_bytes"`
 	OpenPerWorker []int64  `json:"open_per_worker"` // a worker is a loop, where the model has loops
 	ResidentBytes int64    `json:"resident_bytes"`  // memory of the process, 0 if unknown
+
+	Upstreams []upstream.Snapshot `json:"upstreams,omitempty"`
+	Streams   []streamStatus      `json:"streams,omitempty"` // the listeners that pass bytes on
 }
 
 type passed struct {
@@ -87,6 +91,10 @@ func (a *App) Status() Status {
 	for _, over := range p.Passed {
 		s.Passed = append(s.Passed, passed{over.Name, over.Support.Why, over.Support.Fix})
 	}
+	for _, t := range targets(p.Config) {
+		s.Upstreams = append(s.Upstreams, a.upstreams[t.name].Snapshot())
+	}
+	s.Streams = a.streamStatus()
 	for _, counts := range a.counters.Workers() {
 		s.OpenPerWorker = append(s.OpenPerWorker, counts[meter.Open])
 	}

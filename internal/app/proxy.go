@@ -1,0 +1,91 @@
+package app
+
+import (
+	"time"
+
+	"github.com/myriad-server/myriad/internal/config"
+	"github.com/myriad-server/myriad/web"
+	"github.com/myriad-server/myriad/web/proxy"
+)
+
+// proxy makes what passes the requests of a route on.
+func (a *App) proxy(r *config.Route, where string) (web.Handler, error) {
+	p := r.Proxy
+	group, err := a.group(p.Upstream, where)
+	if err != nil {
+		return nil, err
+	}
+	u, named := a.plan.Config.Upstreams[p.Upstream]
+	if !named {
+		u = config.UpstreamTo()
+	}
+	o := proxy.Options{
+		Group:     group,
+		Host:      p.Host,
+		Prefix:    p.Prefix,
+		Forwarded: forwarded[p.Forwarded],
+		Request:   editsOf(&p.RequestHeaders),
+		Response:  editsOf(&p.ResponseHeaders),
+		BodyBytes: int64(p.Body),
+		Key:       proxy.Key{Of: keys[u.Key.Source], Name: u.Key.Name},
+		Close:     !u.Pool.Enabled,
+		Attempts:  orNone(int(u.Retries.Attempts)),
+		Budget:    u.Retries.Budget,
+		Evidence:  u.Evidence,
+		Timeouts: proxy.Timeouts{
+			Send: time.Duration(u.Timeouts.Send), FirstByte: time.Duration(u.Timeouts.FirstByte),
+			BetweenBytes: time.Duration(u.Timeouts.BetweenBytes), Exchange: time.Duration(u.Timeouts.Exchange),
+			Tunnel: time.Duration(u.Timeouts.Tunnel),
+		},
+	}
+	if p.Strip {
+		o.Strip = r.Prefix
+	}
+	if u.Sticky != nil {
+		o.Sticky = u.Sticky.Cookie
+	}
+	for _, subnet := range p.Trusted {
+		o.Trusted = append(o.Trusted, subnet.Prefix)
+	}
+	if u.Key.Source == "" && u.Balance != "auto" {
+		o.Key.Of = proxy.KeyClient // for maglev; the other policies look at no key
+	}
+	return proxy.New(o)
+}
+
+// orNone is a number for a package where 0 stands for the default and a negative number for none.
+func orNone(n int) int {
+	if n == 0 {
+		return -1
+	}
+	return n
+}
+
+func editsOf(e *config.HeaderEdits) proxy.Edits {
+	return proxy.Edits{Set: fieldsOf(e.Set), Add: fieldsOf(e.Add), Remove: e.Remove}
+}
+
+var forwarded = map[config.Forwarded]proxy.Forwarded{
+	config.ForwardedX:       proxy.ForwardedX,
+	config.ForwardedRFC7239: proxy.ForwardedRFC7239,
+	config.ForwardedBoth:    proxy.ForwardedBoth,
+	config.ForwardedOff:     proxy.ForwardedOff,
+}
+
+var keys = map[config.KeySource]proxy.KeySource{
+	config.KeyClient: proxy.KeyClient,
+	config.KeyPath:   proxy.KeyPath,
+	config.KeyHeader: proxy.KeyField,
+	config.KeyCookie: proxy.KeyCookie,
+}
+
+// largestBody is the most content that a route takes, beyond what limits.body allows to all of them.
+func largestBody(c *config.Config) int64 {
+	most := int64(0)
+	for _, r := range c.Routes {
+		if r.Proxy != nil {
+			most = max(most, int64(r.Proxy.Body))
+		}
+	}
+	return most
+}

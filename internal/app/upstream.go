@@ -1,0 +1,167 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/myriad-server/myriad/balance"
+	"github.com/myriad-server/myriad/internal/config"
+	"github.com/myriad-server/myriad/upstream"
+)
+
+// forever stands for a time without a limit where nanoseconds are added up: they do not overflow.
+const forever = 100 * 365 * 24 * time.Hour
+
+// uses is what an upstream is used for.
+type uses struct{ http, tcp, udp bool }
+
+// target is an upstream as somebody proxies to it: one that has a name, or one of his own.
+type target struct {
+	name   string
+	config config.Upstream
+	uses   uses
+}
+
+// targets are all that is proxied to, those with names first. Upstreams that nobody uses are left out: nobody would ask
+// for their connections, and their checks would be heard by nobody.
+func targets(c *config.Config) []target {
+	used := make(map[string]*uses)
+	var own []target
+	add := func(where, name string, to []config.Destination, u uses) {
+		if name == "" {
+			made := config.UpstreamTo()
+			made.To = to
+			own = append(own, target{where, made, u})
+			return
+		}
+		if used[name] == nil {
+			used[name] = new(uses)
+		}
+		all := used[name]
+		all.http, all.tcp, all.udp = all.http || u.http, all.tcp || u.tcp, all.udp || u.udp
+	}
+	for i, l := range c.Listeners {
+		switch l.Protocol {
+		case config.StreamTCP:
+			add(listenerName(i), l.Upstream, l.To, uses{tcp: true})
+		case config.StreamUDP:
+			add(listenerName(i), l.Upstream, l.To, uses{udp: true})
+		}
+	}
+	for i, r := range c.Routes {
+		if r.Proxy != nil {
+			add(routeName(i), r.Proxy.Upstream, r.Proxy.To, uses{http: true})
+		}
+	}
+	var all []target
+	for _, name := range slices.Sorted(maps.Keys(used)) {
+		all = append(all, target{name, c.Upstreams[name], *used[name]})
+	}
+	return append(all, own...)
+}
+
+// listenerName and routeName are what upstreams without a name of their own are called, after whoever proxies to them.
+func listenerName(i int) string { return fmt.Sprintf("listeners[%d]", i) }
+func routeName(i int) string    { return fmt.Sprintf("routes[%d]", i) }
+
+// openUpstreams makes the groups of all that is proxied to. Their checks run until the server has ended.
+func (a *App) openUpstreams() error {
+	a.upstreams = make(map[string]*upstream.Group)
+	for _, t := range targets(a.plan.Config) {
+		o, err := groupOptions(&t)
+		if err == nil {
+			o.Log = a.options.Log
+			a.upstreams[t.name], err = upstream.New(o)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", t.name, err)
+		}
+		group := a.upstreams[t.name]
+		a.closers = append(a.closers, func() error { group.Close(); return nil })
+	}
+	return nil
+}
+
+// group is the upstream with a name, or without one that of whoever asks.
+func (a *App) group(name, own string) (*upstream.Group, error) {
+	if name == "" {
+		name = own
+	}
+	if group := a.upstreams[name]; group != nil {
+		return group, nil
+	}
+	return nil, errors.New("there is no such upstream: " + name)
+}
+
+// balanceOf is the policy of an upstream. Left to us, datagrams of a client go to the same endpoint also when its
+// session has been forgotten; sessions of tcp last, so that their number counts; and requests are shared out evenly.
+func balanceOf(t *target) (balance.Policy, error) {
+	switch {
+	case t.config.Balance != "auto":
+		return balance.ByName(t.config.Balance)
+	case t.config.Key.Source != "" || t.uses.udp:
+		return balance.Maglev{}, nil
+	case t.uses.tcp:
+		return balance.LeastConnections{}, nil
+	}
+	return balance.RoundRobin{}, nil
+}
+
+// groupOptions are the options of a group. What is unlimited becomes larger than can be reached, because zero is the
+// default there.
+func groupOptions(t *target) (upstream.Options, error) {
+	u := &t.config
+	policy, err := balanceOf(t)
+	if err != nil {
+		return upstream.Options{}, err
+	}
+	o := upstream.Options{
+		Name: t.name, Policy: policy,
+		Pool: upstream.PoolOptions{
+			Off: !u.Pool.Enabled, Alone: !u.Pool.Share, Min: u.Pool.Min, Max: countOf(u.Pool.Max), MaxIdle: u.Pool.Idle,
+			IdleTimeout: time.Duration(u.Pool.IdleTimeout), MaxAge: timeOf(u.Pool.MaxAge),
+		},
+		Queue:          upstream.QueueOptions{Limit: u.Queue.Limit, Timeout: time.Duration(u.Queue.Timeout)},
+		ConnectTimeout: time.Duration(u.Timeouts.Connect),
+		SlowStart:      time.Duration(u.SlowStart),
+		KeepAlive:      time.Duration(u.KeepAlive),
+		UserTimeout:    time.Duration(u.UserTimeout),
+		Resolve:        upstream.ResolveOptions{Min: time.Duration(u.Resolve.Min), Max: time.Duration(u.Resolve.Max)},
+	}
+	for _, to := range u.To {
+		o.Endpoints = append(o.Endpoints, upstream.EndpointOptions{Address: to.Endpoint()})
+	}
+	for _, e := range u.Endpoints {
+		o.Endpoints = append(o.Endpoints, upstream.EndpointOptions{
+			Address: e.Address.Endpoint(), Weight: e.Weight, Connections: countOf(min(e.Connections, u.Pool.Max)),
+		})
+	}
+	for _, source := range u.Sources {
+		o.Sources = append(o.Sources, source.Addr)
+	}
+	if h := u.Health; h != nil {
+		o.Health = &upstream.HealthOptions{
+			Interval: time.Duration(h.Interval), Timeout: time.Duration(h.Timeout), Rise: h.Rise, Fall: h.Fall,
+		}
+		if h.HTTP != nil {
+			o.Health.Path, o.Health.Host = h.HTTP.Path, h.HTTP.Host
+		}
+	}
+	if e := u.Eject; e.Failures > 0 {
+		o.Eject = &upstream.EjectOptions{
+			Failures: int(e.Failures), Base: time.Duration(e.Base), Max: time.Duration(e.Max),
+			Share: max(int(math.Round(e.Share*100)), 1),
+		}
+	}
+	return o, nil
+}
+
+// countOf is a count for a package that knows no "unlimited".
+func countOf(c config.CountOrUnlimited) int { return int(min(c, math.MaxInt32)) }
+
+// timeOf is a time for a package that knows no "unlimited".
+func timeOf(d config.DurationOrUnlimited) time.Duration { return min(time.Duration(d), forever) }
