@@ -8,7 +8,7 @@ import (
 )
 
 type proxyCommand struct {
-	To []string `sep:"none" placeholder:"ADDR" help:"Where to pass on to, such as app.internal:8080 or unix:@app; may be repeated."`
+	To []string `sep:"none" placeholder:"ADDR" help:"Where to pass on to, such as app.internal:8080 or unix:@app."`
 	serverFlags
 	TCP     bool   `name:"tcp" xor:"layer" help:"Pass on bytes without a look at them."`
 	UDP     bool   `name:"udp" xor:"layer" help:"Pass on datagrams."`

@@ -62,8 +62,8 @@ type Limits struct {
 type Timeouts struct {
 	// A request's head, from its first byte to its last. Beyond it the answer is 408.
 	Head Duration `yaml:"head" min:"1ms" max:"24h"`
-	// Silence within a request's body. Beyond it the answer is 408; where the answer has been given already and the body is
-	// only thrown away, the connection is closed.
+	// Silence within a request's body. Beyond it the answer is 408; where the answer has been given already and the body
+	// is only thrown away, the connection is closed.
 	Body Duration `yaml:"body" min:"1ms" max:"24h"`
 	// Silence between requests on a connection that is kept alive.
 	Idle Duration `yaml:"idle" min:"1ms" max:"24h"`

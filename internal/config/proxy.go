@@ -43,7 +43,8 @@ type ProxyProtocol struct {
 	Accept ProxyAccept `yaml:"accept"`
 	// What is written to endpoints.
 	Send ProxySend `yaml:"send"`
-	// The clients of which it is read, such as [10.0.0.0/8, "::1"]; what others send is passed on as it is. Without it, all.
+	// The clients of which it is read, such as [10.0.0.0/8, "::1"]; what others send is passed on as it is. Without it, it
+	// is read of all.
 	Trusted []Subnet `yaml:"trusted,omitempty"`
 }
 

@@ -42,8 +42,8 @@ type Files struct {
 	Index []string `yaml:"index"`
 	// Whether a directory without an index is listed. Otherwise the answer is 403.
 	Listing bool `yaml:"listing"`
-	// Encodings looked for beside a file, as name.br, name.zst and name.gz, best first. A neighbour whose time of change is
-	// two seconds or more before the file's holds what the file was, and is left aside until it is made anew.
+	// Encodings looked for beside a file, as name.br, name.zst and name.gz, best first. A neighbour whose time of change
+	// is two seconds or more before the file's holds what the file was, and is left aside until it is made anew.
 	Precompressed []Encoding `yaml:"precompressed"`
 	// What is remembered of files between requests.
 	Cache FileCache `yaml:"cache"`
@@ -56,8 +56,8 @@ type Files struct {
 
 // FileCache is what is remembered of files between requests.
 type FileCache struct {
-	// Open files and their metadata that are remembered. 0 remembers none. A file that is deleted is closed within a minute,
-	// also if nobody asks for it again.
+	// Open files and their metadata that are remembered. 0 remembers none. A file that is deleted is closed within a
+	// minute, also if nobody asks for it again.
 	Entries int `yaml:"entries" min:"0" max:"10000000"`
 	// How long an entry is used before the file is looked at again.
 	Valid Duration `yaml:"valid" min:"1ms" max:"24h"`

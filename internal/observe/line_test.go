@@ -82,7 +82,8 @@ func TestJSONIsWhatSlogWrites(t *testing.T) {
 		r.UserAgent, r.Referer = text.Draw(t, "user agent"), text.Draw(t, "referer")
 		r.Minor, r.Status = rapid.Uint8Range(0, 9).Draw(t, "minor"), rapid.IntRange(200, 599).Draw(t, "status")
 		r.Bytes, r.Connection = rapid.Int64().Draw(t, "bytes"), rapid.Uint64().Draw(t, "connection")
-		r.Upstream, r.Cause = rapid.StringN(0, 20, 60).Draw(t, "upstream"), rapid.SampledFrom([]string{"", "reset"}).Draw(t, "cause")
+		r.Upstream = rapid.StringN(0, 20, 60).Draw(t, "upstream")
+		r.Cause = rapid.SampledFrom([]string{"", "reset"}).Draw(t, "cause")
 		r.Attempts = rapid.IntRange(0, 9).Draw(t, "attempts")
 		var want bytes.Buffer
 		line := slog.NewRecord(time.Unix(r.Wall, 0).UTC(), slog.LevelInfo, "request", 0)

@@ -25,7 +25,7 @@ func session() *stream.Record {
 func TestSessionIsWhatSlogWrites(t *testing.T) {
 	for name, change := range map[string]func(r *stream.Record){
 		"whole":      func(*stream.Record) {},
-		"failed":     func(r *stream.Record) { r.Cause, r.Err = stream.NotConnected, errors.New("no \"way\"\n") },
+		"failed":     func(r *stream.Record) { r.Cause, r.Err = stream.NotConnected, errors.New("no \"way\"\t of it") },
 		"no server":  func(r *stream.Record) { r.Upstream = "" },
 		"odd server": func(r *stream.Record) { r.Upstream = "unix:/a\\\"é\xff" },
 	} {
