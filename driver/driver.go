@@ -14,14 +14,14 @@
 //
 //   - Each operation completes exactly once without More: also when it is
 //     cancelled, also when the driver is closed.
-//   - At most one read-side operation (Accept, Recv, RecvFrom) and one write-side
-//     operation (Connect, Send, SendFile, SendTo) are in flight on a descriptor;
+//   - At most one read-side operation (Accept, Recv, RecvFrom, SpliceIn) and one write-side
+//     operation (Connect, Send, SendFile, SendTo, SpliceOut) are in flight on a descriptor;
 //     submitting a second one is the caller's mistake and bytes may be reordered.
 //   - Only Wait blocks, and completions are only ever returned by Wait: a driver
 //     never calls up.
 //   - Recv without a buffer takes a block only when bytes have arrived. When the
 //     pool is empty the operation completes with ErrNoBlock and the bytes stay in
-//     the kernel.
+//     the kernel. SpliceIn and its pipes are the same, with ErrNoPipe.
 //   - Bytes are completed in the order in which they arrived, none twice, none lost.
 //   - A driver has no timers: the loop's wheel computes how long Wait may wait.
 package driver
@@ -39,16 +39,18 @@ type Code uint8
 
 // The operations. "Result" is that of the completion.
 const (
-	Nothing  Code = iota
-	Accept        // Result: the new descriptor, non-blocking and close-on-exec. Usually with Many.
-	Connect       // FD to Op.Addr, a raw socket address. Result: 0.
-	Recv          // Result: bytes, 0 at the peer's end. Into a block of the pool (Completion.Block).
-	RecvFrom      // one datagram into a block of the pool; Block.Peer is its source.
-	Send          // Op.Buf, then Op.Rest. Result: bytes taken, which is all of them unless Err is set.
-	SendFile      // Op.Buf, then Op.Len bytes of Op.From at Op.Off. More comes meanwhile. Result: bytes since the last.
-	SendTo        // one datagram Op.Buf to Op.Addr (a raw socket address; empty if connected).
-	Shutdown      // the write half of FD. Result: 0.
-	Close         // FD. Everything else on FD has completed or has been cancelled before. Result: 0.
+	Nothing   Code = iota
+	Accept         // Result: the new descriptor, non-blocking and close-on-exec. Usually with Many.
+	Connect        // FD to Op.Addr, a raw socket address. Result: 0.
+	Recv           // Result: bytes, 0 at the peer's end. Into a block of the pool (Completion.Block).
+	RecvFrom       // one datagram into a block of the pool; Block.Peer is its source.
+	Send           // Op.Buf, then Op.Rest. Result: bytes taken, which is all of them unless Err is set.
+	SendFile       // Op.Buf, then Op.Len bytes of Op.From at Op.Off. More comes meanwhile. Result: bytes since the last.
+	SendTo         // one datagram Op.Buf to Op.Addr (a raw socket address; empty if connected).
+	SpliceIn       // into a pipe of the pool (Completion.Pipe). Result: bytes, at most Op.Len, 0 at the peer's end.
+	SpliceOut      // what is in Op.Pipe, which the driver takes over. More comes meanwhile. Result: bytes since the last.
+	Shutdown       // the write half of FD. Result: 0.
+	Close          // FD. Everything else on FD has completed or has been cancelled before. Result: 0.
 )
 
 // Token names one operation in flight: a slot and its generation, never a
@@ -62,6 +64,8 @@ var (
 	ErrFull = errors.New("driver: full; wait for completions first")
 	// ErrNoBlock completes a Recv for which the pool had no block. The bytes are still in the kernel.
 	ErrNoBlock = errors.New("driver: the block pool is empty")
+	// ErrNoPipe completes a SpliceIn for which there was no pipe. The bytes are still in the socket.
+	ErrNoPipe = errors.New("driver: there is no pipe to be had")
 	// ErrShrunk completes a SendFile whose file ended before Op.Len bytes.
 	ErrShrunk = errors.New("driver: the file is shorter than announced")
 	// ErrCanceled completes an operation that was cancelled, by Cancel or by Close of the driver.
@@ -77,7 +81,8 @@ type Op struct {
 	Addr []byte   // Connect, SendTo: raw socket address (struct sockaddr)
 	User uint64   // returned untouched in every completion of the operation
 	Off  int64    // SendFile
-	Len  int      // SendFile
+	Len  int      // SendFile, SpliceIn
+	Pipe *Pipe    // SpliceOut
 	FD   int      // as Accept or Adopt gave it; not always a descriptor of the process
 	From int      // SendFile: an ordinary descriptor of a regular file
 	Code Code
@@ -102,6 +107,7 @@ const More Flags = 1 << iota
 // Completion is the result of an operation, or one of several if More is set.
 type Completion struct {
 	Block  *buf.Block // Recv, RecvFrom: the bytes are Block.Bytes()[:Result]; the receiver releases it
+	Pipe   *Pipe      // SpliceIn: the bytes are in it; the receiver releases it or hands it to SpliceOut
 	Err    error      // a syscall.Errno or one of this package's errors; nil on success
 	Token  Token
 	User   uint64
@@ -164,6 +170,8 @@ type Driver interface {
 type Options struct {
 	// Blocks is where Recv's blocks come from.
 	Blocks *buf.Pool
+	// Pipes is where SpliceIn's pipes come from; none if nil.
+	Pipes *Pipes
 	// Ops is the largest number of operations in flight.
 	Ops int
 	// Sweep is the interval at which the sweep driver retries; 10 ms if zero.

@@ -29,6 +29,7 @@ type rigRoom struct {
 	completions int // of one Wait
 	blocks      int
 	blockBytes  int
+	pipes       int
 }
 
 // rig is a driver under test. It accounts for every token: each must be new, be
@@ -44,8 +45,9 @@ type rig struct {
 	users   uint64
 	order   int // completions so far
 	owned   map[int]bool
-	far     []int // descriptors of the test itself
-	hold    bool  // keep blocks in the flights instead of copying them
+	pipes   map[*driver.Pipe]bool // of the test, at the moment
+	far     []int                 // descriptors of the test itself
+	hold    bool                  // keep blocks in the flights instead of copying them
 	closed  bool
 	before  []string
 }
@@ -74,6 +76,7 @@ func newRig(t testing.TB, f driver.Factory, o driver.Options, room rigRoom) *rig
 		t.Fatal(err)
 	}
 	o.Blocks, o.Ops = pool, or(room.operations, 1024)
+	o.Pipes = driver.NewPipes(or(room.pipes, 64), sys.RoomyPipe, sys.Close)
 	d, err := f.Open(o)
 	if err != nil {
 		t.Fatalf("open: %v", err)
@@ -84,6 +87,7 @@ func newRig(t testing.TB, f driver.Factory, o driver.Options, room rigRoom) *rig
 	r := &rig{
 		TB: t, d: d, options: o, random: seed(t), room: make([]driver.Completion, or(room.completions, 256)),
 		live: map[driver.Token]*flight{}, retired: map[driver.Token]bool{}, owned: map[int]bool{}, before: before,
+		pipes: map[*driver.Pipe]bool{},
 	}
 	t.Cleanup(r.end)
 	return r
@@ -112,6 +116,13 @@ func (r *rig) end() {
 	for _, fd := range r.far {
 		_ = sys.Close(fd)
 	}
+	for p := range r.pipes {
+		p.Release()
+	}
+	if n := r.options.Pipes.Lent(); n != 0 {
+		r.Errorf("%d pipes are lent out at the end", n)
+	}
+	r.options.Pipes.Close()
 	if n := r.options.Blocks.Lent(); n != 0 {
 		r.Errorf("%d blocks are lent out at the end", n)
 	}
@@ -195,6 +206,7 @@ func (r *rig) try(op driver.Op) (*flight, error) {
 		r.Fatalf("token %#x is zero or not new", token)
 	}
 	f := &flight{op: op, token: token}
+	delete(r.pipes, op.Pipe)
 	r.live[token] = f
 	return f, nil
 }
@@ -224,7 +236,7 @@ func (r *rig) account(c driver.Completion) {
 		r.Fatalf("a completion with another operation's values: %+v of %+v", c, f.op)
 	}
 	more := c.Flags&driver.More != 0
-	if more && (c.Err != nil || !f.op.Many && f.op.Code != driver.SendFile) {
+	if more && (c.Err != nil || !f.op.Many && f.op.Code != driver.SendFile && f.op.Code != driver.SpliceOut) {
 		r.Fatalf("More is not to be expected here: %+v", c)
 	}
 	f.total += c.Result
@@ -242,6 +254,9 @@ func (r *rig) account(c driver.Completion) {
 	}
 	if c.Code == driver.Accept && c.Err == nil {
 		r.owned[c.Result] = true
+	}
+	if c.Pipe != nil {
+		r.pipes[c.Pipe] = true
 	}
 	if c.Code == driver.Close {
 		delete(r.owned, f.op.FD)

@@ -23,6 +23,7 @@ const hintsTurn = 256
 type machine struct {
 	poller   Poller
 	blocks   *buf.Pool
+	pipes    *driver.Pipes
 	features driver.Features
 	limit    int // operations in flight and results not yet returned
 
@@ -50,7 +51,7 @@ func New(p Poller, o driver.Options, f driver.Features) (driver.Driver, error) {
 		return nil, errors.Join(
 			fmt.Errorf("driver %s: needs Options.Blocks and a positive Options.Ops (it is %d)", p.Name(), o.Ops), p.Close())
 	}
-	return &machine{poller: p, blocks: o.Blocks, features: f, limit: o.Ops, room: math.MaxInt}, nil
+	return &machine{poller: p, blocks: o.Blocks, pipes: o.Pipes, features: f, limit: o.Ops, room: math.MaxInt}, nil
 }
 
 func (m *machine) Name() string { return m.poller.Name() }
@@ -112,6 +113,7 @@ func (m *machine) Submit(op driver.Op) (driver.Token, error) {
 	e := m.entry(op.FD)
 	if e == nil {
 		m.finish(slot, o, 0, syscall.EBADF, nil)
+		release(op.Pipe)
 		return token, nil
 	}
 	if op.Lazy {
@@ -125,6 +127,9 @@ func (m *machine) Submit(op driver.Op) (driver.Token, error) {
 	}
 	switch op.Code {
 	case driver.Accept, driver.Recv, driver.RecvFrom:
+		m.submitRead(slot, o, e)
+	case driver.SpliceIn:
+		o.next = uint32(op.Len)
 		m.submitRead(slot, o, e)
 	case driver.Shutdown:
 		m.finish(slot, o, 0, sys.Shutdown(op.FD, 1), nil)
@@ -156,10 +161,11 @@ func (m *machine) submitRead(slot uint32, o *operation, e *entry) {
 func (m *machine) submitWrite(slot uint32, o *operation, e *entry, op *driver.Op) {
 	if e.write != 0 {
 		m.finish(slot, o, 0, syscall.EBUSY, nil)
+		release(op.Pipe)
 		return
 	}
 	e.write = slot + 1
-	c := cargo{head: op.Buf, rest: op.Rest, addr: op.Addr, off: op.Off, left: op.Len, from: op.From}
+	c := cargo{head: op.Buf, rest: op.Rest, addr: op.Addr, off: op.Off, left: op.Len, from: op.From, pipe: op.Pipe}
 	switch {
 	case op.Code == driver.Connect:
 		o.marks &^= lazy
@@ -173,12 +179,13 @@ func (m *machine) submitWrite(slot uint32, o *operation, e *entry, op *driver.Op
 	if e.dry&Writable != 0 {
 		if m.park(slot, o, Writable, 0) {
 			o.cargo = m.cargoes.keep(&c)
+			return
 		}
+	} else if !m.attemptWrite(slot, o, &c) {
+		o.cargo = m.cargoes.keep(&c)
 		return
 	}
-	if !m.attemptWrite(slot, o, &c) {
-		o.cargo = m.cargoes.keep(&c)
-	}
+	release(c.pipe)
 }
 
 // park leaves an operation to the poller; false says that it could not and has
@@ -258,10 +265,14 @@ func (m *machine) Close() error {
 		if r.Block != nil {
 			r.Block.Release()
 		}
+		release(r.Pipe)
 		if r.Code == driver.Accept && r.Err == nil {
 			m.poller.Gone(r.Result)
 			_ = sys.Close(r.Result)
 		}
+	}
+	for i := range m.cargoes.items {
+		release(m.cargoes.items[i].pipe)
 	}
 	m.table, m.slots, m.cargoes, m.turn = nil, slots{}, cargoes{}, queue[driver.Token]{}
 	return m.poller.Close()

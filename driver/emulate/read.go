@@ -20,6 +20,8 @@ func (m *machine) attemptRead(slot uint32, o *operation, budget int) {
 		m.accept(slot, o, budget)
 	case driver.Recv:
 		m.receive(slot, o, budget)
+	case driver.SpliceIn:
+		m.spliceIn(slot, o)
 	default:
 		m.receiveFrom(slot, o, budget)
 	}

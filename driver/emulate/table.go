@@ -28,7 +28,7 @@ type operation struct {
 	fd         int32
 	generation uint32
 	cargo      uint32 // index + 1 in the cargo pool
-	next       uint32 // slot + 1 of the next free one
+	next       uint32 // slot + 1 of the next free one; Op.Len of a SpliceIn
 	code       driver.Code
 	marks      uint8
 }
@@ -108,6 +108,7 @@ type cargo struct {
 	from int
 	done int // bytes taken and not reported
 	next uint32
+	pipe *driver.Pipe
 }
 
 // advance passes over n bytes that were sent, and over empty pieces; false says
@@ -147,6 +148,7 @@ func (p *cargoes) keep(c *cargo) uint32 {
 func (p *cargoes) at(index uint32) *cargo { return &p.items[index-1] }
 
 func (p *cargoes) give(index uint32) {
+	release(p.items[index-1].pipe)
 	p.items[index-1] = cargo{next: p.free}
 	p.free = index
 }

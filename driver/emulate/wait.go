@@ -124,7 +124,7 @@ func (m *machine) serve() {
 		switch o.code {
 		case driver.Accept:
 			m.accept(slot, o, acceptsTurn)
-		case driver.Recv, driver.RecvFrom:
+		case driver.Recv, driver.RecvFrom, driver.SpliceIn:
 			m.attemptRead(slot, o, blocksTurn)
 		default:
 			m.attemptWrite(slot, o, m.cargoes.at(o.cargo))

@@ -24,6 +24,8 @@ func (m *machine) attemptWrite(slot uint32, o *operation, c *cargo) bool {
 		return m.send(slot, o, c)
 	case driver.SendFile:
 		return m.sendFile(slot, o, c)
+	case driver.SpliceOut:
+		return m.spliceOut(slot, o, c)
 	default:
 		return m.sendTo(slot, o, c)
 	}

@@ -48,6 +48,11 @@ func (m *machine) check(o *operation) {
 		k.Fail("%s while a %s is in flight on the same descriptor", name, codeNames[other.op.Code])
 	}
 	switch o.op.Code {
+	case driver.SpliceOut:
+		if d.shut {
+			k.Fail("%s after Shutdown", name)
+		}
+		m.checkPipe(&o.op)
 	case driver.Send, driver.SendFile:
 		if d.shut {
 			k.Fail("%s after Shutdown", name)
@@ -66,7 +71,7 @@ func (d *descriptor) may(c driver.Code) bool {
 	switch c {
 	case driver.Accept:
 		return d.listener != nil
-	case driver.Recv, driver.Send, driver.SendFile, driver.Shutdown:
+	case driver.Recv, driver.Send, driver.SendFile, driver.SpliceIn, driver.SpliceOut, driver.Shutdown:
 		return d.stream != nil && d.stream.peer != nil
 	case driver.RecvFrom, driver.SendTo:
 		return d.socket != nil

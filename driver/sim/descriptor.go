@@ -76,7 +76,7 @@ func (k *Kernel) stir(o *operation) {
 // sideOf is where an operation of a code is kept; nil for one that has no side.
 func (d *descriptor) sideOf(c driver.Code) **operation {
 	switch c {
-	case driver.Accept, driver.Recv, driver.RecvFrom:
+	case driver.Accept, driver.Recv, driver.RecvFrom, driver.SpliceIn:
 		return &d.read
 	case driver.Close:
 		return nil

@@ -93,7 +93,8 @@ func (t *trace) add(l traced) {
 }
 
 var codeNames = [...]string{
-	"-", "Accept", "Connect", "Recv", "RecvFrom", "Send", "SendFile", "SendTo", "Shutdown", "Close",
+	"-", "Accept", "Connect", "Recv", "RecvFrom", "Send", "SendFile", "SendTo", "SpliceIn", "SpliceOut",
+	"Shutdown", "Close",
 }
 
 // String has one line for each event, oldest first.

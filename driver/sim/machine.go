@@ -20,6 +20,7 @@ var errClosed = errors.New("driver sim: closed")
 type machine struct {
 	kernel  *Kernel
 	blocks  *buf.Pool
+	pipes   *driver.Pipes
 	slots   []*operation
 	free    []uint32
 	late    []*operation // begin with the next Wait
@@ -165,6 +166,10 @@ func (m *machine) attempt(o *operation) {
 		m.send(o)
 	case o.op.Code == driver.SendFile:
 		m.sendFile(o)
+	case o.op.Code == driver.SpliceIn:
+		m.spliceIn(o)
+	case o.op.Code == driver.SpliceOut:
+		m.spliceOut(o)
 	case o.op.Code == driver.SendTo:
 		m.sendTo(o)
 	case o.op.Code == driver.Connect:
@@ -215,6 +220,9 @@ func (m *machine) finish(o *operation, n int, err error, b *buf.Block) {
 	n += o.done - o.reported
 	k.note("finish", o, n, err, false)
 	o.over = true
+	if o.op.Pipe != nil {
+		o.op.Pipe.Release()
+	}
 	r := result{driver.Completion{Block: b, Err: err, Token: o.token, User: o.op.User, Result: n, Code: o.op.Code}, o}
 	if o.op.Lazy && err == nil && k.chance(k.faults.LateLazy) {
 		m.lazy = append(m.lazy, r)
@@ -246,8 +254,16 @@ func (m *machine) Close() error {
 		if r.Block != nil {
 			r.Block.Release()
 		}
+		if r.Pipe != nil {
+			r.Pipe.Release()
+		}
 		if r.Code == driver.Accept && r.Err == nil {
 			m.kernel.release(m.kernel.descriptor(r.Result))
+		}
+	}
+	for _, o := range m.slots {
+		if o.op.Pipe != nil && !o.over {
+			o.op.Pipe.Release()
 		}
 	}
 	m.ready, m.lazy, m.late = nil, nil, nil

@@ -54,21 +54,22 @@ type Options struct {
 
 // Kernel is the simulated kernel. It belongs to one goroutine.
 type Kernel struct {
-	options Options
-	faults  Faults
-	rand    *rand.Rand
-	now     int64
-	events  events
-	table   []*descriptor
-	open    int
-	made    int // connections ever made
-	files   []*File
-	stands  map[int]*descriptor // by the real descriptor that stands for a simulated one
-	handing *Listener           // whose pending connections are being accepted through a stand-in
-	trace   trace
-	broken  error
-	driver  *machine
-	outside map[netip.AddrPort]func() Client // what Connect reaches
+	options  Options
+	faults   Faults
+	rand     *rand.Rand
+	now      int64
+	events   events
+	table    []*descriptor
+	open     int
+	made     int // connections ever made
+	files    []*File
+	conduits []*conduit
+	stands   map[int]*descriptor // by the real descriptor that stands for a simulated one
+	handing  *Listener           // whose pending connections are being accepted through a stand-in
+	trace    trace
+	broken   error
+	driver   *machine
+	outside  map[netip.AddrPort]func() Client // what Connect reaches
 
 	waits     int
 	restless  int
@@ -113,7 +114,7 @@ func (k *Kernel) Open(o driver.Options) (driver.Driver, error) {
 	if k.driver != nil {
 		return nil, errOpened
 	}
-	k.driver = &machine{kernel: k, blocks: o.Blocks, limit: o.Ops}
+	k.driver = &machine{kernel: k, blocks: o.Blocks, pipes: o.Pipes, limit: o.Ops}
 	return k.driver, nil
 }
 

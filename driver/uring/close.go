@@ -44,6 +44,9 @@ func (d *uring) Close() error {
 	if d.wakeFD >= 0 {
 		_ = sys.Close(d.wakeFD)
 	}
+	if d.reserve >= 0 {
+		_ = sys.Close(d.reserve)
+	}
 	if d.direct != nil {
 		_ = sys.Close(d.direct.counter)
 	}
@@ -76,6 +79,9 @@ func (d *uring) discard(limit time.Duration) {
 	for _, c := range dst[:n] {
 		if c.Block != nil {
 			c.Block.Release()
+		}
+		if c.Pipe != nil {
+			c.Pipe.Release()
 		}
 		if c.Code == driver.Accept && c.Err == nil && !isDirect(c.Result) {
 			_ = sys.Close(c.Result) // nobody will hear of it

@@ -23,7 +23,9 @@ func (d *uring) Submit(op driver.Op) (driver.Token, error) {
 		if op.Many {
 			e.marks = many
 		}
-	case driver.Send, driver.SendTo, driver.Connect, driver.SendFile:
+	case driver.SpliceIn:
+		e.hold = uint32(op.Len)
+	case driver.Send, driver.SendTo, driver.Connect, driver.SendFile, driver.SpliceOut:
 		d.keep(e, &op)
 	case driver.Close, driver.Shutdown:
 	default:
@@ -64,6 +66,8 @@ func (d *uring) keep(e *entry, op *driver.Op) {
 		}
 	case driver.Connect:
 		h.addr = op.Addr
+	case driver.SpliceOut:
+		h.pipe = op.Pipe
 	case driver.SendFile:
 		h.file = d.newFile()
 		*h.file = fileSend{from: op.From, off: op.Off, left: op.Len, target: -1}
@@ -79,7 +83,7 @@ func (d *uring) drop(slot uint32, e *entry) {
 	case driver.SendFile:
 		d.endFile(d.holds.at(e.hold).file)
 		d.holds.give(e.hold)
-	case driver.Send, driver.SendTo, driver.Connect:
+	case driver.Send, driver.SendTo, driver.Connect, driver.SpliceOut:
 		d.holds.give(e.hold)
 	case driver.Accept:
 		if d.direct != nil {
@@ -128,6 +132,12 @@ func (d *uring) issue(slot uint32, e *entry) bool {
 		}
 	case driver.SendFile:
 		return d.sendFile(slot, e)
+	case driver.SpliceIn:
+		d.spliceIn(slot, e)
+		return true
+	case driver.SpliceOut:
+		d.spliceOut(slot, e)
+		return true
 	case driver.RecvFrom:
 		if e.marks&many == 0 {
 			return d.recvFromOnce(slot, e)

@@ -20,6 +20,7 @@ const (
 	doubted                    // a receive is in uring.doubts
 	fresh                      // it has brought bytes since it was put there, or last looked at
 	renewed                    // it is being cancelled to be armed again
+	primed                     // a SpliceIn was told that there is something
 )
 
 // entry is an operation in flight. A million idle connections are a million entries, so it is half a cache line,
@@ -130,6 +131,7 @@ type hold struct {
 	rest  [][]byte
 	addr  []byte
 	file  *fileSend
+	pipe  *driver.Pipe
 }
 
 // remaining is what is left of buf and rest.
@@ -174,6 +176,10 @@ func (s *holds) take() (uint32, *hold) {
 func (s *holds) give(i uint32) {
 	h := &s.all[i]
 	h.buf = nil
+	if h.pipe != nil {
+		h.pipe.Release()
+		h.pipe = nil
+	}
 	if h.rest != nil || h.addr != nil || h.file != nil {
 		h.rest, h.addr, h.file = nil, nil, nil
 	}

@@ -70,6 +70,7 @@ type uring struct {
 	endings map[int32]ending // descriptors with cancelled operations that are not over
 
 	pool   *buf.Pool
+	pipes  *driver.Pipes
 	shares shares
 	files  []*fileSend // to be used again
 	epoch  time.Time
@@ -93,6 +94,7 @@ type uring struct {
 	counted    bool // table rings may have outcomes
 	reading    bool // the read that they wake is in flight
 	installs   uint32
+	reserve    int // a descriptor kept for the moment when there is no other; see ordinary
 	staging    [][]byte
 
 	_     [64]byte
@@ -158,7 +160,10 @@ func open(o driver.Options, t tuning) (*uring, error) {
 		return nil, fmt.Errorf("uring: Options.Ops is %d; it must be positive and at most 2^30", o.Ops)
 	}
 	opened.Add(1) // Close takes it back
-	d := &uring{pool: o.Blocks, tuning: t, epoch: time.Now(), wakeFD: -1, endings: map[int32]ending{}}
+	d := &uring{
+		pool: o.Blocks, pipes: o.Pipes, tuning: t, epoch: time.Now(), wakeFD: -1, reserve: -1,
+		endings: map[int32]ending{},
+	}
 	d.ops.limit, d.gather = uint32(o.Ops), newGather()
 	d.shares.most, d.shares.reclaim = o.Blocks.Limit()/2, d.reclaim
 	main, err := d.openRing(t.submissions, t.outcomes, t.entries, supplyFirst)

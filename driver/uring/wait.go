@@ -200,6 +200,8 @@ func (d *uring) complete(r *ring, o *sys.Outcome, c *driver.Completion) bool {
 		return d.sentTo(slot, e, o, c)
 	case driver.SendFile:
 		return d.sentFile(slot, e, o, c)
+	case driver.SpliceIn, driver.SpliceOut:
+		return d.polled(slot, e, o, c)
 	case driver.Close:
 		if o.Res >= 0 {
 			d.closed(e)
@@ -221,9 +223,9 @@ func (d *uring) internal(o *sys.Outcome) {
 		if o.Flags&sys.OutcomeMore == 0 {
 			d.deaf = true
 		}
+		d.gather.tick(d.period, d.ops.used)
 	case userTick:
 		d.ticking = false
-		d.gather.tick(d.period, d.ops.used)
 		d.quieten(d.period)
 	case userCounter:
 		d.counted, d.reading = true, false
