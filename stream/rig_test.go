@@ -27,7 +27,6 @@ import (
 	"github.com/myriad-server/myriad/driver/uring"
 	"github.com/myriad-server/myriad/internal/listen"
 	"github.com/myriad-server/myriad/internal/meter"
-	"github.com/myriad-server/myriad/internal/sys"
 	"github.com/myriad-server/myriad/loop"
 	"github.com/myriad-server/myriad/upstream"
 )
@@ -316,7 +315,9 @@ func wantReset(t testing.TB, c net.Conn) {
 	}
 }
 
-func isReset(err error) bool { return err != nil && strings.Contains(err.Error(), "connection reset by peer") }
+func isReset(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "connection reset by peer")
+}
 
 func send(t testing.TB, c net.Conn, text string) {
 	t.Helper()
@@ -410,5 +411,3 @@ func reset(c net.Conn) {
 	c.(*net.TCPConn).SetLinger(0)
 	c.Close()
 }
-
-var _ = sys.AddressBytes

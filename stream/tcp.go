@@ -32,8 +32,8 @@ type TCPOptions struct {
 	Name string
 	// Group is where the connections go. Required.
 	Group *upstream.Group
-	// BufferBytes is how much may be held of each direction that its receiver has not taken; 64 KiB. One received block
-	// comes on top.
+	// BufferBytes is how much may be held of each direction that its receiver has not taken; 64 KiB. What one turn of the
+	// loop receives comes on top.
 	BufferBytes int64
 	// Idle is how long both sides may be silent; 10 min. The end comes up to a quarter later.
 	Idle time.Duration

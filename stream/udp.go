@@ -1,0 +1,329 @@
+package stream
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/myriad-server/myriad/conn"
+	"github.com/myriad-server/myriad/upstream"
+)
+
+// errSessions is why a client is turned away, for logs.
+var errSessions = errors.New("there are as many sessions as there may be")
+
+// UDPOptions says how datagrams are passed on. Zero fields get the default that is named with them.
+type UDPOptions struct {
+	// Name is the listener's, for logs.
+	Name string
+	// Group is where the datagrams go. Required.
+	Group *upstream.Group
+	// Idle is how long both sides may be silent; 1 min. The end comes up to a quarter later.
+	Idle time.Duration
+	// Lifetime is how long a session may last; Unlimited.
+	Lifetime time.Duration
+	// Sessions is how many each loop may have; 4096. Each takes a descriptor.
+	Sessions int
+	// Evict makes room for a client beyond Sessions by ending the session that has been silent for longest. Otherwise the
+	// client is not served.
+	Evict bool
+	// PerClient is how many sessions one client address may have, over all loops; 0: as many as there may be. What counts
+	// for IPv6 is the network of 64 bits.
+	PerClient int
+	// Answers is how many datagrams a server sends for each one it gets. When all have come the session is over at once: 1
+	// for DNS. 0: nobody knows.
+	Answers int
+	// Records, if set, is told about sessions that have ended.
+	Records Log
+	// Log gets a line when no server can be reached or a limit is met; at most one of each kind a second. Nobody is told
+	// if nil.
+	Log *slog.Logger
+}
+
+// UDP passes the datagrams of a listener on. The datagrams of one client, which is an address and a port, are a
+// session: they go to one server, from a socket of their own, and what that answers goes back.
+type UDP struct {
+	options UDPOptions
+	clients *clients
+	mu      sync.Mutex
+	tallies []*tally
+}
+
+// NewUDP makes what serves a listener.
+func NewUDP(o UDPOptions) (*UDP, error) {
+	switch {
+	case o.Group == nil:
+		return nil, errors.New("stream: UDPOptions.Group is required")
+	case o.Idle < 0 || o.Lifetime < 0 || o.Sessions < 0 || o.PerClient < 0 || o.Answers < 0:
+		return nil, fmt.Errorf("stream: a limit of listener %q is negative", o.Name)
+	}
+	if o.Idle == 0 {
+		o.Idle = time.Minute
+	}
+	if o.Lifetime == 0 {
+		o.Lifetime = Unlimited
+	}
+	if o.Sessions == 0 {
+		o.Sessions = 4096
+	}
+	u := &UDP{options: o}
+	if o.PerClient > 0 {
+		u.clients = &clients{most: o.PerClient}
+	}
+	return u, nil
+}
+
+// Counts sums up what the handlers have counted.
+func (u *UDP) Counts() Counts {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	var sum Counts
+	for _, of := range u.tallies {
+		of.addTo(&sum)
+	}
+	return sum
+}
+
+// Handler makes the handler of one socket. Models that cannot dial have no use for it: it drops every datagram.
+func (u *UDP) Handler() conn.DatagramHandler {
+	r := &router{
+		options: &u.options, clients: u.clients, tally: new(tally), flows: map[netip.AddrPort]*flow{},
+		report: newReporter(u.options.Log, u.options.Name),
+	}
+	r.order.next, r.order.previous = &r.order, &r.order
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.tallies = append(u.tallies, r.tally)
+	return r
+}
+
+// router is the handler of one socket that clients send to, with their sessions.
+type router struct {
+	options *UDPOptions
+	clients *clients
+	tally   *tally
+	dialer  conn.Dialer
+	agent   *upstream.Agent
+	socket  conn.Datagrams
+	flows   map[netip.AddrPort]*flow
+	order   flow   // the head of a ring: next is the flow that has been silent for longest
+	stop    func() // ends the sweep; nil while there is none
+	want    upstream.Want
+	report  reporter
+	record  Record
+}
+
+// flow is a session of datagrams, and the handler of its socket.
+type flow struct {
+	router         *router
+	next, previous *flow
+	socket         conn.Datagrams     // nil while there is no server
+	server         *upstream.Endpoint // also after it has failed
+	client         netip.AddrPort
+	began, active  int64
+	received, sent uint64 // bytes from the client, and to it
+	from, to       uint64 // bytes from the server, and to it
+	asked, answers int    // datagrams to the server, and from it
+	why            error
+}
+
+// Started makes the loop's agent of the group.
+func (r *router) Started(d conn.Dialer) {
+	r.dialer, r.agent = d, r.options.Group.Agent(d)
+}
+
+// Datagram passes a client's datagram on.
+func (r *router) Datagram(d conn.Datagrams, from netip.AddrPort, p []byte) {
+	if r.dialer == nil {
+		return
+	}
+	f := r.flows[from]
+	if f == nil {
+		r.socket = d
+		if f = r.begin(from, d.Now()); f == nil {
+			return
+		}
+	}
+	r.touch(f, d.Now())
+	f.received += uint64(len(p))
+	if f.socket == nil && !r.connect(f) {
+		return
+	}
+	if !f.socket.SendTo(netip.AddrPort{}, p) {
+		r.tally.add(Lost, 1)
+		return
+	}
+	f.asked++
+	f.to += uint64(len(p))
+}
+
+// begin makes a session, if there may be one more.
+func (r *router) begin(client netip.AddrPort, now int64) *flow {
+	if len(r.flows) >= r.options.Sessions && !r.makeRoom() {
+		r.refuse(client, now, errSessions)
+		return nil
+	}
+	if r.clients != nil && !r.clients.enter(client.Addr()) {
+		r.refuse(client, now, errPerClient)
+		return nil
+	}
+	f := &flow{router: r, client: client, began: now}
+	f.next, f.previous = f, f
+	r.flows[client] = f
+	r.tally.add(Sessions, 1)
+	r.tally.add(Open, 1)
+	if r.stop == nil {
+		r.stop = r.dialer.Every(min(r.options.Idle, r.options.Lifetime)/4, r.sweep)
+	}
+	return f
+}
+
+// makeRoom ends the session that has been silent for longest, where that is allowed.
+func (r *router) makeRoom() bool {
+	if !r.options.Evict || r.order.next == &r.order {
+		return false
+	}
+	r.tally.add(Evictions, 1)
+	r.end(r.order.next, Evicted)
+	return true
+}
+
+func (r *router) refuse(client netip.AddrPort, now int64, why error) {
+	r.tally.add(Refused, 1)
+	r.report.warn(lineLimit, now, "a datagram is dropped", client, why)
+}
+
+// connect chooses a server for a session, not the one that failed last if there are others, and opens a socket to it.
+func (r *router) connect(f *flow) bool {
+	r.want.Forget()
+	r.want.Key = keyOf(f.client.Addr())
+	if f.server != nil {
+		r.want.Tried(f.server)
+	}
+	server, err := r.agent.Choose(&r.want)
+	if err == nil {
+		f.socket, err = r.dialer.OpenDatagrams(server.Target(), f)
+		if err != nil && r.order.next != f && r.makeRoom() { // of descriptors
+			f.socket, err = r.dialer.OpenDatagrams(server.Target(), f)
+		}
+		if err != nil {
+			r.agent.Unchoose(server)
+		}
+	}
+	if err != nil {
+		r.tally.add(Unreached, 1)
+		r.report.warn(lineConnect, r.dialer.Now(), "a datagram is dropped: no server could be reached", f.client, err)
+		f.socket, f.why = nil, err
+		r.end(f, NotConnected)
+		return false
+	}
+	f.server, f.why = server, nil
+	return true
+}
+
+// touch makes a session the one that was heard of last.
+func (r *router) touch(f *flow, now int64) {
+	f.active = now
+	last := r.order.previous
+	if last == f {
+		return
+	}
+	f.previous.next, f.next.previous = f.next, f.previous
+	f.previous, f.next = last, &r.order
+	last.next, r.order.previous = f, f
+}
+
+// sweep ends the sessions that have been silent for too long, or last for too long.
+func (r *router) sweep() {
+	now := r.dialer.Now()
+	for f := r.order.next; f != &r.order && now-f.active >= int64(r.options.Idle); f = r.order.next {
+		r.tally.add(IdleEnds, 1)
+		r.end(f, Idle)
+	}
+	if r.options.Lifetime == Unlimited {
+		return
+	}
+	for f := r.order.next; f != &r.order; {
+		next := f.next
+		if now-f.began >= int64(r.options.Lifetime) {
+			r.tally.add(AgeEnds, 1)
+			r.end(f, TooLong)
+		}
+		f = next
+	}
+}
+
+// end ends a session.
+func (r *router) end(f *flow, cause Cause) {
+	delete(r.flows, f.client)
+	f.previous.next, f.next.previous = f.next, f.previous
+	f.next, f.previous = f, f
+	r.tally.add(Open, -1)
+	if r.clients != nil {
+		r.clients.leave(f.client.Addr())
+	}
+	r.disconnect(f)
+	if len(r.flows) == 0 && r.stop != nil {
+		r.stop()
+		r.stop = nil
+	}
+	if r.options.Records == nil {
+		return
+	}
+	r.record = Record{
+		Client: f.client, Cause: cause, Err: f.why, Received: f.received, Sent: f.sent,
+		UpstreamReceived: f.from, UpstreamSent: f.to, Duration: time.Duration(r.dialer.Now() - f.began),
+	}
+	if f.server != nil {
+		r.record.Upstream = f.server.Address()
+	}
+	r.options.Records.Log(&r.record)
+}
+
+// disconnect closes a session's socket.
+func (r *router) disconnect(f *flow) {
+	if f.socket != nil {
+		f.socket.Close()
+		f.socket = nil
+		r.agent.Unchoose(f.server)
+	}
+}
+
+// Datagram passes a server's datagram back.
+func (f *flow) Datagram(_ conn.Datagrams, _ netip.AddrPort, p []byte) {
+	r := f.router
+	if f.socket == nil {
+		return
+	}
+	if f.answers == 0 {
+		r.agent.Report(f.server, upstream.Success)
+	}
+	f.answers++
+	f.from += uint64(len(p))
+	r.touch(f, r.dialer.Now())
+	if r.socket.SendTo(f.client, p) {
+		f.sent += uint64(len(p))
+	} else {
+		r.tally.add(Lost, 1)
+	}
+	if n := r.options.Answers; n > 0 && f.answers >= n*f.asked {
+		r.end(f, Answered)
+	}
+}
+
+// Failed takes what the kernel heard of the datagrams: that nobody is there (ECONNREFUSED). The session keeps its
+// place, and the client's next datagram goes to another server.
+func (f *flow) Failed(_ conn.Datagrams, err error) {
+	r := f.router
+	if f.socket == nil {
+		return
+	}
+	r.tally.add(ServerBreaks, 1)
+	r.agent.Report(f.server, upstream.Failure)
+	r.report.warn(lineConnect, r.dialer.Now(), "a server of datagrams is not there", f.client, err)
+	r.disconnect(f)
+	f.answers, f.asked, f.why = 0, 0, err
+}
