@@ -13,6 +13,8 @@ type Dialer struct {
 	Targets []*conn.Target
 	// Held keeps what is dialled from being made until Open is called.
 	Held bool
+	// Stuck is what Conn.Stuck is at first.
+	Stuck bool
 	// Refuse, if set, is why what is dialled cannot be made.
 	Refuse error
 	// Tickers are what Every was called with and has not been stopped.
@@ -30,7 +32,7 @@ func (d *Dialer) Now() int64 { return d.now }
 
 // Dial makes a connection, which is open after the next Turn.
 func (d *Dialer) Dial(t *conn.Target, h conn.Handler, v any) conn.Conn {
-	c := &Conn{handler: h, attached: v, now: d.now, Dials: d}
+	c := &Conn{handler: h, attached: v, now: d.now, Dials: d, Stuck: d.Stuck}
 	d.Conns, d.Targets = append(d.Conns, c), append(d.Targets, t)
 	refuse := d.Refuse
 	if refuse != nil {
