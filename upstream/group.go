@@ -1,102 +1,234 @@
 package upstream
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"net/netip"
-	"strings"
+	"slices"
+	"sync"
+	"sync/atomic"
 
 	"github.com/myriad-server/myriad/balance"
 	"github.com/myriad-server/myriad/conn"
 )
 
-// Endpoint is one server of a group. All its methods may be called from any goroutine.
-type Endpoint struct {
-	address string
-	target  conn.Target
-}
-
-// Address is the endpoint's "ip:port" or "unix:path".
-func (e *Endpoint) Address() string { return e.address }
-
-// ID tells endpoints apart, for sticky cookies: the same address has the same in every process.
-func (e *Endpoint) ID() uint64 {
-	hash := uint64(14695981039346656037)
-	for i := range len(e.address) {
-		hash = (hash ^ uint64(e.address[i])) * 1099511628211
-	}
-	return hash
-}
-
-// Target is where to connect to, for what is not dialled by an agent, such as datagrams.
-func (e *Endpoint) Target() *conn.Target { return &e.target }
-
-// KeepAliveHint tells what the endpoint said about its idle timeout, in a header Keep-Alive: timeout=N.
-func (e *Endpoint) KeepAliveHint(seconds int) {}
-
 // Group is a set of endpoints, shared by all threads of control. All its methods may be called from any goroutine.
 type Group struct {
-	options   Options
-	endpoints []*Endpoint
-	picker    balance.Picker
+	options Options
+
+	set     atomic.Pointer[set]
+	agents  [maxAgents]atomic.Pointer[Agent]
+	running atomic.Int32 // agents
+	top     atomic.Int32 // one more than the highest number of an agent
+	waiting atomic.Int64 // wants in the queues of all agents
+	closed  atomic.Bool
+
+	context context.Context
+	cancel  context.CancelFunc
+	tasks   sync.WaitGroup // checks and look-ups
+
+	mu      sync.Mutex
+	wishes  []EndpointOptions
+	names   map[string]*name
+	past    Counts // of agents whose thread has ended
+	changed bool   // SetEndpoints or a name changed the set after New
 }
 
-// New makes a group. Its checks run until Close.
+// set is the endpoints at one time, and who chooses among them. It never changes; another takes its place.
+type set struct {
+	endpoints []*Endpoint
+	picker    balance.Picker
+	byID      map[uint64]*Endpoint
+}
+
+// New makes a group, looks its names up, and begins its checks, which run until Close. A name that cannot be found is no
+// error: it is looked up again, and until then has no endpoints.
 func New(o Options) (*Group, error) {
-	g := &Group{options: o}
-	if o.Policy == nil {
-		g.options.Policy = balance.RoundRobin{}
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
 	}
-	if len(o.Endpoints) == 0 {
-		return nil, errors.New("upstream: a group needs an endpoint")
-	}
+	g := &Group{options: o, names: map[string]*name{}}
+	g.context, g.cancel = context.WithCancel(context.Background())
+	g.set.Store(&set{picker: o.Policy.Build(nil)})
 	if err := g.SetEndpoints(o.Endpoints); err != nil {
+		g.Close()
 		return nil, err
 	}
 	return g, nil
 }
 
-// SetEndpoints replaces the endpoints. The links of those that stay are not touched; those that go are drained.
+// Name is the group's.
+func (g *Group) Name() string { return g.options.Name }
+
+// SetEndpoints replaces the endpoints. Those that stay keep their links, their state and what was learned of them; the
+// idle links of those that go are closed, and the leased ones when they are released. New names are looked up first.
 func (g *Group) SetEndpoints(list []EndpointOptions) error {
-	var members []balance.Member
-	var endpoints []*Endpoint
+	if len(list) > maxEndpoints {
+		return fmt.Errorf("upstream: %d endpoints; at most %d may be", len(list), maxEndpoints)
+	}
+	seen := map[string]bool{}
 	for _, o := range list {
-		e := &Endpoint{address: o.Address}
-		if path, ok := strings.CutPrefix(o.Address, "unix:"); ok {
-			e.target.Path = path
-		} else {
-			a, err := netip.ParseAddrPort(o.Address)
-			if err != nil {
-				return fmt.Errorf("upstream: %w", err)
+		if err := o.check(); err != nil {
+			return err
+		}
+		if seen[o.Address] {
+			return fmt.Errorf("upstream: endpoint %q is there twice", o.Address)
+		}
+		seen[o.Address] = true
+	}
+	found := g.findNames(list)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed.Load() {
+		return ErrClosed
+	}
+	g.wishes = slices.Clone(list)
+	g.followNames(found)
+	g.rebuild()
+	g.changed = true
+	return nil
+}
+
+func (o *EndpointOptions) check() error {
+	if o.Weight < 0 || o.Weight > balance.MaxWeight {
+		return fmt.Errorf("upstream: endpoint %q has weight %d; it may be 1 to %d", o.Address, o.Weight, balance.MaxWeight)
+	}
+	if o.Connections < 0 {
+		return fmt.Errorf("upstream: endpoint %q: Connections is negative", o.Address)
+	}
+	if _, ok := parsePlace(o.Address); ok {
+		return nil
+	}
+	if _, _, err := splitName(o.Address); err != nil {
+		return fmt.Errorf("upstream: endpoint %q is neither ip:port, name:port nor unix:path: %w", o.Address, err)
+	}
+	return nil
+}
+
+// rebuild makes the set anew from the wishes and the names' addresses, keeping the endpoints that stay. Under mu.
+func (g *Group) rebuild() {
+	before := map[string]*Endpoint{}
+	for _, e := range g.set.Load().endpoints {
+		before[e.address] = e
+	}
+	next := &set{byID: map[uint64]*Endpoint{}}
+	kept := map[string]bool{}
+	for i := range g.wishes {
+		o := &g.wishes[i]
+		for _, address := range g.addressesOf(o.Address) {
+			if kept[address] || len(next.endpoints) == maxEndpoints {
+				continue // two names may share an address; the first has it
 			}
-			e.target.Address = a
+			kept[address] = true
+			e := before[address]
+			if e == nil {
+				at, _ := parsePlace(address)
+				e = g.newEndpoint(address, o.Address, at)
+				g.begin(e)
+			}
+			e.weight.Store(int32(max(1, o.Weight)))
+			e.limit.Store(int64(g.options.Pool.Max))
+			if o.Connections > 0 {
+				e.limit.Store(int64(o.Connections))
+			}
+			next.endpoints = append(next.endpoints, e)
+			next.byID[e.id] = e
 		}
-		endpoints = append(endpoints, e)
-		members = append(members, balance.Member{Name: o.Address, Weight: o.Weight})
 	}
-	g.endpoints, g.picker = endpoints, g.options.Policy.Build(members)
-	return nil
+	members := make([]balance.Member, len(next.endpoints))
+	for i, e := range next.endpoints {
+		members[i] = balance.Member{Name: e.address, Weight: int(e.weight.Load()), Load: e.busy.Load}
+	}
+	next.picker = g.options.Policy.Build(members)
+	g.set.Store(next)
+	for address, e := range before {
+		if !kept[address] {
+			g.finish(e)
+		}
+	}
+	g.poke()
 }
 
-// Endpoint returns the endpoint with that ID, or nil.
-func (g *Group) Endpoint(id uint64) *Endpoint {
-	for _, e := range g.endpoints {
-		if e.ID() == id {
-			return e
-		}
+// begin starts the checks of an endpoint that came. Under mu.
+func (g *Group) begin(e *Endpoint) {
+	if g.changed {
+		e.comesBack()
 	}
-	return nil
+	var ctx context.Context
+	ctx, e.stop = context.WithCancel(g.context)
+	if g.options.Health != nil {
+		g.tasks.Go(func() { e.checkOn(ctx) })
+	}
 }
 
-// Snapshot is the state of a group, for status pages.
-type Snapshot struct{ Name string }
+// finish lets an endpoint go. Under mu.
+func (g *Group) finish(e *Endpoint) {
+	e.stop()
+	e.setStatus(statusGone, "it is no longer of the group")
+	for _, ports := range e.gauges {
+		ports.drop()
+	}
+}
 
-// Snapshot returns the group's state now.
-func (g *Group) Snapshot() Snapshot { return Snapshot{Name: g.options.Name} }
+// Endpoint returns the endpoint with that ID, or nil if there is none in the group.
+func (g *Group) Endpoint(id uint64) *Endpoint { return g.set.Load().byID[id] }
 
-// Close ends the group's checks. Idle links are closed, and nothing is granted any more.
-func (g *Group) Close() {}
+// Close ends the group's checks and waits for them. Idle links are closed, leased ones when they are released, and
+// nothing is granted any more.
+func (g *Group) Close() {
+	g.mu.Lock()
+	if g.closed.Swap(true) {
+		g.mu.Unlock()
+		return
+	}
+	g.cancel()
+	for _, e := range g.set.Load().endpoints {
+		g.finish(e)
+	}
+	g.mu.Unlock()
+	g.tasks.Wait()
+	g.poke()
+}
 
-// Agent is the group on the thread of control of d; the same one each time for the same thread. It must be called on
+// Agent is the group on the thread of control of d, the same one each time for the same dialer. It must be called on
 // that thread.
-func (g *Group) Agent(d conn.Dialer) *Agent { return &Agent{group: g, dialer: d} }
+func (g *Group) Agent(d conn.Dialer) *Agent {
+	at := &g.agents[d.Number()]
+	before := at.Load()
+	if before != nil && before.dialer == d {
+		return before
+	}
+	a := newAgent(g, d)
+	g.mu.Lock()
+	if before != nil { // its thread has ended, and another has its number
+		before.tally.addTo(&g.past)
+		g.waiting.Add(-int64(before.queue.length))
+	} else {
+		g.running.Add(1)
+		g.top.Store(max(g.top.Load(), int32(d.Number())+1))
+	}
+	at.Store(a)
+	g.mu.Unlock()
+	a.wake()
+	return a
+}
+
+// poke has every agent look at what has changed.
+func (g *Group) poke() {
+	for i := range g.agents {
+		if a := g.agents[i].Load(); a != nil {
+			a.poke()
+		}
+	}
+}
+
+// noteState logs what became of an endpoint, and has the agents look.
+func (e *Endpoint) noteState(what string, why string) {
+	e.group.options.Log.Info("upstream endpoint is "+what, "upstream", e.group.options.Name, "endpoint", e.address,
+		"why", why)
+	e.group.poke()
+}
+
+// errNoName says that what stands before the port is no name.
+var errNoName = errors.New("it has no name")

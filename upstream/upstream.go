@@ -8,27 +8,33 @@
 // back with [Agent.Release] or has ended.
 //
 // An idle link is watched by the agent. The peer's end of it teaches the endpoint's idle timeout, and links are retired
-// before that; bytes that nobody asked for close it.
+// before that; bytes that nobody asked for close it. When no idle link is left on this thread but one lies unused on
+// another, it is moved here; only when there is none, a connection is made.
+//
+// An endpoint that does not accept a connection is not the end: another is tried, as long as there are any and
+// Options.Attempts allows. Taking a pooled link and giving it back allocates nothing, locks nothing and makes no system
+// call.
 package upstream
 
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 )
 
-// Why a link was denied, for Waiter.Denied. A *DialError and a *PortsError say more; errors.Is knows them.
+// Why a link was denied, for Waiter.Denied. A *DialError and a *PortsError say more; errors.Is finds these in them.
 var (
-	// ErrNoEndpoint: no endpoint is well, or there is none.
+	// ErrNoEndpoint means that no endpoint is well, or there is none.
 	ErrNoEndpoint = errors.New("no endpoint is available")
-	// ErrQueueFull: every connection is in use, and as many as may are waiting.
+	// ErrQueueFull means that every connection is in use, and as many wait as may.
 	ErrQueueFull = errors.New("too many wait for a connection to an endpoint")
-	// ErrQueueTimeout: no connection became free in time.
+	// ErrQueueTimeout means that no connection became free in time.
 	ErrQueueTimeout = errors.New("no connection to an endpoint became free in time")
-	// ErrConnectTimeout: the endpoint did not answer in time; always within a *DialError.
+	// ErrConnectTimeout means that the endpoint did not answer in time; it comes within a *DialError.
 	ErrConnectTimeout = errors.New("the endpoint did not accept the connection in time")
-	// ErrNoPorts: no local port is left; always within a *PortsError.
+	// ErrNoPorts means that no local port is left; it comes within a *PortsError.
 	ErrNoPorts = errors.New("no local port is left")
-	// ErrClosed: the group was closed.
+	// ErrClosed means that the group was closed.
 	ErrClosed = errors.New("the upstream group was closed")
 )
 
@@ -40,8 +46,39 @@ type DialError struct {
 
 // Error names the endpoint and the reason.
 func (e *DialError) Error() string {
-	return fmt.Sprintf("dialling %s: %v", e.Endpoint.Address(), e.Err)
+	return fmt.Sprintf("connecting to %s: %v", e.Endpoint.Address(), e.Err)
 }
 
 // Unwrap is the reason.
 func (e *DialError) Unwrap() error { return e.Err }
+
+// PortsError says that a connection was not made because local ports towards its destination ran out, or would have:
+// the last few are left to others. It is ErrNoPorts.
+type PortsError struct {
+	// Source is the local address; invalid where the kernel chooses it.
+	Source      netip.Addr
+	Destination netip.AddrPort
+	// Open are the ports of connections, Lingering those of connections that we closed first and that the kernel keeps
+	// for a minute (TIME_WAIT); both of this process only. Capacity is how many there are in all.
+	Open, Lingering, Capacity int
+	// Kernel says that it was the kernel that had none (EADDRNOTAVAIL), whatever is counted here.
+	Kernel bool
+}
+
+// Error says what is exhausted and what can be done.
+func (e *PortsError) Error() string {
+	source := "the default source address"
+	if e.Source.IsValid() {
+		source = e.Source.String()
+	}
+	counted := "refused before the last is taken"
+	if e.Kernel {
+		counted = "the kernel has no more"
+	}
+	return fmt.Sprintf("no local port is left from %s to %s (%d open, %d lingering, of %d; %s): add source addresses, "+
+		"widen net.ipv4.ip_local_port_range, or keep connections in the pool longer",
+		source, e.Destination, e.Open, e.Lingering, e.Capacity, counted)
+}
+
+// Is reports that it is ErrNoPorts.
+func (e *PortsError) Is(target error) bool { return target == ErrNoPorts }

@@ -1,0 +1,143 @@
+package upstream
+
+import (
+	"fmt"
+	"sync/atomic"
+	"time"
+)
+
+// outlier counts what goes wrong in a row, and knows until when the endpoint is passed over.
+type outlier struct {
+	refused atomic.Int32 // connections not accepted in a row
+	failed  atomic.Int32 // uses that went wrong in a row
+
+	retryAt  atomic.Int64 // when one use may try it
+	trial    atomic.Bool  // one does
+	answers  atomic.Bool  // it is out for what it answers, not for accepting no connection
+	times    int          // ejections in a row; under Group.mu
+	returned int64        // under Group.mu
+}
+
+// trialPatience is how long a trial has before another may be made: whoever had it may have been cancelled.
+const trialPatience = int64(10 * time.Second)
+
+// available reports that the endpoint may be used; that of an ejected one takes up the trial.
+func (e *Endpoint) available(now int64) bool {
+	status := e.status.Load()
+	if status == 0 {
+		return true
+	}
+	if status != statusEjected {
+		return false
+	}
+	at := e.outlier.retryAt.Load()
+	if now < at || !e.outlier.retryAt.CompareAndSwap(at, now+trialPatience) {
+		return false
+	}
+	e.outlier.trial.Store(true)
+	return true
+}
+
+// went is told of a use that went well.
+func (e *Endpoint) went(now int64) {
+	if e.outlier.failed.Load() != 0 {
+		e.outlier.failed.Store(0)
+	}
+	if e.status.Load()&statusEjected != 0 {
+		e.readmit(now)
+	}
+}
+
+// accepted is told of a connection that was made.
+func (e *Endpoint) accepted(now int64) {
+	if e.outlier.refused.Load() != 0 {
+		e.outlier.refused.Store(0)
+	}
+	if e.status.Load()&statusEjected != 0 && !e.outlier.answers.Load() {
+		e.readmit(now)
+	}
+}
+
+// refused is told of a connection that could not be made.
+func (e *Endpoint) refused(now int64, why error) {
+	e.failsIn(&e.outlier.refused, now, false, why.Error())
+}
+
+// wentWrong is told of a use that went wrong.
+func (e *Endpoint) wentWrong(now int64) {
+	e.broken.Add(1)
+	e.failsIn(&e.outlier.failed, now, true, "what it was asked for")
+}
+
+// failsIn counts a failure, and ejects.
+func (e *Endpoint) failsIn(row *atomic.Int32, now int64, answers bool, why string) {
+	o := e.group.options.Eject
+	if o == nil {
+		return
+	}
+	n := int(row.Add(1))
+	out := e.status.Load()&statusEjected != 0
+	if out && !e.outlier.trial.Load() || !out && n < o.Failures {
+		return // one that is out is not told of what began before
+	}
+	g := e.group
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if e.status.Load()&statusGone != 0 || !out && answers && !g.mayEject() {
+		return
+	}
+	if out && !e.outlier.trial.Swap(false) {
+		return // another was quicker
+	}
+	if e.outlier.returned != 0 && now-e.outlier.returned > int64(o.Max) {
+		e.outlier.times = 0 // it was well for long
+	}
+	wait := o.Base
+	for range e.outlier.times {
+		if wait = min(2*wait, o.Max); wait == o.Max {
+			break
+		}
+	}
+	e.outlier.times++
+	e.outlier.returned = 0
+	e.outlier.answers.Store(answers)
+	e.outlier.retryAt.Store(now + int64(wait))
+	what := fmt.Sprintf("%d failures in a row, the last: %s; out for %v", n, why, wait)
+	if e.setStatus(statusEjected, what) {
+		e.noteState("ejected", what)
+	} else {
+		g.poke()
+	}
+}
+
+// mayEject reports that one more endpoint may be out for what it answers. Under mu.
+func (g *Group) mayEject() bool {
+	endpoints := g.set.Load().endpoints
+	out := 0
+	for _, e := range endpoints {
+		if e.status.Load()&statusEjected != 0 && e.outlier.answers.Load() {
+			out++
+		}
+	}
+	most := len(endpoints) * g.options.Eject.Share / 100
+	if len(endpoints) > 1 {
+		most = max(most, 1)
+	}
+	return out < most
+}
+
+// readmit ends an ejection.
+func (e *Endpoint) readmit(now int64) {
+	g := e.group
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !e.clearStatus(statusEjected) {
+		return
+	}
+	e.outlier.trial.Store(false)
+	e.outlier.refused.Store(0)
+	e.outlier.failed.Store(0)
+	e.outlier.returned = max(now, 1)
+	e.comesBack()
+	e.noteState("back", "a trial went well")
+}

@@ -1,0 +1,128 @@
+package upstream
+
+import (
+	"syscall"
+	"time"
+
+	"github.com/myriad-server/myriad/conn"
+)
+
+// The agent is the handler of its connections. What happens to a leased one is its holder's; the rest is here.
+
+// Opened is told of a connection that has been made, or has come from another thread: then taken has it next.
+func (a *Agent) Opened(c conn.Conn) {
+	if l := LinkOf(c); l.phase == dialling {
+		a.dialled(l)
+	}
+}
+
+// Received passes bytes on. To an idle link nobody has anything to say: what comes must not be taken for the answer to
+// the next request.
+func (a *Agent) Received(c conn.Conn, in []byte) int {
+	l := LinkOf(c)
+	switch l.phase {
+	case leased:
+		return l.handler.Received(c, in)
+	case idle:
+		a.unshelve(l)
+		a.learn(l) // an endpoint may say that it is about to end the link
+		a.retire(l, Unasked)
+		a.freed()
+		a.lost(l.share)
+	case borrowing:
+		l.flags |= endedFirst // not to be used
+	}
+	return len(in)
+}
+
+// Ended passes the endpoint's end on, or takes an idle link out of the pool.
+func (a *Agent) Ended(c conn.Conn) {
+	l := LinkOf(c)
+	l.flags |= endedFirst
+	switch l.phase {
+	case leased:
+		l.handler.Ended(c)
+	case idle:
+		a.unshelve(l)
+		a.learn(l)
+		a.retire(l, StaleEnded)
+		a.freed()
+		a.lost(l.share)
+	}
+}
+
+// Flushed passes on that everything was sent.
+func (a *Agent) Flushed(c conn.Conn) {
+	if l := LinkOf(c); l.phase == leased {
+		l.handler.Flushed(c)
+	}
+}
+
+// Expired passes the timer on, or gives up a connection that takes too long to be made.
+func (a *Agent) Expired(c conn.Conn) {
+	switch l := LinkOf(c); l.phase {
+	case leased:
+		l.handler.Expired(c)
+	case dialling:
+		c.Abort(ErrConnectTimeout)
+	}
+}
+
+// Stopped passes on that the server winds down. Idle links go at once.
+func (a *Agent) Stopped(c conn.Conn) {
+	switch l := LinkOf(c); l.phase {
+	case leased:
+		l.handler.Stopped(c)
+	case idle:
+		a.unshelve(l)
+		a.leave(l)
+	case dialling:
+		if l.want == nil {
+			c.Abort(conn.ErrStopping)
+		}
+	}
+}
+
+// Closed ends a link.
+func (a *Agent) Closed(c conn.Conn, why error) {
+	l := LinkOf(c)
+	was := l.phase
+	l.phase = gone
+	// Whoever closes first has the port linger; a reset leaves nothing behind.
+	l.givePort(a.dialer.Now(), why == nil && l.flags&endedFirst == 0)
+	switch was {
+	case dialling:
+		a.notDialled(l, why)
+	case leased:
+		l.vacate()
+		h := l.handler
+		l.handler = nil
+		h.Closed(c, why)
+		a.freed()
+		a.lost(l.share)
+	case idle:
+		a.unshelve(l)
+		l.vacate()
+		if why == syscall.ECONNRESET {
+			a.learn(l)
+			a.tally.add(StaleEnded)
+		}
+		a.freed()
+		a.lost(l.share)
+	}
+}
+
+// learn takes the age of an idle link that the endpoint ended.
+func (a *Agent) learn(l *Link) {
+	now := a.dialer.Now()
+	l.Endpoint.endedIdle(time.Duration(l.idleFor(milliseconds(now)))*time.Millisecond, now)
+}
+
+// lost has a connection that went be replaced, if there are to be that many.
+func (a *Agent) lost(s *share) {
+	if a.group.options.Pool.Min > 0 {
+		now := a.dialer.Now()
+		s.warmAt = max(s.warmAt, now+int64(firstWarmDelay))
+		a.warm(s, now)
+	}
+}

@@ -1,0 +1,104 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"time"
+)
+
+// A check is a connection of its own on a goroutine of its own, apart from the loops: an endpoint is asked as a stranger
+// would, and a slow answer holds nobody up.
+
+// checkOn checks an endpoint again and again.
+func (e *Endpoint) checkOn(ctx context.Context) {
+	o := e.group.options.Health
+	good, bad := 0, 0
+	// The first checks are spread over a tenth of the interval, so that a failed endpoint is found soon.
+	wait := e.group.jittered(o.Interval) / 10
+	for sleep(ctx, wait) {
+		err := e.checkOnce(ctx, o)
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil {
+			good, bad = good+1, 0
+		} else {
+			good, bad = 0, bad+1
+		}
+		switch {
+		case good >= o.Rise && e.clearStatus(statusDown):
+			e.comesBack()
+			e.noteState("up", fmt.Sprintf("%d good checks in a row", good))
+		case bad >= o.Fall && e.status.Load()&statusDown == 0:
+			why := fmt.Sprintf("%d bad checks in a row, the last: %v", bad, err)
+			e.setStatus(statusDown, why)
+			e.noteState("down", why)
+		}
+		wait = e.group.jittered(o.Interval)
+	}
+}
+
+// checkOnce connects, and asks for a path if there is one.
+func (e *Endpoint) checkOnce(ctx context.Context, o *HealthOptions) error {
+	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	defer cancel()
+	var d net.Dialer
+	network, address := "unix", e.targets[0].Path
+	if address == "" {
+		network, address = "tcp", e.targets[0].Address.String()
+		if source := e.targets[0].Source; source.IsValid() {
+			d.LocalAddr = &net.TCPAddr{IP: source.AsSlice()}
+		}
+	}
+	c, err := d.DialContext(ctx, network, address)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if o.Path == "" {
+		return nil
+	}
+	stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	return ask(c, o, e.host())
+}
+
+// host is the Host of a check.
+func (e *Endpoint) host() string {
+	if strings.HasPrefix(e.name, "unix:") {
+		return "localhost"
+	}
+	return e.name
+}
+
+// ask sends a GET and looks at the status of its answer; what follows it is not waited for.
+func ask(c net.Conn, o *HealthOptions, host string) error {
+	if o.Host != "" {
+		host = o.Host
+	}
+	_, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: myriad-check\r\nAccept: */*\r\n"+
+		"Connection: close\r\n\r\n", o.Path, host)
+	if err != nil {
+		return err
+	}
+	var line [len("HTTP/1.1 200")]byte
+	if _, err := io.ReadFull(c, line[:]); err != nil {
+		if errors.Is(err, io.ErrUnexpectedEOF) || err == io.EOF {
+			return errors.New("the connection ended before a status")
+		}
+		return err
+	}
+	text := string(line[:])
+	if !strings.HasPrefix(text, "HTTP/1.") || text[8] != ' ' {
+		return fmt.Errorf("%q is no beginning of an HTTP answer", text)
+	}
+	status := atoi(text[9:])
+	if status < o.StatusMin || status > o.StatusMax {
+		return fmt.Errorf("status %d", status)
+	}
+	return nil
+}
