@@ -13,7 +13,7 @@ import (
 // lend, or the answer takes too long, the want dials.
 
 const (
-	spareAfter     = 5                     // milliseconds that a link is idle before it is spare: its thread had no use for it
+	spareAfter     = 5                     // milliseconds that a link has been idle when its thread has no use for it
 	borrowPatience = 50 * time.Millisecond // for the lender's answer
 )
 
@@ -100,17 +100,17 @@ func (a *Agent) send(l, to *Link, borrower *Agent) {
 
 // taken is told that a connection came, or did not.
 func (a *Agent) taken(from, to *Link, lender *Agent, c conn.Conn, with luggage) {
-	to.share = a.shareOf(to.Endpoint)
-	to.flags |= with.held
-	to.born, to.source, to.Reused = with.born, with.source, true
-	to.share.links++
 	if c == nil {
-		to.flags &^= with.held
-		to.share.links--
 		if !lender.dialer.Do(func() { lender.takeBack(from, with) }) {
 			with.drop(to.Endpoint, a.dialer.Now())
 		}
+		a.arrived(to, nil)
+		return
 	}
+	to.share = a.shareOf(to.Endpoint)
+	to.share.links++
+	to.flags |= with.held
+	to.born, to.source, to.Reused = with.born, with.source, true
 	a.arrived(to, c)
 }
 

@@ -20,6 +20,7 @@ const (
 	RetiredLearned                      // links closed because the endpoint would have ended them soon
 	RetiredAge                          // links closed because of their age
 	RetiredSurplus                      // links closed because there were too many idle ones
+	RetiredUnwell                       // idle links closed because the endpoint was found unwell, or had to go
 	Queued                              // wants that had to wait for a connection to become free
 	Cancelled                           // wants taken back
 	DeniedNoEndpoint                    // wants denied because no endpoint was well
@@ -47,6 +48,7 @@ var counterTexts = [counters][2]string{
 	RetiredLearned:       {"retired_learned", "Links closed because the endpoint would have ended them soon."},
 	RetiredAge:           {"retired_age", "Links closed because of their age."},
 	RetiredSurplus:       {"retired_surplus", "Links closed because there were too many idle ones."},
+	RetiredUnwell:        {"retired_unwell", "Idle links closed because the endpoint was found unwell, or had to go."},
 	Queued:               {"queued", "Requests for a link that had to wait for one to become free."},
 	Cancelled:            {"cancelled", "Requests for a link that were taken back."},
 	DeniedNoEndpoint:     {"denied_no_endpoint", "Requests denied because no endpoint was well."},

@@ -54,7 +54,8 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	o.Pool.IdleTimeout = min(o.Pool.IdleTimeout, longestAge)
 	o.Pool.MaxAge = min(o.Pool.MaxAge, longestAge)
-	return o, o.check()
+	err := o.check()
+	return o, err
 }
 
 func (h HealthOptions) withDefaults() *HealthOptions {

@@ -41,8 +41,8 @@ type set struct {
 	byID      map[uint64]*Endpoint
 }
 
-// New makes a group, looks its names up, and begins its checks, which run until Close. A name that cannot be found is no
-// error: it is looked up again, and until then has no endpoints.
+// New makes a group, looks its names up, and begins its checks, which run until Close. A name that cannot be found is
+// no error: it is looked up again, and until then has no endpoints.
 func New(o Options) (*Group, error) {
 	o, err := o.withDefaults()
 	if err != nil {

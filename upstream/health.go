@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// A check is a connection of its own on a goroutine of its own, apart from the loops: an endpoint is asked as a stranger
-// would, and a slow answer holds nobody up.
+// A check is a connection of its own on a goroutine of its own, apart from the loops: an endpoint is asked as a
+// stranger would ask, and a slow answer holds nobody up.
 
 // checkOn checks an endpoint again and again.
 func (e *Endpoint) checkOn(ctx context.Context) {
@@ -62,7 +62,7 @@ func (e *Endpoint) checkOnce(ctx context.Context, o *HealthOptions) error {
 	if o.Path == "" {
 		return nil
 	}
-	stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	return ask(c, o, e.host())
 }

@@ -199,7 +199,7 @@ func (a *Agent) sweepShare(s *share, now int64, closed bool) (next int64) {
 	if closed || e.status.Load()&(statusDown|statusGone) != 0 {
 		for s.shelf.Len() > 0 {
 			l, _ := s.shelf.Take()
-			a.leave(l)
+			a.retire(l, RetiredUnwell)
 		}
 		s.publish()
 		return 0
