@@ -235,8 +235,12 @@ func TestClientGone(t *testing.T) {
 					r.client.Abort(why)
 				}
 				r.turn()
-				if state := r.upstream(0).State(); state != conn.Closed {
+				if state := r.upstream(0).State(); state != conn.Closed && !c.held {
 					t.Errorf("the link is %v", state)
+				}
+				r.upstream(0).Open() // it may be kept for others
+				if got := r.asked(0); c.held && got != "" {
+					t.Errorf("the upstream was asked %q for nobody", got)
 				}
 				if n := len(r.dialer.Conns); n != 1 {
 					t.Errorf("%d links", n)

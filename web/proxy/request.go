@@ -96,7 +96,7 @@ func (s *session) appendOptions(b []byte, r *http1.Request) []byte {
 }
 
 // appendKnown appends all lines of a known field.
-func appendKnown(b []byte, r *http1.Request, id http1.KnownField) []byte {
+func appendKnown[H head](b []byte, r H, id http1.KnownField) []byte {
 	for i := range r.Fields() {
 		if r.KnownAt(i) == id {
 			b = append(b, r.Lines(i, i+1)...)

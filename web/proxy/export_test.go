@@ -1,0 +1,6 @@
+package proxy
+
+import "reflect"
+
+// TunnelBytes is what a tunnel takes.
+var TunnelBytes = reflect.TypeFor[tunnel]().Size()
