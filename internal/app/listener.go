@@ -29,6 +29,8 @@ func (a *App) listener(i int, root web.Handler) (serve.Listener, error) {
 	switch {
 	case l.Protocol == config.StreamTCP:
 		made.Handler, err = a.streamHandler(l, listenerName(i))
+	case l.Protocol == config.StreamUDP:
+		made.Datagram, err = a.datagramHandler(l, listenerName(i))
 	case udp && l.Protocol == config.Echo:
 		made.Datagram = func() conn.DatagramHandler { return echo{} }
 	case udp:

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/myriad-server/myriad/internal/meter"
-	"github.com/myriad-server/myriad/upstream"
 	"github.com/myriad-server/myriad/web"
 )
 
@@ -33,8 +32,8 @@ type Status struct {
 	OpenPerWorker []int64  `json:"open_per_worker"` // a worker is a loop, where the model has loops
 	ResidentBytes int64    `json:"resident_bytes"`  // memory of the process, 0 if unknown
 
-	Upstreams []upstream.Snapshot `json:"upstreams,omitempty"`
-	Streams   []streamStatus      `json:"streams,omitempty"` // the listeners that pass bytes on
+	Upstreams []upstreamStatus `json:"upstreams,omitempty"`
+	Streams   []streamStatus   `json:"streams,omitempty"` // the listeners that pass bytes or datagrams on
 }
 
 type passed struct {
@@ -91,10 +90,7 @@ func (a *App) Status() Status {
 	for _, over := range p.Passed {
 		s.Passed = append(s.Passed, passed{over.Name, over.Support.Why, over.Support.Fix})
 	}
-	for _, t := range targets(p.Config) {
-		s.Upstreams = append(s.Upstreams, a.upstreams[t.name].Snapshot())
-	}
-	s.Streams = a.streamStatus()
+	s.Upstreams, s.Streams = a.upstreamStatuses(), a.streamStatuses()
 	for _, counts := range a.counters.Workers() {
 		s.OpenPerWorker = append(s.OpenPerWorker, counts[meter.Open])
 	}

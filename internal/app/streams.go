@@ -1,6 +1,8 @@
 package app
 
 import (
+	"time"
+
 	"github.com/myriad-server/myriad/conn"
 	"github.com/myriad-server/myriad/internal/config"
 	"github.com/myriad-server/myriad/stream"
@@ -22,18 +24,54 @@ func (a *App) streamHandler(l *config.Listener, where string) (func() conn.Handl
 	return made.Handler, nil
 }
 
-// sessionOptions is what the configuration says of the sessions of a listener.
-func (a *App) sessionOptions(l *config.Listener) stream.TCPOptions {
-	c := a.plan.Config
-	u, named := c.Upstreams[l.Upstream]
+// datagramHandler makes the handlers of a listener that passes datagrams on.
+func (a *App) datagramHandler(l *config.Listener, where string) (func() conn.DatagramHandler, error) {
+	group, err := a.group(l.Upstream, where)
+	if err != nil {
+		return nil, err
+	}
+	u := a.timesOf(l)
+	o := stream.UDPOptions{
+		Name:     l.Address.String(),
+		Group:    group,
+		Idle:     time.Duration(u.Datagrams),
+		Lifetime: time.Duration(u.Lifetime),
+		Sessions: l.Datagrams.Sessions,
+		Evict:    l.Datagrams.Evict,
+		Answers:  int(l.Datagrams.Answers),
+		Log:      a.options.Log,
+	}
+	if l.PerClient != config.Unlimited {
+		o.PerClient = int(l.PerClient)
+	}
+	if a.access != nil {
+		o.Records = a.access.Sessions()
+	}
+	made, err := stream.NewUDP(o)
+	if err != nil {
+		return nil, err
+	}
+	a.streams = append(a.streams, sessions{l.Address.String(), made.Counts})
+	return made.Handler, nil
+}
+
+// timesOf are the timeouts of the upstream of a listener.
+func (a *App) timesOf(l *config.Listener) config.UpstreamTimeouts {
+	u, named := a.plan.Config.Upstreams[l.Upstream]
 	if !named {
 		u = config.UpstreamTo()
 	}
+	return u.Timeouts
+}
+
+// sessionOptions is what the configuration says of the sessions of a listener.
+func (a *App) sessionOptions(l *config.Listener) stream.TCPOptions {
+	u := a.timesOf(l)
 	o := stream.TCPOptions{
 		Name:       l.Address.String(),
-		Idle:       timeOf(u.Timeouts.Tunnel),
-		Lifetime:   timeOf(u.Timeouts.Lifetime),
-		HeaderTime: timeOf(config.DurationOrUnlimited(c.Timeouts.Head)),
+		Idle:       time.Duration(u.Tunnel),
+		Lifetime:   time.Duration(u.Lifetime),
+		HeaderTime: time.Duration(a.plan.Config.Timeouts.Head),
 		Accept:     acceptedHeader[l.ProxyProtocol.Accept],
 		Send:       sentHeader[l.ProxyProtocol.Send],
 		Log:        a.options.Log,
@@ -75,7 +113,7 @@ type streamStatus struct {
 	Counts   map[string]int64 `json:"counts"`
 }
 
-func (a *App) streamStatus() []streamStatus {
+func (a *App) streamStatuses() []streamStatus {
 	var all []streamStatus
 	for _, of := range a.streams {
 		counts, numbers := of.counts(), make(map[string]int64)

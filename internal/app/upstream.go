@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -12,9 +13,6 @@ import (
 	"github.com/myriad-server/myriad/internal/config"
 	"github.com/myriad-server/myriad/upstream"
 )
-
-// forever stands for a time without a limit where nanoseconds are added up: they do not overflow.
-const forever = 100 * 365 * 24 * time.Hour
 
 // uses is what an upstream is used for.
 type uses struct{ http, tcp, udp bool }
@@ -123,21 +121,23 @@ func groupOptions(t *target) (upstream.Options, error) {
 		Name: t.name, Policy: policy,
 		Pool: upstream.PoolOptions{
 			Off: !u.Pool.Enabled, Alone: !u.Pool.Share, Min: u.Pool.Min, Max: countOf(u.Pool.Max), MaxIdle: u.Pool.Idle,
-			IdleTimeout: time.Duration(u.Pool.IdleTimeout), MaxAge: timeOf(u.Pool.MaxAge),
+			IdleTimeout: time.Duration(u.Pool.IdleTimeout), MaxAge: time.Duration(u.Pool.MaxAge),
 		},
 		Queue:          upstream.QueueOptions{Limit: u.Queue.Limit, Timeout: time.Duration(u.Queue.Timeout)},
 		ConnectTimeout: time.Duration(u.Timeouts.Connect),
 		SlowStart:      time.Duration(u.SlowStart),
 		KeepAlive:      time.Duration(u.KeepAlive),
 		UserTimeout:    time.Duration(u.UserTimeout),
-		Resolve:        upstream.ResolveOptions{Min: time.Duration(u.Resolve.Min), Max: time.Duration(u.Resolve.Max)},
+		Resolve: upstream.ResolveOptions{
+			Min: time.Duration(u.Resolve.Min), Max: time.Duration(u.Resolve.Max), IPv6: u.Resolve.IPv6,
+		},
 	}
 	for _, to := range u.To {
-		o.Endpoints = append(o.Endpoints, upstream.EndpointOptions{Address: to.Endpoint()})
+		o.Endpoints = append(o.Endpoints, upstream.EndpointOptions{Address: addressOf(to)})
 	}
 	for _, e := range u.Endpoints {
 		o.Endpoints = append(o.Endpoints, upstream.EndpointOptions{
-			Address: e.Address.Endpoint(), Weight: e.Weight, Connections: countOf(min(e.Connections, u.Pool.Max)),
+			Address: addressOf(e.Address), Weight: e.Weight, Connections: countOf(min(e.Connections, u.Pool.Max)),
 		})
 	}
 	for _, source := range u.Sources {
@@ -160,8 +160,16 @@ func groupOptions(t *target) (upstream.Options, error) {
 	return o, nil
 }
 
+// addressOf is where an endpoint is. The file of a socket is taken from the directory that the server is started in,
+// as every path of a configuration.
+func addressOf(d config.Destination) string {
+	if d.Path != "" && d.Path[0] != '@' {
+		if path, err := filepath.Abs(d.Path); err == nil {
+			return "unix:" + path
+		}
+	}
+	return d.Endpoint()
+}
+
 // countOf is a count for a package that knows no "unlimited".
 func countOf(c config.CountOrUnlimited) int { return int(min(c, math.MaxInt32)) }
-
-// timeOf is a time for a package that knows no "unlimited".
-func timeOf(d config.DurationOrUnlimited) time.Duration { return min(time.Duration(d), forever) }

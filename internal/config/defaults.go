@@ -72,6 +72,7 @@ func Listen(address string) Listener {
 
 		ProxyProtocol: ProxyProtocol{Accept: ProxyAcceptOff, Send: ProxySendOff},
 		PerClient:     Unlimited,
+		Datagrams:     Datagrams{Sessions: 4096},
 	}
 }
 

@@ -17,6 +17,8 @@ type Listener struct {
 	// Sessions of tcp or udp that one client address may have at a time. One more is closed at once, or its datagram
 	// dropped.
 	PerClient CountOrUnlimited `yaml:"per_client" min:"1" max:"1000000"`
+	// Sessions of udp.
+	Datagrams Datagrams `yaml:"datagrams"`
 	// Connections that the kernel completes and queues before they are accepted. The kernel cuts it to
 	// net.core.somaxconn.
 	Backlog int `yaml:"backlog" min:"1" max:"65535"`

@@ -27,6 +27,17 @@ type Proxy struct {
 	Body SizeOrUnlimited `yaml:"body" min:"1" max:"1PiB"`
 }
 
+// Datagrams is sessions of udp: what one client, an address and a port, sends to one endpoint, and its answers.
+type Datagrams struct {
+	// Sessions that one loop may have. Each takes a descriptor.
+	Sessions int `yaml:"sessions" min:"1" max:"1000000"`
+	// Whether one more ends the session that has been silent for longest. Otherwise its datagrams are dropped.
+	Evict bool `yaml:"evict"`
+	// Datagrams that an endpoint sends for each one that it gets. When all have come, the session is over at once: 1 is
+	// right for DNS.
+	Answers CountOrOff `yaml:"answers" min:"1" max:"1000000"`
+}
+
 // HeaderEdits are changes of fields: first remove, then set, then add.
 type HeaderEdits struct {
 	// Fields that replace those of the same name.

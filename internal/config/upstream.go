@@ -68,13 +68,13 @@ type Pool struct {
 	Min int `yaml:"min" min:"0" max:"100000"`
 	// Connections, idle and at work together.
 	Max CountOrUnlimited `yaml:"max" min:"1" max:"1000000"`
-	// Idle connections that are kept; one more is closed.
+	// Idle connections that are kept; one more is closed. A loop keeps 8192 at most, to all endpoints.
 	Idle int `yaml:"idle" min:"1" max:"100000"`
 	// How long a connection is kept idle. An endpoint that closes its idle connections earlier is noticed, and the time is
 	// shortened for it.
 	IdleTimeout Duration `yaml:"idle_timeout" min:"100ms" max:"24h"`
 	// How old a connection may get before no further request is sent on it.
-	MaxAge DurationOrUnlimited `yaml:"max_age" min:"1s" max:"720h"`
+	MaxAge Duration `yaml:"max_age" min:"1s" max:"480h"`
 	// Whether a loop without an idle connection takes one from another loop before it makes a new one.
 	Share bool `yaml:"share"`
 }
@@ -138,7 +138,8 @@ type HealthHTTP struct {
 	Host string `yaml:"host"`
 }
 
-// Eject leaves out an endpoint whose answers keep failing: no connection, a timeout, or a status from 500 on.
+// Eject leaves out an endpoint that keeps failing: no connection, a timeout, an answer broken off, or a status from 500.
+// When its time is over, one request tries it.
 type Eject struct {
 	// Failures in a row that eject an endpoint.
 	Failures CountOrOff `yaml:"failures" min:"1" max:"10000"`
@@ -146,14 +147,17 @@ type Eject struct {
 	Base Duration `yaml:"base" min:"100ms" max:"1h"`
 	// How long at most.
 	Max Duration `yaml:"max" min:"100ms" max:"24h"`
-	// The share of the endpoints that may be left out together: with 0.5, half of them. A lone endpoint never is.
+	// The share of the endpoints that may be left out for what they answer: with 0.5, half of them, and one of several in
+	// any case. Endpoints that accept no connection are left out whatever their share.
 	Share float64 `yaml:"share" min:"0.01" max:"1"`
 }
 
 // Resolve looks up names again.
 type Resolve struct {
-	// The least time between two look-ups of a name.
+	// The time between two look-ups after a change or a failure. It doubles while nothing changes.
 	Min Duration `yaml:"min" min:"100ms" max:"24h"`
-	// The longest.
+	// The longest. The system's resolver does not tell how long an answer holds.
 	Max Duration `yaml:"max" min:"100ms" max:"24h"`
+	// Whether the IPv6 addresses of a name are used beside the IPv4 ones. Otherwise they are where there are no others.
+	IPv6 bool `yaml:"ipv6"`
 }

@@ -29,9 +29,9 @@ func defaultUpstream() Upstream {
 		Pool: Pool{
 			Enabled:     true,
 			Max:         Unlimited,
-			Idle:        256,
+			Idle:        1024,
 			IdleTimeout: Duration(60 * time.Second),
-			MaxAge:      DurationOrUnlimited(time.Hour),
+			MaxAge:      Duration(time.Hour),
 			Share:       true,
 		},
 		Queue: Queue{Limit: 1024, Timeout: Duration(5 * time.Second)},
@@ -49,11 +49,11 @@ func defaultUpstream() Upstream {
 		KeepAlive: DurationOrOff(60 * time.Second),
 		Eject: Eject{
 			Failures: 5,
-			Base:     Duration(10 * time.Second),
-			Max:      Duration(5 * time.Minute),
+			Base:     Duration(time.Second),
+			Max:      Duration(time.Minute),
 			Share:    0.5,
 		},
-		Resolve: Resolve{Min: Duration(time.Second), Max: Duration(time.Minute)},
+		Resolve: Resolve{Min: Duration(5 * time.Second), Max: Duration(time.Minute)},
 	}
 }
 
