@@ -159,7 +159,8 @@ var faultCases = []faultCase{
 		status: 504, cause: "send_timeout", kind: "connection_write_timeout",
 	},
 	{
-		name: "too long for the whole", with: []option{timeouts, with(func(o *proxy.Options) { o.Timeouts.FirstByte = time.Hour })},
+		name:   "too long for the whole",
+		with:   []option{timeouts, with(func(o *proxy.Options) { o.Timeouts.FirstByte = time.Hour })},
 		do:     func(r *rig) { r.advance(19 * time.Second); r.mustWait(); r.advance(2 * time.Second) },
 		status: 504, cause: "exchange_timeout", kind: "http_response_timeout",
 	},

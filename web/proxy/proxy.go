@@ -1,26 +1,26 @@
 // Package proxy answers requests with what an upstream answers. One exchange is one request out and one answer back:
-// what arrives on one side is queued on the other in the same turn, with one copy, and neither side is read faster than
-// the other takes.
+// what arrives on one side is queued on the other in the same turn, with one copy, and neither side is read faster
+// than the other takes.
 //
 // # What is passed on
 //
-// The framing on both sides is this package's own: it passes on messages, not bytes, so a request that was understood as
-// one cannot be taken for two behind. Fields that are meant for one connection (RFC 9110 section 7.6.1) stay on it,
+// The framing on both sides is this package's own: it passes on messages, not bytes, so a request that was understood
+// as one cannot be taken for two behind. Fields that are meant for one connection (RFC 9110 section 7.6.1) stay on it,
 // those that the Connection field names too. Interim answers and trailers go through. An upgrade that the upstream
 // accepts turns both connections into a tunnel, which keeps nothing while it is idle but a few words.
 //
 // # What is sent again
 //
-// A request whose connection breaks before the first byte of an answer is sent again if nothing of it had been sent, or
-// if its method may be repeated (RFC 9110 section 9.2.2), as long as its content was kept. A pooled connection that turns
-// out to be dead is replaced without counting against anybody. Everything else is bounded by Options.Attempts and, over
-// many requests, by Options.Budget.
+// A request whose connection breaks before the first byte of an answer is sent again if nothing of it had been sent,
+// or if its method may be repeated (RFC 9110 section 9.2.2), as long as its content was kept. A pooled connection that
+// turns out to be dead is replaced without counting against anybody. Everything else is bounded by Options.Attempts
+// and, over many requests, by Options.Budget.
 //
 // # What is told
 //
-// An answer that the upstream did not give has a status of 502, 503 or 504, a Proxy-Status field (RFC 9209), and a cause
-// in the server's log, see [Cause]. Once content has begun to flow, a failure breaks the client's connection, so that it
-// never takes a part for the whole.
+// An answer that the upstream did not give has a status of 502, 503 or 504, a Proxy-Status field (RFC 9209), and a
+// cause in the server's log, see [Cause]. Once content has begun to flow, a failure breaks the client's connection, so
+// that it never takes a part for the whole.
 package proxy
 
 import (

@@ -257,8 +257,8 @@ func namesFields[H head](r H) bool {
 	return !http1.EqualFold(value, "keep-alive") && !http1.EqualFold(value, "close")
 }
 
-// forProxies says that a field is "Proxy", which no client has a reason to send but many programs take for a setting, or
-// begins with "Proxy-".
+// forProxies says that a field is "Proxy", which no client has a reason to send but many programs take for a setting,
+// or begins with "Proxy-".
 func forProxies(name []byte) bool {
 	const prefix = "proxy"
 	if len(name) < len(prefix) || name[0]|0x20 != 'p' || !http1.EqualFold(name[:len(prefix)], prefix) {

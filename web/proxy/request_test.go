@@ -43,7 +43,8 @@ func TestRequestHead(t *testing.T) {
 var passing = []headCase{
 	{"get", []option{plain}, get, lines("GET / HTTP/1.1", "Host: a", "Via: 1.1 myriad")},
 	{
-		"fields as they came", []option{plain},
+		"fields as they came",
+		[]option{plain},
 		lines("GET /a?b HTTP/1.1", "Host: a:80", "X-Odd:\tx ", "Cookie: c", "accept: */*"),
 		lines("GET /a?b HTTP/1.1", "Host: a:80", "X-Odd:\tx ", "Cookie: c", "accept: */*", "Via: 1.1 myriad"),
 	},
@@ -54,19 +55,22 @@ var passing = []headCase{
 		lines("POST /p HTTP/1.1", "Host: a", "Via: 1.1 myriad", "Content-Length: 3") + "abc",
 	},
 	{
-		"no content, and saying so", []option{plain},
+		"no content, and saying so",
+		[]option{plain},
 		lines("POST /p HTTP/1.1", "Host: a", "Content-Length: 0"),
 		lines("POST /p HTTP/1.1", "Host: a", "Via: 1.1 myriad", "Content-Length: 0"),
 	},
 	{
-		"content in chunks, with trailers", []option{plain},
+		"content in chunks, with trailers",
+		[]option{plain},
 		lines("PUT /p HTTP/1.1", "Host: a", "Trailer: X-Sum", "Transfer-Encoding: chunked") +
 			"3;x=y\r\nabc\r\n1\r\nd\r\n0\r\nX-Sum: 7\r\n\r\n",
 		lines("PUT /p HTTP/1.1", "Host: a", "Trailer: X-Sum", "Via: 1.1 myriad", "Transfer-Encoding: chunked") +
 			"3\r\nabc\r\n1\r\nd\r\n0\r\nX-Sum: 7\r\n\r\n",
 	},
 	{
-		"an absolute target", []option{plain},
+		"an absolute target",
+		[]option{plain},
 		lines("GET http://b:81/x?y HTTP/1.1", "Host: a"),
 		lines("GET /x?y HTTP/1.1", "Host: b:81", "Via: 1.1 myriad"),
 	},
@@ -77,7 +81,8 @@ var passing = []headCase{
 		lines("GET / HTTP/1.1", "Host: 127.0.0.1:9001", "Via: 1.0 myriad"),
 	},
 	{
-		"who has been there before", []option{plain},
+		"who has been there before",
+		[]option{plain},
 		lines("GET / HTTP/1.1", "Host: a", "Via: 1.1 other"),
 		lines("GET / HTTP/1.1", "Host: a", "Via: 1.1 other", "Via: 1.1 myriad"),
 	},
@@ -87,40 +92,47 @@ func oneEndpoint(_ *proxy.Options, u *upstream.Options, _ *web.Server) { u.Endpo
 
 var hopByHop = []headCase{
 	{
-		"fields for one connection", []option{plain},
+		"fields for one connection",
+		[]option{plain},
 		lines("GET / HTTP/1.1", "Connection: keep-alive, X-Mine", "Host: a", "X-Mine: 1", "Keep-Alive: timeout=5", "X-A: 1",
 			"Proxy-Connection: keep-alive", "Proxy-Authorization: Basic eA==", "Proxy: evil", "Proxy-X: y", "Proxyx: kept",
 			"TE: gzip", "Upgrade: h2c"),
 		lines("GET / HTTP/1.1", "Host: a", "X-A: 1", "Proxyx: kept", "Via: 1.1 myriad"),
 	},
 	{
-		"trailers are welcome", []option{plain},
+		"trailers are welcome",
+		[]option{plain},
 		lines("GET / HTTP/1.1", "Host: a", "Connection: TE", "TE: deflate, Trailers"),
 		lines("GET / HTTP/1.1", "Host: a", "Via: 1.1 myriad", "TE: trailers", "Connection: TE"),
 	},
 	{
-		"an upgrade", []option{plain},
+		"an upgrade",
+		[]option{plain},
 		lines("GET / HTTP/1.1", "Host: a", "Connection: keep-alive, Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: k"),
 		lines("GET / HTTP/1.1", "Host: a", "Sec-WebSocket-Key: k", "Via: 1.1 myriad", "Upgrade: websocket",
 			"Connection: Upgrade"),
 	},
 	{
-		"no upgrade to HTTP/2", []option{plain},
+		"no upgrade to HTTP/2",
+		[]option{plain},
 		lines("GET / HTTP/1.1", "Host: a", "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AA"),
 		lines("GET / HTTP/1.1", "Host: a", "Via: 1.1 myriad"),
 	},
 	{
-		"no upgrade with content", []option{plain},
+		"no upgrade with content",
+		[]option{plain},
 		lines("GET / HTTP/1.1", "Host: a", "Connection: Upgrade", "Upgrade: websocket", "Content-Length: 1") + "x",
 		lines("GET / HTTP/1.1", "Host: a", "Via: 1.1 myriad", "Content-Length: 1") + "x",
 	},
 	{
-		"framing that the Connection field names", []option{plain},
+		"framing that the Connection field names",
+		[]option{plain},
 		lines("POST / HTTP/1.1", "Host: a", "Connection: Content-Length, Host", "Content-Length: 1") + "x",
 		lines("POST / HTTP/1.1", "Host: a", "Via: 1.1 myriad", "Content-Length: 1") + "x",
 	},
 	{
-		"links that are not kept", []option{plain, with(func(o *proxy.Options) { o.Close = true })},
+		"links that are not kept",
+		[]option{plain, with(func(o *proxy.Options) { o.Close = true })},
 		lines("GET / HTTP/1.1", "Host: a", "TE: trailers", "Connection: TE"),
 		lines("GET / HTTP/1.1", "Host: a", "Via: 1.1 myriad", "TE: trailers", "Connection: TE, close"),
 	},
@@ -138,12 +150,16 @@ var forwarding = []headCase{
 			"Via: 1.1 myriad"),
 	},
 	{
-		"a trusted client's are added to", []option{with(trusting)}, claimed,
+		"a trusted client's are added to",
+		[]option{with(trusting)},
+		claimed,
 		lines("GET / HTTP/1.1", "Host: a", "X-Forwarded-Proto: https", "X-Forwarded-Host: b", "X-Real-IP: 3.3.3.3",
 			"Forwarded: for=4.4.4.4", "X-Forwarded-For: 1.1.1.1, 2.2.2.2, 127.0.0.1", "Via: 1.1 myriad"),
 	},
 	{
-		"in the standard's way", []option{with(func(o *proxy.Options) { o.Forwarded = proxy.ForwardedRFC7239 })}, claimed,
+		"in the standard's way",
+		[]option{with(func(o *proxy.Options) { o.Forwarded = proxy.ForwardedRFC7239 })},
+		claimed,
 		lines("GET / HTTP/1.1", "Host: a", "Forwarded: for=127.0.0.1;host=\"a\";proto=http", "Via: 1.1 myriad"),
 	},
 	{
@@ -154,7 +170,9 @@ var forwarding = []headCase{
 			"Forwarded: for=4.4.4.4, for=127.0.0.1;host=\"a\";proto=https", "Via: 1.1 myriad"),
 	},
 	{
-		"not at all", []option{plain}, lines("GET / HTTP/1.1", "Host: a", "X-Forwarded-For: 1.1.1.1"),
+		"not at all",
+		[]option{plain},
+		lines("GET / HTTP/1.1", "Host: a", "X-Forwarded-For: 1.1.1.1"),
 		lines("GET / HTTP/1.1", "Host: a", "X-Forwarded-For: 1.1.1.1", "Via: 1.1 myriad"),
 	},
 }
@@ -186,11 +204,15 @@ var rewriting = []headCase{
 
 var hosts = []headCase{
 	{
-		"the endpoint's", []option{plain, oneEndpoint, with(func(o *proxy.Options) { o.Host = proxy.HostUpstream })}, get,
+		"the endpoint's",
+		[]option{plain, oneEndpoint, with(func(o *proxy.Options) { o.Host = proxy.HostUpstream })},
+		get,
 		lines("GET / HTTP/1.1", "Host: 127.0.0.1:9001", "Via: 1.1 myriad"),
 	},
 	{
-		"a fixed one", []option{plain, with(func(o *proxy.Options) { o.Host = "app.internal" })}, get,
+		"a fixed one",
+		[]option{plain, with(func(o *proxy.Options) { o.Host = "app.internal" })},
+		get,
 		lines("GET / HTTP/1.1", "Host: app.internal", "Via: 1.1 myriad"),
 	},
 	{
@@ -207,7 +229,8 @@ var hosts = []headCase{
 
 var changing = []headCase{
 	{
-		"set, added and removed", []option{plain, with(func(o *proxy.Options) {
+		"set, added and removed",
+		[]option{plain, with(func(o *proxy.Options) {
 			o.Name = "edge"
 			o.Request = proxy.Edits{
 				Set: []http1.FieldLine{{Name: "X-Set", Value: "new"}, {Name: "user-agent", Value: "us"}},

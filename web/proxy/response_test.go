@@ -226,7 +226,8 @@ var interims = []answerCase{
 		state:  conn.Open,
 	},
 	{
-		name: "an answer before the content", in: lines("PUT / HTTP/1.1", "Host: a", "Expect: 100-continue", "Content-Length: 3"),
+		name:   "an answer before the content",
+		in:     lines("PUT / HTTP/1.1", "Host: a", "Expect: 100-continue", "Content-Length: 3"),
 		answer: lines("HTTP/1.1 403 Forbidden", dateIs, "Content-Length: 0"),
 		want:   lines("HTTP/1.1 403 Forbidden", dateIs, "Content-Length: 0", "Connection: close"),
 		state:  conn.Open, // it lingers

@@ -109,7 +109,7 @@ func (s *session) begin(x *web.Exchange) {
 	}
 	s.want.Look = !s.idempotent
 	if !s.whole {
-		s.chunked, s.kept = r.Chunked, o.Attempts > 0 && o.ReplayBytes > 0
+		s.chunked, s.kept = r.Chunked, o.ReplayBytes > 0
 		s.defers = x.DeferContinue()
 		s.holdBody()
 		x.OnBody(s.onBody)
