@@ -54,6 +54,7 @@ var rooms = []room{
 	{7, "internal/dash"},
 	{7, "internal/lab"},
 	{7, "internal/doctor"},
+	{7, "internal/faults"},
 	{7, "."},
 
 	{8, "cmd/myriad"},
@@ -62,10 +63,11 @@ var rooms = []room{
 	{outside, "internal/lab/*"}, // experiments, each a command
 	{outside, "internal/tidy"},
 	{outside, "internal/matrix/..."},
+	{outside, "internal/proof/..."},
 }
 
 // suites are the packages that exist to test others: any test may import them, whatever its rank.
-var suites = []string{"driver/drivertest", "driver/sim", "serve/servetest", "web/webtest"}
+var suites = []string{"driver/drivertest", "driver/sim", "serve/servetest", "web/webtest", "internal/faults"}
 
 // lastEngineRank is the highest rank of the engine: public packages up to it stay free of other people's modules, also
 // through what they import. The façade above it wires the engine to the product and is held to its own imports alone.
