@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -19,7 +20,8 @@ func startProxy(ts *testscript.TestScript, _ bool, args []string) {
 	start(ts, args[0], append([]string{"proxy"}, args[1:]...))
 }
 
-// application is a server of the Go library. Its answer holds the request as it came, line by line.
+// application is a server of the Go library. Its answer holds the request as it came, line by line; when it is asked for
+// an upgrade, it says back what it is told.
 func application(ts *testscript.TestScript, _ bool, args []string) {
 	need(ts, args, 1, "application NAME [stop]")
 	w := worldOf(ts)
@@ -28,6 +30,10 @@ func application(ts *testscript.TestScript, _ bool, args []string) {
 		return
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if protocol := r.Header.Get("Upgrade"); protocol != "" {
+			echoTunnel(w, protocol)
+			return
+		}
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
 			panic(http.ErrAbortHandler) // the proxy gave up: nobody reads an answer
@@ -39,6 +45,47 @@ func application(ts *testscript.TestScript, _ bool, args []string) {
 	}))
 	w.applications[args[0]] = server
 	ts.Setenv(args[0], server.Listener.Addr().String())
+}
+
+func echoTunnel(w http.ResponseWriter, protocol string) {
+	c, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(err) // the server speaks HTTP/1.1 alone, and nothing was written
+	}
+	defer func() { _ = c.Close() }()
+	fmt.Fprintf(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: %s\r\n\r\n", protocol)
+	_, _ = io.Copy(c, buffered) // it ends when the tunnel does, one way or another
+}
+
+func openTunnel(ts *testscript.TestScript, _ bool, args []string) {
+	need(ts, args, 3, "tunnel NAME URL TEXT")
+	c, path := dial(ts, args[1])
+	worldOf(ts).connections[args[0]] = c
+	_, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: script\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n", path)
+	ts.Check(err)
+	reader := bufio.NewReader(c)
+	response, err := http.ReadResponse(reader, nil)
+	ts.Check(err)
+	if response.StatusCode != http.StatusSwitchingProtocols {
+		ts.Fatalf("the answer is %s", response.Status)
+	}
+	_, err = io.WriteString(c, args[2])
+	ts.Check(err)
+	got := make([]byte, len(args[2]))
+	_, err = io.ReadFull(reader, got)
+	ts.Check(err)
+	if string(got) != args[2] {
+		ts.Fatalf("%q came back", got)
+	}
+}
+
+// cutOff waits for the end of a tunnel.
+func cutOff(ts *testscript.TestScript, _ bool, args []string) {
+	need(ts, args, 1, "cutoff NAME")
+	n, err := worldOf(ts).connections[args[0]].Read(make([]byte, 1))
+	if n > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+		ts.Fatalf("the tunnel is still there: %d, %v", n, err)
+	}
 }
 
 func postText(ts *testscript.TestScript, _ bool, args []string) {

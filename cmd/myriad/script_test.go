@@ -41,6 +41,8 @@ const patience = 15 * time.Second
 //	post URL TEXT FILE           sends a text, and writes the answer to a file as get does
 //	speak ADDRESS TEXT           sends a text and no more, and expects it back, and no more
 //	hangsup ADDRESS              connects, and is not answered but cut off
+//	tunnel NAME URL TEXT         opens a tunnel, and sends a text that must come back
+//	cutoff NAME                  waits until the tunnel has ended
 //	signal NAME SIGNAL           sends it INT, TERM, HUP or USR1
 //	ends NAME CODE               waits for its end
 //	get URL FILE                 asks, and writes the status, the fields and the content of the answer to a file
@@ -86,6 +88,8 @@ func TestScripts(t *testing.T) {
 			"post":        postText,
 			"speak":       speak,
 			"hangsup":     hangsUp,
+			"tunnel":      openTunnel,
+			"cutoff":      cutOff,
 		},
 	})
 }

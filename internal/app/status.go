@@ -54,6 +54,7 @@ type counted struct {
 	Closed   int64 `json:"closed"`
 	Refused  int64 `json:"refused"`
 	Shed     int64 `json:"shed"`
+	Dialled  int64 `json:"dialled"` // to upstreams; open and closed count these too
 }
 
 type answered struct {
@@ -77,6 +78,7 @@ func (a *App) Status() Status {
 		Connections: counted{
 			Open: total[meter.Open], Accepted: total[meter.Accepted], Closed: total[meter.Closed],
 			Refused: total[meter.Refused], Shed: total[meter.Shed],
+			Dialled: total[meter.Dialled],
 		},
 		Requests: total[meter.Requests],
 		Responses: answered{

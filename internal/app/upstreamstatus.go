@@ -3,6 +3,7 @@ package app
 import (
 	"time"
 
+	"github.com/myriad-server/myriad/internal/config"
 	"github.com/myriad-server/myriad/upstream"
 )
 
@@ -25,7 +26,7 @@ type endpointStatus struct {
 	Open        int          `json:"open"`
 	Idle        int          `json:"idle"`
 	Leased      int          `json:"leased"`
-	Limit       int          `json:"limit"`
+	Limit       int          `json:"limit,omitempty"` // none: there is no limit
 	Connected   uint64       `json:"connected"`
 	Failed      uint64       `json:"failed"`
 	Broken      uint64       `json:"broken"`
@@ -64,6 +65,9 @@ func statusOf(s upstream.Snapshot) upstreamStatus {
 			Open: e.Open, Idle: e.Idle, Leased: e.Leased, Limit: e.Limit,
 			Connected: e.Connected, Failed: e.Failed, Broken: e.Broken,
 			Learned: seconds(e.Learned), IdleSeconds: seconds(e.IdleLimit),
+		}
+		if endpoint.Limit == countOf(config.Unlimited) {
+			endpoint.Limit = 0
 		}
 		for _, p := range e.Ports {
 			source := "any"
