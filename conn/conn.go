@@ -95,13 +95,18 @@ type Conn interface {
 	// for it, since the connection began; with what Pipe moved.
 	Traffic() (in, out uint64)
 
-	// Pipe moves what is received from now on straight to dst, behind what is queued
-	// there, without passing the handler, until the peer's end, which Ended tells as
-	// ever, or until Pipe(nil): then what has left the connection still goes to dst,
-	// and Received is called again for what comes behind it. dst may not be written
-	// to meanwhile. Bytes go no faster than dst takes them. It reports false, with
-	// nothing done, when the kernel cannot do it for these two: dst belongs to another
-	// thread of control, or there is no pipe to be had.
+	// Pipe moves what comes straight to dst, behind what is queued there, without
+	// passing the handler: Received is not called any more. What was received before
+	// and not used goes the same way, first. It lasts until the peer's end, which Ended
+	// tells as ever, when all is with the kernel for dst; until dst can be written to no
+	// more (CloseWrite, Drain, its end); or until Pipe(nil). Then what has left the
+	// connection still goes to dst, before what is queued there from then on, and before
+	// its FIN; and Received is called again for what comes behind it. dst may not be
+	// written to meanwhile. Bytes go no faster than dst takes them, and not while the
+	// connection is paused. When the kernel has no pipe to give, they are copied. How
+	// much moves is told by Traffic, not by Queued or Flushed. Both directions of a pair
+	// may be piped. It reports false, with nothing done, when it cannot be: dst belongs
+	// to another thread of control or has another source, or the model has no pipes.
 	Pipe(dst Conn) bool
 
 	// Alive looks whether the peer has neither ended nor reset the connection, as far

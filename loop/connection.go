@@ -56,6 +56,9 @@ const (
 	flagAwaited                   // but is waited for: counted in Loop.awaited
 	flagLast                      // CloseWrite: our FIN follows what is queued
 	flagLingers                   // draining: the peer's FIN is waited for
+	flagPiped                     // a route leads from it
+	flagFed                       // a route leads to it
+	flagSplices                   // the receive in flight is one of the route
 	flagMade                      // opening: connected, and to be opened by pump
 )
 

@@ -100,6 +100,11 @@ func (l *Loop) Close() error {
 	if lent := l.blocks.Lent(); lent > 0 {
 		return fmt.Errorf("loop: %d of %d blocks were not given back", lent, lentToDriver)
 	}
+	if l.pipes != nil {
+		if l.pipes.Close(); l.pipes.Lent() > 0 {
+			return fmt.Errorf("loop: %d pipes were not given back", l.pipes.Lent())
+		}
+	}
 	return nil
 }
 

@@ -17,6 +17,9 @@ func (l *Loop) received(c *connection, done *driver.Completion) {
 	if done.Flags&driver.More == 0 {
 		c.recv = 0
 	}
+	if c.flags&flagPiped != 0 && l.pulled(c, done) {
+		return
+	}
 	switch {
 	case done.Err == nil && done.Result > 0:
 		c.bytesIn += uint64(done.Result)
@@ -62,6 +65,9 @@ func (l *Loop) deliver(c *connection, a arrival) {
 		l.feed(c, w)
 		return
 	}
+	if c.flags&flagPiped != 0 && l.forward(c, a) {
+		return
+	}
 	in := a.block.Bytes()[:a.n]
 	used := l.handlerOf(c).Received(c, in)
 	if used < a.n {
@@ -86,6 +92,9 @@ func (l *Loop) keep(w *work, b *buf.Block, rest []byte) {
 func (l *Loop) feed(c *connection, w *work) {
 	for c.state == conn.Open && c.flags&flagPaused == 0 && (len(w.waiting) > 0 || c.flags&flagRefeed != 0) {
 		c.flags &^= flagRefeed
+		if c.flags&flagPiped != 0 && l.forwardAll(c, w) {
+			break
+		}
 		if len(w.waiting) > 0 && !l.join(c, w) {
 			return
 		}
@@ -93,7 +102,7 @@ func (l *Loop) feed(c *connection, w *work) {
 			break
 		}
 		used := l.handlerOf(c).Received(c, w.rest)
-		if used == 0 && len(w.rest) == l.blocks.BlockSize() && c.state == conn.Open && c.flags&flagPaused == 0 {
+		if used == 0 && len(w.rest) == l.blocks.BlockSize() && c.state == conn.Open && c.flags&(flagPaused|flagRefeed) == 0 {
 			l.end(c, errStuck)
 			return
 		}

@@ -38,11 +38,13 @@ const (
 	none             = ^uint32(0)
 )
 
-// Options is what a loop is made of. All fields but Place, Pressed, Clock and Log are required.
+// Options is what a loop is made of. All fields but Pipes, Place, Pressed, Clock and Log are required.
 type Options struct {
 	// Driver and Blocks belong to the loop from then on; Blocks is the pool the driver receives into.
 	Driver driver.Driver
 	Blocks *buf.Pool
+	// Pipes belongs to the loop too; it is the pool that the driver splices through. Without it Conn.Pipe is false.
+	Pipes *driver.Pipes
 	// Meter is written by the loop alone.
 	Meter *meter.Set
 	// Connections is the largest number of open connections.
@@ -65,6 +67,7 @@ type Options struct {
 type Loop struct {
 	driver   driver.Driver
 	blocks   *buf.Pool
+	pipes    *driver.Pipes
 	meter    *meter.Set
 	wheel    *wheel.Wheel
 	clock    func() (int64, int64)
@@ -92,6 +95,9 @@ type Loop struct {
 	working  []*work
 	resting  []uint32 // free indexes of working
 	places   places   // of what is attached
+	links    []*[slotsPerChunk]link
+	routes   []*route // to be used again
+	trims    func()   // ends the trimming of pipes; nil when there are none
 	open     int
 	idle     int // of open: idle connections
 	shedding int // of open: idle connections that are being closed to make room
@@ -149,7 +155,8 @@ func New(o Options) (*Loop, error) {
 		return nil, fmt.Errorf("loop: OutputBytes is %d; it must be positive", o.OutputBytes)
 	}
 	l := &Loop{
-		driver: o.Driver, blocks: o.Blocks, meter: o.Meter, place: o.Place, pressure: o.Pressed, log: o.Log, clock: o.Clock,
+		driver: o.Driver, blocks: o.Blocks, pipes: o.Pipes, meter: o.Meter,
+		place: o.Place, pressure: o.Pressed, log: o.Log, clock: o.Clock,
 		limit: o.Connections, maxQueue: o.OutputBytes, vacant: none,
 		completions: make([]driver.Completion, batchCompletions),
 	}
@@ -236,10 +243,12 @@ func (l *Loop) patience() time.Duration {
 // complete hands one completion to what it belongs to.
 func (l *Loop) complete(c *driver.Completion) {
 	switch c.Code {
-	case driver.Recv:
+	case driver.Recv, driver.SpliceIn:
 		l.received(l.at(uint32(c.User)), c)
 	case driver.Send, driver.SendFile:
 		l.sent(l.at(uint32(c.User)), c)
+	case driver.SpliceOut:
+		l.pushed(l.at(uint32(c.User)), c)
 	case driver.Connect:
 		l.connected(l.at(uint32(c.User)), c)
 	case driver.Accept:

@@ -15,6 +15,9 @@ func (l *Loop) pump(c *connection) {
 	if c.state == conn.Closed {
 		return // marked before it ended
 	}
+	if c.flags&(flagPiped|flagFed) != 0 {
+		l.loosen(c)
+	}
 	if c.state == conn.Open && c.flags&(flagRefeed|flagPaused) == flagRefeed {
 		l.feed(c, l.workOf(c))
 	}
@@ -29,7 +32,9 @@ func (l *Loop) pump(c *connection) {
 		return
 	}
 	if c.send == 0 {
-		if w := l.has(c); w != nil && len(w.queue) > 0 {
+		if c.flags&flagFed != 0 && l.push(c) {
+			// what has left another connection goes before what is queued
+		} else if w := l.has(c); w != nil && len(w.queue) > 0 {
 			l.transmit(c, w)
 		} else if c.state == conn.Draining {
 			l.finish(c)
@@ -40,6 +45,9 @@ func (l *Loop) pump(c *connection) {
 		l.await(c) // there is more to send, or somebody to be told
 	}
 	l.listenTo(c)
+	if c.flags&flagFed != 0 {
+		l.listenToSource(c)
+	}
 	if c.state >= conn.Closing {
 		l.close(c)
 		return
@@ -50,6 +58,10 @@ func (l *Loop) pump(c *connection) {
 // listenTo keeps a receive armed while bytes are wanted, and cancels it when they are not.
 func (l *Loop) listenTo(c *connection) {
 	wanted := c.flags&(flagPaused|flagEnded|flagHungry) == 0 && c.state <= conn.Draining
+	if c.flags&flagPiped != 0 {
+		l.listenToRoute(c, wanted)
+		return
+	}
 	switch {
 	case wanted && c.recv == 0:
 		token, err := l.driver.Submit(driver.Op{Code: driver.Recv, FD: int(c.fd), User: uint64(c.index), Many: true})
@@ -60,10 +72,15 @@ func (l *Loop) listenTo(c *connection) {
 		c.recv = token
 		c.flags &^= flagCalled
 	case !wanted && c.recv != 0 && c.flags&flagCalled == 0:
-		c.flags |= flagCalled
-		if err := l.driver.Cancel(c.recv); err != nil {
-			l.end(c, err)
-		}
+		l.call(c)
+	}
+}
+
+// call cancels the receive in flight.
+func (l *Loop) call(c *connection) {
+	c.flags |= flagCalled
+	if err := l.driver.Cancel(c.recv); err != nil {
+		l.end(c, err)
 	}
 }
 
@@ -104,7 +121,7 @@ func (l *Loop) shutDown(c *connection) {
 // busy reports that output is still to be sent.
 func (l *Loop) busy(c *connection) bool {
 	w := l.has(c)
-	return w != nil && len(w.queue) > 0
+	return w != nil && len(w.queue) > 0 || c.flags&flagFed != 0 && l.linkOf(c).from.inside > 0
 }
 
 // end begins the end of a connection, with a reason that the handler is told.
@@ -182,6 +199,9 @@ func (l *Loop) forget(c *connection) {
 	w := l.has(c)
 	if w != nil {
 		why = w.why
+	}
+	if c.flags&(flagPiped|flagFed) != 0 {
+		l.cut(c)
 	}
 	l.handlerOf(c).Closed(c, why)
 	if w = l.has(c); w != nil {

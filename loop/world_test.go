@@ -25,6 +25,7 @@ type world struct {
 	options  sim.Options
 	limits   limits
 	pool     *buf.Pool
+	pipes    *driver.Pipes
 	meter    meter.Set
 	loop     *loop.Loop
 	listener *sim.Listener
@@ -36,6 +37,7 @@ type world struct {
 // limits are those of the loop and the driver.
 type limits struct {
 	connections, blocks, blockBytes, operations int
+	pipes                                       int
 	outputBytes                                 int64
 }
 
@@ -93,12 +95,13 @@ func (w *world) build(h conn.Handler) {
 	if w.pool, err = buf.NewPool(l.blockBytes, l.blocks, buf.Heap); err != nil {
 		panic(err)
 	}
-	d, err := w.kernel.Open(driver.Options{Blocks: w.pool, Ops: l.operations})
+	w.pipes = w.kernel.Pipes(l.pipes)
+	d, err := w.kernel.Open(driver.Options{Blocks: w.pool, Pipes: w.pipes, Ops: l.operations})
 	if err != nil {
 		panic(err)
 	}
 	o := loop.Options{
-		Driver: d, Blocks: w.pool, Meter: &w.meter, Connections: l.connections, OutputBytes: l.outputBytes,
+		Driver: d, Blocks: w.pool, Pipes: w.pipes, Meter: &w.meter, Connections: l.connections, OutputBytes: l.outputBytes,
 		Clock: w.kernel.Clock,
 	}
 	if w.rand.IntN(4) == 0 {
@@ -149,6 +152,9 @@ func (w *world) run() {
 	if n := w.pool.Lent(); n != 0 {
 		w.kernel.Fail("%d blocks are lent", n)
 	}
+	if n := w.pipes.Lent() + w.pipes.Idle(); n != 0 {
+		w.kernel.Fail("%d pipes are open", n)
+	}
 	for i, f := range w.files {
 		if f.Holds() != 0 {
 			w.kernel.Fail("file %d of %d is held", i, len(w.files))
@@ -179,6 +185,7 @@ type checked struct {
 	rest    []byte // was not used
 	ended   bool
 	paused  bool
+	piped   conn.Conn // what it is piped to
 	stopped bool
 	drained bool
 	opening bool  // was dialled, and has not been made
@@ -267,11 +274,16 @@ func (k *checker) Received(c conn.Conn, in []byte) int {
 		w.kernel.Fail("Received after Ended")
 	case r.paused:
 		w.kernel.Fail("Received while paused")
+	case r.piped != nil && r.piped.State() == conn.Open:
+		w.kernel.Fail("Received while piped")
 	case len(in) < len(r.rest) || string(in[:len(r.rest)]) != string(r.rest):
 		w.kernel.Fail("Received %d bytes that do not begin with the %d that were left", len(in), len(r.rest))
 	}
 	used := k.handler.Received(c, in)
-	r.rest = append([]byte(nil), in[used:]...)
+	r.rest = nil
+	if r.piped == nil {
+		r.rest = append([]byte(nil), in[used:]...)
+	}
 	return used
 }
 
@@ -332,6 +344,19 @@ func (k *checker) pause(c conn.Conn) {
 func (k *checker) resume(c conn.Conn) {
 	k.open[c.ID()].paused = false
 	c.Resume()
+}
+
+// pipe is Pipe; what was left goes the same way.
+func (k *checker) pipe(c, dst conn.Conn) bool {
+	r := k.open[c.ID()]
+	ok := c.Pipe(dst)
+	if ok {
+		r.rest = nil
+	}
+	if r.piped = nil; ok {
+		r.piped = dst
+	}
+	return ok
 }
 
 // stack is where a panic came from, shortened.
