@@ -1,6 +1,7 @@
 package servetest
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -76,6 +77,59 @@ func halfClose(t *testing.T, s Suite) {
 	want(t, c, "ALL THAT THE CLIENT HAS TO SAY")
 	wantEnd(t, c)
 	v.stop()
+}
+
+// halfCloseByHandler ends the output and goes on with the input, in each order of the two ends.
+func halfCloseByHandler(t *testing.T, s Suite) {
+	const size = 100 << 10
+	for _, row := range []struct {
+		name string
+		end  func(c conn.Conn)
+		why  error
+	}{
+		{"waits for the peer", func(conn.Conn) {}, nil},
+		{"drains", func(c conn.Conn) { c.Drain() }, nil},
+		{"aborts", func(c conn.Conn) { c.Abort(nil) }, conn.ErrAborted},
+	} {
+		ends, got := make(chan error, 1), make(chan int, 1)
+		total := 0
+		v := start(t, s, nil, same(script{
+			received: func(c conn.Conn, in []byte) int {
+				if total += len(in); total == len(in) {
+					p := make([]byte, size)
+					fill(p, 0)
+					c.Write(p)
+					c.CloseWrite()
+					c.Write([]byte("not any more"))
+					c.CloseWrite()
+					if c.State() != conn.Open || c.Queued() == 0 {
+						t.Errorf("%d bytes are queued, in the state %s", c.Queued(), c.State())
+					}
+				}
+				if in[len(in)-1] == '.' {
+					got <- total
+					row.end(c)
+				}
+				return len(in)
+			},
+			closed: func(_ conn.Conn, why error) { ends <- why },
+		}))
+		client := v.dial()
+		send(t, client, []byte("go"))
+		if err := wantStream(client, 0, size); err != nil {
+			t.Fatal(row.name, err)
+		}
+		wantEnd(t, client)
+		send(t, client, []byte("and then."))
+		if n := await(t, got, "what came behind our end"); n != len("goand then.") {
+			t.Errorf("%s: %d bytes came", row.name, n)
+		}
+		_ = client.Close()
+		if why := await(t, ends, "Closed"); !errors.Is(why, row.why) {
+			t.Errorf("%s: closed for %v", row.name, why)
+		}
+		v.stop()
+	}
 }
 
 func bothWays(t *testing.T, s Suite) {

@@ -11,6 +11,7 @@ import (
 // script is a handler in pieces. What is nil does the least that is reasonable: input is used, and a peer or a server
 // that ends gets the end.
 type script struct {
+	started  func(d conn.Dialer)
 	opened   func(c conn.Conn)
 	received func(c conn.Conn, in []byte) int
 	ended    func(c conn.Conn)
@@ -40,6 +41,7 @@ type watched struct {
 	script
 	record *record
 	busy   atomic.Bool
+	dialer conn.Dialer // of Started; nil under a model that cannot dial
 }
 
 // enter checks what holds for every callback but Opened, and returns what the connection has seen.
@@ -62,6 +64,20 @@ func (w *watched) enter(c conn.Conn, what string) *life {
 
 func (w *watched) leave() { w.busy.Store(false) }
 
+// Started implements conn.Starter.
+func (w *watched) Started(d conn.Dialer) {
+	if w.busy.Swap(true) {
+		w.record.t.Error("Started: a handler is called by two threads of control at once")
+	}
+	defer w.leave()
+	if w.dialer != nil || d == nil {
+		w.record.t.Errorf("Started with %v, and before with %v", d, w.dialer)
+	}
+	if w.dialer = d; w.started != nil {
+		w.started(d)
+	}
+}
+
 // Opened implements conn.Handler.
 func (w *watched) Opened(c conn.Conn) {
 	w.record.mu.Lock()
@@ -74,6 +90,9 @@ func (w *watched) Opened(c conn.Conn) {
 	defer w.leave()
 	if c.State() != conn.Open {
 		w.record.t.Errorf("Opened in the state %s", c.State())
+	}
+	if c.Dialer() != w.dialer {
+		w.record.t.Errorf("the dialer of a connection is %v, that of Started %v", c.Dialer(), w.dialer)
 	}
 	if c.Attached() != nil {
 		w.record.t.Error("something is attached to a new connection")
