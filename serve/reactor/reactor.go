@@ -20,11 +20,16 @@ import (
 	"github.com/myriad-server/myriad/balance"
 	"github.com/myriad-server/myriad/buf"
 	"github.com/myriad-server/myriad/conn"
+	"github.com/myriad-server/myriad/driver"
 	"github.com/myriad-server/myriad/internal/meter"
 	"github.com/myriad-server/myriad/internal/sys"
 	"github.com/myriad-server/myriad/loop"
 	"github.com/myriad-server/myriad/serve"
 )
+
+// pipesMost is how many pipes one loop may have, each of two descriptors: the directions of piped connections that have
+// bytes under way at one time. Beyond it bytes are copied.
+const pipesMost = 256
 
 type model struct{}
 
@@ -227,6 +232,7 @@ func (r *running) work(w *worker, descriptors []int, made, begin *sync.WaitGroup
 		}
 		options := s.Options
 		options.Blocks, w.blocks = blocks, blocks
+		options.Pipes = driver.NewPipes(pipesMost, sys.RoomyPipe, sys.Close)
 		share := (s.Limits.Connections + len(r.workers) - 1) / len(r.workers)
 		if options.Ops == 0 {
 			options.Ops = 2*share + 4*len(s.Listeners) + 1024
@@ -236,7 +242,7 @@ func (r *running) work(w *worker, descriptors []int, made, begin *sync.WaitGroup
 			return fmt.Errorf("driver %s: %w", s.Driver.Name, err)
 		}
 		w.loop, err = loop.New(loop.Options{
-			Driver: d, Blocks: blocks, Meter: w.meter, Connections: share, OutputBytes: s.Limits.OutputBytes,
+			Driver: d, Blocks: blocks, Pipes: options.Pipes, Meter: w.meter, Connections: share, OutputBytes: s.Limits.OutputBytes,
 			Place: r.place(w), Pressed: func() { r.shed(w) }, Log: s.Log,
 		})
 		if err != nil {
