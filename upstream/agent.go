@@ -21,6 +21,7 @@ type Agent struct {
 	queue   queue
 	oldest  atomic.Int64 // since when the first of the queue waits, plus one; 0: nobody waits
 	serving bool         // within serve
+	loose   bool         // a place has become free since others were told
 	borrows []*Link      // asked of other agents, oldest first
 
 	pick   picking
@@ -171,6 +172,7 @@ func (a *Agent) Choose(w *Want) (*Endpoint, error) {
 func (a *Agent) Unchoose(e *Endpoint) {
 	e.busy.Add(-1)
 	e.open.Add(-1)
+	a.loose = true
 	a.freed()
 }
 

@@ -103,6 +103,7 @@ func (a *Agent) taken(from, to *Link, lender *Agent, c conn.Conn, with luggage) 
 	if c == nil {
 		if !lender.dialer.Do(func() { lender.takeBack(from, with) }) {
 			with.drop(to.Endpoint, a.dialer.Now())
+			a.loose = true
 		}
 		a.arrived(to, nil)
 		return
@@ -118,6 +119,7 @@ func (a *Agent) taken(from, to *Link, lender *Agent, c conn.Conn, with luggage) 
 func (a *Agent) takeBack(l *Link, with luggage) {
 	if l.phase != moving || l.Conn.State() != conn.Open {
 		with.drop(l.Endpoint, a.dialer.Now())
+		a.loose = true
 		a.freed()
 		return
 	}

@@ -130,8 +130,12 @@ func (a *Agent) poke() {
 func (a *Agent) wake() {
 	a.poked.Store(false)
 	now := a.dialer.Now()
-	if next := a.sweep(now); next > 0 {
+	next := a.sweep(now)
+	if next > 0 {
 		a.arm(next)
+	} else if a.stop != nil && a.group.closed.Load() {
+		a.stop() // nothing will ever be due
+		a.stop, a.armed = nil, 0
 	}
 }
 

@@ -206,15 +206,17 @@ func (a *Agent) serve() {
 	a.publishOldest()
 }
 
-// freed is called when a place may have become free.
+// freed is called when a place may have become free. Others who wait are told only if one has: they would tell each
+// other for ever.
 func (a *Agent) freed() {
 	if a.queue.length > 0 {
 		a.serve()
 	}
 	g := a.group
-	if g.waiting.Load() <= int64(a.queue.length) {
+	if !a.loose || g.waiting.Load() <= int64(a.queue.length) {
 		return
 	}
+	a.loose = false
 	for i := range g.top.Load() {
 		if o := g.agents[i].Load(); o != nil && o != a && o.oldest.Load() != 0 {
 			o.poke()

@@ -179,6 +179,7 @@ func (l *Link) vacate() {
 	if l.flags&holdsPlace != 0 {
 		l.flags &^= holdsPlace
 		l.share.links--
+		l.share.agent.loose = true
 		l.Endpoint.open.Add(-1)
 	}
 }
