@@ -61,7 +61,7 @@ func (h *near) flushed(s *session, from way) {
 	switch {
 	case s.phase == passing:
 		s.side(from).Resume()
-	case s.facts[1-from]&breaks != 0:
+	case s.facts[1-from]&breaks != 0 && s.facts[from]&isPiped == 0:
 		s.side(1 - from).Abort(s.why)
 	}
 }

@@ -50,6 +50,18 @@ func (h *near) finish(s *session, cause Cause) {
 	}
 }
 
+// cut ends a session because of its time. It does so in order if nothing is under way, so that nobody takes what it has
+// for all.
+func (h *near) cut(s *session, cause Cause, quiet bool) {
+	if quiet && s.client.Queued() == 0 && s.link.Conn.Queued() == 0 {
+		h.finish(s, cause)
+		return
+	}
+	s.phase, s.cause, s.why = ending, cause, conn.ErrTimeout
+	s.client.Abort(conn.ErrTimeout)
+	s.link.Conn.Abort(conn.ErrTimeout)
+}
+
 // giveUp stops waiting for a server.
 func (h *near) giveUp(s *session) {
 	if s.waiting != nil {
@@ -68,14 +80,15 @@ func drain(c conn.Conn) {
 func (h *near) closed(s *session, of way, c conn.Conn, why error) {
 	in, out := c.Traffic()
 	s.traffic[of] = [2]uint64{in, out}
-	s.facts[of] = s.facts[of]&^isPiped | isGone
+	piped := s.facts[of]&isPiped != 0
+	s.facts[of] |= isGone
 	h.giveUp(s)
 	both := s.link == nil || s.facts[1-of]&isGone != 0
 	if s.phase != ending {
 		s.phase = ending
 		h.broken(s, of, why)
 		if !both {
-			h.breakOff(s.side(1-of), &s.facts[1-of], why)
+			h.breakOff(s, 1-of, piped)
 		}
 	}
 	if both {
@@ -99,14 +112,29 @@ func (h *near) broken(s *session, of way, why error) {
 }
 
 // breakOff passes a reset on, behind the bytes that came before it: without a proxy they would have been received.
-func (h *near) breakOff(c conn.Conn, f *facts, why error) {
-	if c.Queued() == 0 || errors.Is(why, conn.ErrStopping) {
-		c.Abort(why)
+func (h *near) breakOff(s *session, side way, piped bool) {
+	c := s.side(side)
+	if errors.Is(s.why, conn.ErrStopping) || c.Queued() == 0 && !piped {
+		c.Abort(s.why)
 		return
 	}
-	*f |= breaks
+	s.facts[side] |= breaks
+	s.active = c.Now()
+	_, s.seen[side] = c.Traffic()
 	c.Pause()
-	c.SetTimer(int64(endTime))
+	c.SetTimer(int64(breakLook))
+}
+
+// breaking looks whether a side that is to be reset still takes bytes. What is in a pipe can be seen in no other way.
+func (h *near) breaking(s *session, side way) {
+	c := s.side(side)
+	_, out := c.Traffic()
+	if out == s.seen[side] && c.Queued() == 0 || c.Now()-s.active > int64(endTime) {
+		c.Abort(s.why)
+		return
+	}
+	s.seen[side] = out
+	c.SetTimer(int64(breakLook))
 }
 
 // over accounts for a session that has ended. c is the last of its connections.
@@ -155,8 +183,17 @@ func (h *near) expired(s *session) {
 	case passing:
 		h.look(s)
 	case ending:
-		s.client.Abort(conn.ErrTimeout)
+		h.late(s, upward)
 	}
+}
+
+// late ends a side whose last bytes take too long.
+func (h *near) late(s *session, side way) {
+	if s.facts[side]&breaks != 0 {
+		h.breaking(s, side)
+		return
+	}
+	s.side(side).Abort(conn.ErrTimeout)
 }
 
 // look finds out whether bytes have moved, ends the session if none have for too long, and copies again where bulk is
@@ -172,11 +209,11 @@ func (h *near) look(s *session) {
 	switch {
 	case now-s.began >= int64(h.options.Lifetime):
 		h.tally.add(AgeEnds, 1)
-		h.finish(s, TooLong)
+		h.cut(s, TooLong, now != s.active)
 		return
 	case now-s.active >= int64(h.options.Idle):
 		h.tally.add(IdleEnds, 1)
-		h.finish(s, Idle)
+		h.cut(s, Idle, true)
 		return
 	}
 	for from, n := range moved {
@@ -191,7 +228,7 @@ func (h *near) look(s *session) {
 func (h *near) arm(s *session) {
 	now := s.client.Now()
 	next := min(int64(h.options.Idle)-(now-s.active), int64(h.options.Idle)/4)
-	next = min(next, int64(h.options.Lifetime)-(now-s.began))
+	next = min(next, int64(h.options.Lifetime)-(now-s.began), int64(longestLook))
 	if (s.facts[upward]|s.facts[downward])&isPiped != 0 {
 		next = min(next, int64(pipeLook))
 	}

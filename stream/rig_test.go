@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -27,6 +26,7 @@ import (
 	"github.com/myriad-server/myriad/driver/uring"
 	"github.com/myriad-server/myriad/internal/listen"
 	"github.com/myriad-server/myriad/internal/meter"
+	"github.com/myriad-server/myriad/internal/sys"
 	"github.com/myriad-server/myriad/loop"
 	"github.com/myriad-server/myriad/upstream"
 )
@@ -124,13 +124,14 @@ func (r *rig) run(fd, number int, o *rigOptions) {
 			ready <- err
 			return
 		}
-		d, err := o.factory.Open(driver.Options{Blocks: pool, Ops: 64 << 10, Direct: o.direct})
+		pipes := driver.NewPipes(64, sys.RoomyPipe, sys.Close)
+		d, err := o.factory.Open(driver.Options{Blocks: pool, Pipes: pipes, Ops: 64 << 10, Direct: o.direct})
 		if err != nil {
 			ready <- err
 			return
 		}
 		l, err := loop.New(loop.Options{
-			Driver: d, Blocks: pool, Meter: set, Connections: 50_000, OutputBytes: 1 << 20,
+			Driver: d, Blocks: pool, Pipes: pipes, Meter: set, Connections: 50_000, OutputBytes: 1 << 20,
 		})
 		if err == nil && o.handler != nil {
 			_, err = l.Listen(fd, o.handler())
@@ -154,6 +155,9 @@ func (r *rig) run(fd, number int, o *rigOptions) {
 		}
 		if n := pool.Lent(); n != 0 {
 			r.t.Errorf("loop %d leaves %d blocks", number, n)
+		}
+		if n := pipes.Lent(); n != 0 {
+			r.t.Errorf("loop %d leaves %d pipes", number, n)
 		}
 	}()
 	if err := <-ready; err != nil {
@@ -394,16 +398,6 @@ func sendStream(c io.Writer, n int64) error {
 		at += k
 	}
 	return nil
-}
-
-// descriptors is how many the process has open.
-func descriptors(t testing.TB) int {
-	t.Helper()
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(entries)
 }
 
 // reset closes a connection with a reset.

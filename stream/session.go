@@ -21,8 +21,12 @@ const (
 	lookAfter = 100 * time.Millisecond
 	// endTime is how long the last bytes of a session may take when nothing of them is taken.
 	endTime = 10 * time.Second
+	// breakLook is how often a side that is to be reset is looked at until it has taken everything.
+	breakLook = 50 * time.Millisecond
 	// pipeLook is how often a piped direction is looked at: bulk that is over goes back to copying.
 	pipeLook = 500 * time.Millisecond
+	// longestLook is the longest time between two looks whether bytes have moved.
+	longestLook = time.Hour
 	// bulkPiece is how large a received piece is at least that belongs to bulk: a quarter of the usual block.
 	bulkPiece = 4 << 10
 	// bulkTick is the unit of session.since in nanoseconds, and bulkTicks is in how many PipeBytes have to come.

@@ -242,7 +242,7 @@ func (f *far) Ended(c conn.Conn) { f.near.ended(ownerOf(c), downward) }
 func (f *far) Flushed(c conn.Conn) { f.near.flushed(ownerOf(c), upward) }
 
 // Expired gives up a connection that takes nothing any more.
-func (f *far) Expired(c conn.Conn) { c.Abort(conn.ErrTimeout) }
+func (f *far) Expired(c conn.Conn) { f.near.late(ownerOf(c), downward) }
 
 // Stopped lets sessions go on.
 func (f *far) Stopped(conn.Conn) {}

@@ -226,8 +226,42 @@ func TestBulk(t *testing.T) {
 			}
 			c.Close()
 			eventually(t, "the session ends", func() bool { return p.Counts()[Open] == 0 })
-			if n := p.Counts(); n[Pipes]+n[PipesRefused] == 0 != (pipe < 0) {
+			if n := p.Counts(); n[Pipes] == 0 != (pipe < 0) {
 				t.Errorf("PipeBytes %d: counted %v", pipe, n)
+			}
+		}
+	})
+}
+
+// TestPipeBack leaves bulk to the kernel, takes over again when messages are small, and then pipes bulk once more.
+func TestPipeBack(t *testing.T) {
+	overDrivers(t, func(t *testing.T, f driver.Factory) {
+		t.Parallel() // most of it is waiting
+		const size = 4 << 20
+		r, p := proxy(t, f, TCPOptions{}, server(t, "tcp", func(c net.Conn) {
+			for {
+				var order [1]byte
+				if _, err := io.ReadFull(c, order[:]); err != nil {
+					return
+				}
+				if order[0] == 'b' {
+					sendStream(c, size)
+				} else {
+					c.Write(order[:])
+				}
+			}
+		}))
+		c := r.dial()
+		for wanted := int64(1); wanted <= 2; wanted++ {
+			for p.Counts()[Pipes] < wanted {
+				send(t, c, "b")
+				if err := wantStream(c, size); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for began := time.Now(); time.Since(began) < 2*pipeLook; {
+				send(t, c, "s")
+				want(t, c, "s")
 			}
 		}
 	})
