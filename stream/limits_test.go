@@ -203,6 +203,7 @@ func TestHeaderIn(t *testing.T) {
 	}, true))
 	local := string(proxyprotocol.AppendV2(nil, &proxyprotocol.Header{Local: true}, false))
 	elsewhere := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+	here := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	for _, test := range []struct {
 		name    string
 		accept  Header
@@ -218,7 +219,7 @@ func TestHeaderIn(t *testing.T) {
 		{"v2, any", AnyHeader, nil, v2 + "hello", "[2001:db8::7]:5100", "[2001:db8::8]:443", "hello"},
 		{"unknown", HeaderV1, nil, "PROXY UNKNOWN\r\nhello", "own", "own", "hello"},
 		{"local", HeaderV2, nil, local + "hello", "own", "own", "hello"},
-		{"trusted", HeaderV1, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, v1, "192.0.2.7:5100", "192.0.2.8:443", ""},
+		{"trusted", HeaderV1, here, v1, "192.0.2.7:5100", "192.0.2.8:443", ""},
 		{"not trusted", HeaderV1, elsewhere, v1 + "hello", "own", "own", v1 + "hello"},
 		{"none", HeaderV1, nil, "hello", "", "", ""},
 		{"v1 instead of v2", HeaderV2, nil, v1, "", "", ""},

@@ -234,8 +234,8 @@ func overSeeds(t *testing.T, run func(w *world, seed uint64)) {
 	}
 }
 
-// TestSimSessions passes streams between ends that are slow, end early or break off, on a kernel with faults: what arrives
-// is what was sent, an end is never said before everything has arrived, and nothing is left.
+// TestSimSessions passes streams between ends that are slow, end early or break off, on a kernel with faults: what
+// arrives is what was sent, an end is never said before everything has arrived, and nothing is left.
 func TestSimSessions(t *testing.T) {
 	overSeeds(t, func(w *world, seed uint64) {
 		r := w.rand

@@ -373,7 +373,8 @@ func TestSameServer(t *testing.T) {
 			}
 			wantEnd(t, c) // it was silent for too long
 			c.Close()
-			if is := await(t, told, "the record"); is.Cause != Idle || is.Client.Addr() != netip.MustParseAddr(from.IP.String()) {
+			is := await(t, told, "the record")
+			if is.Cause != Idle || is.Client.Addr() != netip.MustParseAddr(from.IP.String()) {
 				t.Fatalf("told %+v", is)
 			}
 			if visit == 0 {
