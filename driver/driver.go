@@ -66,6 +66,8 @@ var (
 	ErrNoBlock = errors.New("driver: the block pool is empty")
 	// ErrNoPipe completes a SpliceIn for which there was no pipe. The bytes are still in the socket.
 	ErrNoPipe = errors.New("driver: there is no pipe to be had")
+	// ErrDirect is the answer of Part for what is no descriptor of the process.
+	ErrDirect = errors.New("driver: a direct descriptor cannot be parted with")
 	// ErrShrunk completes a SendFile whose file ended before Op.Len bytes.
 	ErrShrunk = errors.New("driver: the file is shorter than announced")
 	// ErrCanceled completes an operation that was cancelled, by Cancel or by Close of the driver.
@@ -154,6 +156,11 @@ type Driver interface {
 	// Op.FD is to hold for it. The descriptor must be non-blocking, and is the
 	// driver's from then on: Close closes it.
 	Adopt(fd int) (int, error)
+	// Part is the reverse of Adopt: it returns the ordinary descriptor behind
+	// an Op.FD, which is the caller's from then on, and of which the driver
+	// hears no more. Everything on it must have completed. It fails, and
+	// nothing is changed, for what is no descriptor of the process.
+	Part(fd int) (ordinary int, err error)
 	// Descriptor returns the ordinary descriptor behind an Op.FD, for calls
 	// that only exist there (addresses, TCP_INFO), and a function that must be
 	// called when it is no longer needed.

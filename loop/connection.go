@@ -56,6 +56,7 @@ const (
 	flagAwaited                   // but is waited for: counted in Loop.awaited
 	flagLast                      // CloseWrite: our FIN follows what is queued
 	flagLingers                   // draining: the peer's FIN is waited for
+	flagMoving                    // in Loop.moves
 	flagPiped                     // a route leads from it
 	flagFed                       // a route leads to it
 	flagSplices                   // the receive in flight is one of the route

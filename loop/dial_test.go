@@ -9,8 +9,10 @@ import (
 	"time"
 
 	"github.com/myriad-server/myriad/conn"
+	"github.com/myriad-server/myriad/driver"
 	"github.com/myriad-server/myriad/driver/sim"
 	"github.com/myriad-server/myriad/internal/meter"
+	"github.com/myriad-server/myriad/loop"
 )
 
 // Addresses of the simulated outside: one where everything is sent back, one that refuses, one that never answers.
@@ -74,6 +76,45 @@ type diallers struct {
 	w       *world
 	killing bool // connections may end with ErrStopping
 	made    int
+	other   *loop.Loop // to which connections try to move, in vain
+	moves   int
+	taken   int
+}
+
+// tryToMove asks for what the simulated kernel cannot do, when the receive has been cancelled for it.
+func (h *diallers) tryToMove(c conn.Conn) {
+	if h.other == nil || h.w.kernel.Rand().IntN(10) > 0 {
+		return
+	}
+	h.moves++
+	c.Move(h.other.Dials(), h, nil, func(c conn.Conn) {
+		h.taken++
+		if c != nil {
+			h.w.kernel.Fail("a simulated connection was moved")
+		}
+	})
+}
+
+// neighbour is another loop, which does nothing but hear of the moves that were refused.
+func (h *diallers) neighbour() {
+	kernel := sim.New(sim.Options{Seed: h.w.seed})
+	d, err := kernel.Open(driver.Options{Blocks: h.w.pool, Ops: 4})
+	if err == nil {
+		h.other, err = loop.New(loop.Options{
+			Driver: d, Blocks: h.w.pool, Meter: new(meter.Set), Connections: 10, OutputBytes: 1 << 10, Clock: kernel.Clock,
+		})
+	}
+	if err != nil {
+		panic(err)
+	}
+}
+
+// hear runs the neighbour, and wants it told of every move.
+func (h *diallers) hear() {
+	h.other.Stop(false)
+	if err := h.other.Run(); err != nil || h.taken != h.moves {
+		h.w.kernel.Fail("%d of %d moves were answered, %v", h.taken, h.moves, err)
+	}
 }
 
 func (h *diallers) Started(conn.Dialer) {}
@@ -112,6 +153,7 @@ func (h *diallers) Opened(c conn.Conn) {
 	c.SetTimer(0)
 	h.made++
 	h.write(c, e, e.early, e.size)
+	h.tryToMove(c)
 	if e.size == 0 {
 		e.end(c)
 	}
@@ -124,6 +166,7 @@ func (h *diallers) Received(c conn.Conn, in []byte) int {
 			h.w.kernel.Fail("errand %d: byte %d is wrong", e.number, e.got+i)
 		}
 	}
+	h.tryToMove(c)
 	if e.got += len(in); e.got == e.size {
 		e.end(c)
 	}
@@ -161,6 +204,7 @@ func (h *diallers) Closed(c conn.Conn, why error) {
 	case e.to == vanishes && errors.Is(why, errEnough):
 	case e.to == answers && (why == nil || errors.Is(why, conn.ErrAborted)) && e.got == e.size:
 	case e.to == answers && h.w.options.Faults.Reset > 0:
+	case e.to == answers && h.w.options.Faults.Jump > 0 && errors.Is(why, errEnough):
 	default:
 		k.Fail("errand %d to %v is closed for %v after %d of %d bytes", e.number, e.to, why, e.got, e.size)
 	}
@@ -211,7 +255,9 @@ func TestSimDial(t *testing.T) {
 		w.options.Faults.AcceptError = 0
 		h := newDiallers(w)
 		h.errands(1 + w.rand.IntN(30))
+		h.neighbour()
 		w.run()
+		h.hear()
 		if n := w.meter.Snapshot()[meter.Dialled]; n != int64(w.checker.opened) {
 			w.kernel.Fail("%d are counted of %d", n, w.checker.opened)
 		}

@@ -108,6 +108,10 @@ func (l *Loop) Close() error {
 	return nil
 }
 
+// Departed counts the connections that were accepted here, by Keep or by Give, and are not here any more. From any
+// goroutine.
+func (l *Loop) Departed() int64 { return l.departed.Load() }
+
 // Open is the number of open connections, for the loop's own thread.
 func (l *Loop) Open() int { return l.open }
 

@@ -106,6 +106,7 @@ type Loop struct {
 	listeners []*listener
 	sockets   []*datagrams
 	tickers   []*ticker
+	moves     []*move   // connections that are to go to another loop
 	tickAt    int64     // when the first of them is due; zero: never
 	attempts  []attempt // connects that are to be tried again
 	redials   func()    // ends trying
@@ -118,6 +119,7 @@ type Loop struct {
 	stopNext uint32 // the next slot to be told
 	killed   bool
 	broken   error // what made the driver useless
+	departed atomic.Int64
 
 	door
 }

@@ -21,6 +21,11 @@ func (l *Loop) pump(c *connection) {
 	if c.state == conn.Open && c.flags&(flagRefeed|flagPaused) == flagRefeed {
 		l.feed(c, l.workOf(c))
 	}
+	if c.flags&flagMoving != 0 {
+		if l.goOnMoving(c); c.state == conn.Closed {
+			return
+		}
+	}
 	if c.state == conn.Opening {
 		if c.flags&flagMade == 0 {
 			return // what is queued leaves when the connection is made
@@ -57,7 +62,7 @@ func (l *Loop) pump(c *connection) {
 
 // listenTo keeps a receive armed while bytes are wanted, and cancels it when they are not.
 func (l *Loop) listenTo(c *connection) {
-	wanted := c.flags&(flagPaused|flagEnded|flagHungry) == 0 && c.state <= conn.Draining
+	wanted := c.flags&(flagPaused|flagEnded|flagHungry|flagMoving) == 0 && c.state <= conn.Draining
 	if c.flags&flagPiped != 0 {
 		l.listenToRoute(c, wanted)
 		return
@@ -211,9 +216,13 @@ func (l *Loop) forget(c *connection) {
 	c.Attach(nil)
 	if s := l.listeners[c.listener]; s.dials {
 		s.users--
+	} else {
+		l.departed.Add(1)
 	}
 	l.vacate(c)
-	l.meter.Add(meter.Closed, 1)
+	if why != conn.ErrMoved {
+		l.meter.Add(meter.Closed, 1)
+	}
 	l.meter.Add(meter.Open, -1)
 	if why == conn.ErrPressure {
 		l.shedding--

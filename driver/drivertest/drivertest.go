@@ -76,6 +76,8 @@ var cases = []struct {
 	{name: "cancel what is over", run: cancelOver},
 	{name: "close after cancel", run: closeAfterCancel},
 	{name: "shutdown", run: shutdown},
+	{name: "part with a descriptor", run: part},
+	{name: "part with what was accepted", run: partDirect},
 	{name: "datagrams of many peers", run: datagrams},
 	{name: "datagrams of a connected socket", run: datagramsConnected},
 	{name: "datagrams to a slow reader", run: datagramsSlowly},

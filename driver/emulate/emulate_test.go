@@ -58,6 +58,8 @@ func (s *script) Close() error {
 
 func (s *script) Gone(fd int) { s.gone = append(s.gone, fd) }
 
+func (s *script) Part(fd int) { s.Gone(fd) }
+
 // fixture is a machine over a script, with a pair of sockets.
 type fixture struct {
 	*testing.T

@@ -56,6 +56,7 @@ func (l *liar) Set(fd int, _, _ emulate.Interest) error {
 }
 
 func (l *liar) Gone(fd int) { delete(l.known, fd) }
+func (l *liar) Part(fd int) { l.Gone(fd) }
 
 func (l *liar) Poll(dst []emulate.Hint, d time.Duration) (n int, lost bool, err error) {
 	if len(l.held) > 0 || l.owes {

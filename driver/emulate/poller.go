@@ -54,4 +54,7 @@ type Poller interface {
 	Close() error
 	// Gone is called before a descriptor that may have been Set is closed.
 	Gone(fd int)
+	// Part is called instead of Gone when the descriptor stays open in other
+	// hands: nothing may be heard of it any more, and it may come back.
+	Part(fd int)
 }

@@ -156,6 +156,14 @@ func (p *poller) Gone(fd int) {
 	}
 }
 
+// Part forgets a descriptor that stays open: the kernel would not.
+func (p *poller) Part(fd int) {
+	if word, bit := fd/64, uint64(1)<<(fd%64); word < len(p.known) && p.known[word]&bit != 0 {
+		p.known[word] &^= bit
+		_ = sys.EpollControl(p.fd, sys.EpollDelete, fd, 0)
+	}
+}
+
 func (p *poller) Close() error {
 	err := sys.Close(p.fd)
 	if e := sys.Close(p.wake); err == nil {

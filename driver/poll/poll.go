@@ -88,6 +88,9 @@ func (p *poller) Gone(fd int) {
 	p.entries = p.entries[:len(p.entries)-1]
 }
 
+// Part forgets a descriptor that stays open.
+func (p *poller) Part(fd int) { p.Gone(fd) }
+
 func (p *poller) Poll(dst []emulate.Hint, d time.Duration) (n int, lost bool, err error) {
 	ready := 0
 	if p.eager && d != 0 {

@@ -155,6 +155,9 @@ func (p *poller) Gone(fd int) {
 	}
 }
 
+// Part forgets a descriptor that stays open.
+func (p *poller) Part(fd int) { p.Gone(fd) }
+
 func (p *poller) Poll(dst []emulate.Hint, d time.Duration) (n int, lost bool, err error) {
 	if len(p.mute) == 0 {
 		return p.take(dst, d)

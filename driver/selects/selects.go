@@ -112,6 +112,9 @@ func (p *poller) ask(d time.Duration) (int, error) {
 	return sys.Select(64*len(p.want.read), p.ready.read, p.ready.write, d)
 }
 
+// Part forgets a descriptor that stays open.
+func (p *poller) Part(fd int) { p.Gone(fd) }
+
 func (p *poller) Poll(dst []emulate.Hint, d time.Duration) (n int, lost bool, err error) {
 	count := 0
 	if p.eager && d != 0 {

@@ -124,3 +124,6 @@ func (m *machine) Descriptor(fd int) (int, func(), error) {
 	}
 	return d.socket.stand, func() {}, nil
 }
+
+// Part fails: there is nowhere else for what this kernel holds.
+func (m *machine) Part(int) (int, error) { return 0, driver.ErrDirect }

@@ -56,6 +56,9 @@ func (p *poller) Set(int, emulate.Interest, emulate.Interest) error { return nil
 // Gone has nothing to forget.
 func (p *poller) Gone(int) {}
 
+// Part has nothing to forget.
+func (p *poller) Part(int) {}
+
 // Poll sleeps, and knows nothing afterwards: so all is to be attempted. Poll(2) is
 // there only to be woken.
 func (p *poller) Poll(_ []emulate.Hint, d time.Duration) (n int, lost bool, err error) {

@@ -39,6 +39,14 @@ func (d *uring) Descriptor(fd int) (int, func(), error) {
 	return -1, nil, syscall.EBUSY // its outcome waits for room in the queue; it is closed when it comes
 }
 
+// Part gives an ordinary descriptor back: the ring knows nothing of it between two operations.
+func (d *uring) Part(fd int) (int, error) {
+	if isDirect(fd) {
+		return 0, driver.ErrDirect
+	}
+	return fd, nil
+}
+
 // installTarget asks for an ordinary descriptor of a direct one, for one SendFile.
 func (d *uring) installTarget(slot uint32, e *entry) bool {
 	s := d.next(d.ringOf(int(e.fd)))

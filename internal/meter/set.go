@@ -55,6 +55,8 @@ const (
 	Dialled                        // connections that were begun to an upstream
 	PortsExhausted                 // connections that could not be begun: no local port was left
 	Truncated                      // datagrams dropped because they were larger than the room for one
+	Moved                          // connections taken over from another loop
+	DatagramErrors                 // errors of connected datagram sockets, such as a port that nobody listens at
 	counters                       // how many there are
 )
 
@@ -87,6 +89,8 @@ var descriptions = [counters]struct{ name, text string }{
 	Dialled:         {"connections_dialled", "Connections that were begun to an upstream."},
 	PortsExhausted:  {"ports_exhausted", "Connections that could not be begun: no local port was left."},
 	Truncated:       {"datagrams_truncated", "Datagrams dropped because they were larger than the room for one."},
+	Moved:           {"connections_moved", "Connections taken over from another loop."},
+	DatagramErrors:  {"datagram_errors", "Errors of connected datagram sockets, such as a port that nobody listens at."},
 }
 
 // String returns the counter's name, such as "requests": lower case, underscores, the unit last.

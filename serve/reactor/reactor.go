@@ -49,11 +49,8 @@ type worker struct {
 	number int
 }
 
-// load is what the balance policy goes by: what was placed here and has not closed yet.
-func (w *worker) load() int64 {
-	counts := w.meter.Snapshot()
-	return w.given.Load() - counts[meter.Closed]
-}
+// load is what the balance policy goes by: what was placed here and has not gone yet.
+func (w *worker) load() int64 { return w.given.Load() - w.loop.Departed() }
 
 // running is one call of Serve.
 type running struct {
@@ -242,8 +239,8 @@ func (r *running) work(w *worker, descriptors []int, made, begin *sync.WaitGroup
 			return fmt.Errorf("driver %s: %w", s.Driver.Name, err)
 		}
 		w.loop, err = loop.New(loop.Options{
-			Driver: d, Blocks: blocks, Pipes: options.Pipes, Meter: w.meter, Connections: share, OutputBytes: s.Limits.OutputBytes,
-			Place: r.place(w), Pressed: func() { r.shed(w) }, Log: s.Log,
+			Driver: d, Blocks: blocks, Pipes: options.Pipes, Meter: w.meter, Connections: share,
+			OutputBytes: s.Limits.OutputBytes, Place: r.place(w), Pressed: func() { r.shed(w) }, Log: s.Log,
 		})
 		if err != nil {
 			_ = d.Close()

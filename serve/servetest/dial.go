@@ -23,6 +23,7 @@ type office struct {
 	*server
 	t       *testing.T
 	dialers chan conn.Dialer
+	all     []conn.Dialer
 	dialer  conn.Dialer // of one loop
 }
 
@@ -51,6 +52,7 @@ func openOffice(t *testing.T, s Suite, configure func(*serve.Site)) *office {
 			t.Errorf("two dialers have the number %d", o.dialer.Number())
 		}
 		numbers[o.dialer.Number()] = true
+		o.all = append(o.all, o.dialer)
 	}
 	return o
 }

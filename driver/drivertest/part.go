@@ -1,0 +1,70 @@
+package drivertest
+
+import (
+	"errors"
+	"net/netip"
+	"syscall"
+
+	"github.com/myriad-server/myriad/driver"
+	"github.com/myriad-server/myriad/internal/sys"
+)
+
+// part takes a descriptor out of the driver and brings it back, time and again. What comes while it is out is left
+// alone, and found when it is back.
+func part(r *rig) {
+	addr, family := sys.EncodeAddress(nil, netip.AddrPortFrom(loopback, 0))
+	listening := r.mine(r.listening(family, addr, 1), nil)
+	local, err := sys.LocalAddress(listening)
+	r.must(err)
+	addr, _ = sys.EncodeAddress(nil, local)
+	fd, err := sys.Socket(family, sys.Stream, true)
+	r.must(err)
+	near := r.adopt(fd) // made here, so that it is an ordinary one under every driver
+	r.ok(driver.Op{Code: driver.Connect, FD: near, Addr: addr})
+	far := r.mine(sys.Accept(listening))
+	for range 5 {
+		recv := r.start(driver.Op{Code: driver.Recv, FD: near, Many: true})
+		word := r.bytes(100)
+		r.write(far, word)
+		r.until("the bytes have come", func() bool { return len(recv.data) == len(word) })
+		r.same("in the driver", recv.data, word)
+		r.canceled(recv)
+		fd, err := r.d.Part(near)
+		r.must(err)
+		delete(r.owned, near)
+		r.write(far, word)
+		for range 3 {
+			if n := r.turn(1e6); n > 0 {
+				r.Fatalf("%d completions, and nothing is in flight", n)
+			}
+		}
+		r.same("out of the driver", r.read(fd, 10, 10), word[:10])
+		r.must(second(sys.Send(fd, word, 0)))
+		r.same("the far end", r.read(far, len(word), 100), word)
+		near = r.adopt(fd)
+		recv = r.start(driver.Op{Code: driver.Recv, FD: near})
+		r.finish(recv)
+		r.same("back in the driver", recv.data, word[10:])
+	}
+	r.close(near)
+	if _, err := r.d.Part(near); r.d.Features()&driver.Completes == 0 && !errors.Is(err, syscall.EBADF) {
+		r.Errorf("a descriptor that is closed was parted with: %v", err)
+	}
+}
+
+// partDirect is refused what is no descriptor of the process.
+func partDirect(r *rig) {
+	l := tcpListener(r)
+	far := r.dial(l)
+	c := r.do(driver.Op{Code: driver.Accept, FD: l.id})
+	r.must(c.Err)
+	_, err := r.d.Part(c.Result)
+	if direct := r.d.Features()&driver.Direct != 0; direct != errors.Is(err, driver.ErrDirect) || !direct && err != nil {
+		r.Fatalf("direct descriptors: %v; parted with: %v", direct, err)
+	}
+	if err == nil {
+		c.Result, err = r.d.Adopt(c.Result)
+		r.must(err)
+	}
+	r.greet(c.Result, far)
+}
