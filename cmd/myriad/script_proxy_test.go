@@ -20,8 +20,8 @@ func startProxy(ts *testscript.TestScript, _ bool, args []string) {
 	start(ts, args[0], append([]string{"proxy"}, args[1:]...))
 }
 
-// application is a server of the Go library. Its answer holds the request as it came, line by line; when it is asked for
-// an upgrade, it says back what it is told.
+// application is a server of the Go library. Its answer holds the request as it came, line by line; when it is asked
+// for an upgrade, it says back what it is told.
 func application(ts *testscript.TestScript, _ bool, args []string) {
 	need(ts, args, 1, "application NAME [stop]")
 	w := worldOf(ts)
