@@ -47,11 +47,11 @@ test: needs ## install what the tests need, then run them all
 
 .PHONY: needs
 needs: # what tests call besides Go
-	@scripts/needs curl wrk ab siege
+	@scripts/needs curl wrk ab siege redis-server gunicorn nginx python3
 
 .PHONY: race
 race: ## run all tests under the race detector
-	@scripts/needs gcc curl wrk ab siege
+	@scripts/needs gcc curl wrk ab siege redis-server gunicorn nginx python3
 	CGO_ENABLED=1 $(GO) test -race -timeout $(TIMEOUT) $(PACKAGES)
 
 .PHONY: sim
