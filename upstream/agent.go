@@ -61,6 +61,9 @@ func newAgent(g *Group, d conn.Dialer) *Agent {
 // Group is the agent's group.
 func (a *Agent) Group() *Group { return a.group }
 
+// Dialer is that of the agent's thread.
+func (a *Agent) Dialer() conn.Dialer { return a.dialer }
+
 // shareOf is the agent's share of an endpoint.
 func (a *Agent) shareOf(e *Endpoint) *share {
 	s := e.shares[a.number].Load()

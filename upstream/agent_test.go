@@ -52,12 +52,21 @@ func TestMostRecentLinkIsUsedFirst(t *testing.T) {
 
 func TestWhatIsNotReusableIsClosed(t *testing.T) {
 	for name, spoil := range map[string]func(a *Agent, u *user){
-		"released as not reusable":    func(a *Agent, u *user) { a.Release(u.link, false) },
-		"ended by the endpoint":       func(a *Agent, u *user) { u.line().end(); a.Release(u.link, true) },
-		"drained by its holder":       func(a *Agent, u *user) { u.link.Conn.Drain(); a.Release(u.link, true) },
-		"too old":                     func(a *Agent, u *user) { a.dialer.(*thread).machine.pass(time.Hour); a.Release(u.link, true) },
-		"of a server that stops":      func(a *Agent, u *user) { a.dialer.(*thread).stopping = true; a.Release(u.link, true) },
-		"of an endpoint that is gone": func(a *Agent, u *user) { a.group.SetEndpoints(nil); a.Release(u.link, true) },
+		"released as not reusable": func(a *Agent, u *user) { a.Release(u.link, false) },
+		"ended by the endpoint":    func(a *Agent, u *user) { u.line().end(); a.Release(u.link, true) },
+		"drained by its holder":    func(a *Agent, u *user) { u.link.Conn.Drain(); a.Release(u.link, true) },
+		"too old": func(a *Agent, u *user) {
+			a.dialer.(*thread).machine.pass(time.Hour)
+			a.Release(u.link, true)
+		},
+		"of a server that stops": func(a *Agent, u *user) {
+			a.dialer.(*thread).stopping = true
+			a.Release(u.link, true)
+		},
+		"of an endpoint that is gone": func(a *Agent, u *user) {
+			a.group.SetEndpoints(nil)
+			a.Release(u.link, true)
+		},
 	} {
 		m := newMachine(1)
 		g := groupOf(t, 1, Options{})

@@ -29,7 +29,7 @@ func (a *Agent) Received(c conn.Conn, in []byte) int {
 		a.retire(l, Unasked)
 		a.freed()
 		a.lost(l.share)
-	case borrowing:
+	case borrowing, moving:
 		l.flags |= endedFirst // not to be used
 	}
 	return len(in)

@@ -117,16 +117,6 @@ func (m *machine) pass(d time.Duration) {
 	}
 }
 
-// to is the connections to an address that are not closed.
-func (m *machine) to(address string) (all []*line) {
-	for _, c := range m.conns {
-		if c.target.Path == "" && c.target.Address.String() == address || "unix:"+c.target.Path == address {
-			all = append(all, c)
-		}
-	}
-	return all
-}
-
 // openAll has all that is being dialled succeed.
 func (m *machine) openAll() {
 	for _, c := range slices.Clone(m.conns) {
