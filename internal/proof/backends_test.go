@@ -184,7 +184,7 @@ const flaskApplication = `
 import hashlib, sys
 from flask import Flask, request, Response
 app = Flask(__name__)
-OWN = ("X-Forwarded-", "Via", "Connection", "Transfer-Encoding", "Te", "Forwarded")
+OWN = ("X-Forwarded-", "Via", "Connection", "Transfer-Encoding", "Te", "Forwarded", "Expect")
 METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"]
 
 @app.route("/", defaults={"path": ""}, methods=METHODS)
@@ -245,9 +245,10 @@ func startGo(t *testing.T, folder string) *backend {
 	}}
 }
 
-// ownFields are those that a proxy adds, or that belong to one connection.
+// ownFields are those that a proxy adds, or that belong to one connection. An expectation is met by the proxy where the
+// content has come already.
 var ownFields = []string{
-	"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Via", "Connection", "Te", "Forwarded",
+	"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Via", "Connection", "Te", "Forwarded", "Expect",
 }
 
 // goEcho answers with what it got: its form is asked for in the query.
