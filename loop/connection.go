@@ -57,6 +57,7 @@ const (
 	flagLast                      // CloseWrite: our FIN follows what is queued
 	flagLingers                   // draining: the peer's FIN is waited for
 	flagMoving                    // in Loop.moves
+	flagWatched                   // evidence is gathered, in its work
 	flagPiped                     // a route leads from it
 	flagFed                       // a route leads to it
 	flagSplices                   // the receive in flight is one of the route
@@ -78,6 +79,7 @@ type work struct {
 	queued  int64
 	memory  int64 // queued, without files
 	pieces  [driver.RestMax][]byte
+	watched evidence
 }
 
 // arrival is a block of input and how much of it is input.
@@ -165,6 +167,9 @@ func (l *Loop) rest(c *connection) {
 	if w.open != nil {
 		w.open.Release()
 		w.open = nil
+	}
+	if c.flags&flagWatched != 0 {
+		return
 	}
 	l.resting = append(l.resting, c.work-1)
 	c.work = 0

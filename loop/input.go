@@ -22,6 +22,7 @@ func (l *Loop) received(c *connection, done *driver.Completion) {
 	}
 	switch {
 	case done.Err == nil && done.Result > 0:
+		c.flags &^= flagWatched
 		c.bytesIn += uint64(done.Result)
 		l.meter.Add(meter.BytesIn, int64(done.Result))
 		l.deliver(c, arrival{done.Block, done.Result})

@@ -23,12 +23,6 @@ func (c *connection) Pipe(to conn.Conn) bool {
 	return l.pipeTo(c, dst)
 }
 
-// Watch begins to gather evidence.
-func (c *connection) Watch() {}
-
-// Undelivered tells what the evidence says.
-func (c *connection) Undelivered() bool { return false }
-
 // OpenDatagrams makes a connected UDP socket.
 func (d *dialer) OpenDatagrams(*conn.Target, conn.DatagramHandler) (conn.Datagrams, error) {
 	return nil, syscall.ENOTSUP

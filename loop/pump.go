@@ -134,6 +134,9 @@ func (l *Loop) end(c *connection, why error) {
 	if c.state >= conn.Closing {
 		return
 	}
+	if c.flags&flagWatched != 0 {
+		l.gather(c, why)
+	}
 	c.SetIdle(false)
 	c.state = conn.Closing
 	if why != nil {
@@ -209,6 +212,7 @@ func (l *Loop) forget(c *connection) {
 		l.cut(c)
 	}
 	l.handlerOf(c).Closed(c, why)
+	c.flags &^= flagWatched
 	if w = l.has(c); w != nil {
 		l.drop(w)
 		l.rest(c)

@@ -165,6 +165,9 @@ func (h *call) Expired(c conn.Conn) {
 func (h *call) Closed(c conn.Conn, why error) {
 	h.enter(c, "Closed", "", "Opened", "Ended")
 	h.state = "Closed"
+	if h.closed != nil {
+		h.closed(c, why)
+	}
 	h.ends <- why
 }
 

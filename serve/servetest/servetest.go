@@ -83,6 +83,7 @@ var behaviours = []behaviour{
 	{"move", move},
 	{"move in vain", moveInVain},
 	{"move under load", moveUnderLoad},
+	{"evidence", evidence},
 	{"limit of connections", connectionLimit},
 	{"idle make room", idleMakeRoom},
 	{"idle with output", idleWithOutput},
