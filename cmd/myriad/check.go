@@ -30,8 +30,12 @@ func (k checkCommand) Run(c console) error {
 	for _, warning := range plan.Warnings {
 		fmt.Fprintf(c.err, "warning: %s\n\n", warning)
 	}
-	fmt.Fprintf(c.out, "ok: %s: %d listeners, %d routes; driver %s, model %s, loops %d\n", k.File,
-		len(loaded.Listeners), len(loaded.Routes), plan.DriverName(), plan.Model.Name(), plan.Loops)
+	upstreams := ""
+	if n := len(loaded.Upstreams); n > 0 {
+		upstreams = fmt.Sprintf(", %d upstreams", n)
+	}
+	fmt.Fprintf(c.out, "ok: %s: %d listeners, %d routes%s; driver %s, model %s, loops %d\n", k.File,
+		len(loaded.Listeners), len(loaded.Routes), upstreams, plan.DriverName(), plan.Model.Name(), plan.Loops)
 	_, err = fmt.Fprintf(c.out, "capacity: %s\n", plan.Capacity.String())
 	return err
 }

@@ -23,6 +23,8 @@ type Demand struct {
 	CachedFiles int
 	// Upstream is how many connections there may be to upstreams at a time; 0 without a proxy.
 	Upstream int
+	// Sessions is how many sessions of datagrams there may be; each has a socket of its own.
+	Sessions int
 	// BlockBytes and Blocks are the memory for bytes on their way, Blocks for each loop.
 	BlockBytes, Blocks int
 	// Backlog is the smallest backlog of the listeners.
@@ -47,6 +49,8 @@ type Capacity struct {
 	Direct bool
 	// CachedFiles is how many of the wanted descriptors of files may be kept: connections need some too.
 	CachedFiles int
+	// Sessions is how many of the wanted sessions of datagrams there are descriptors for.
+	Sessions int
 	// Walls are what bounds the connections that are open, the first to be reached first.
 	Walls []Wall
 	// Busy is what bounds the connections that are at work in one moment.
@@ -72,6 +76,8 @@ const (
 	loopDescriptors = 8
 	// filesShare is the part of the descriptors that cached files may take.
 	filesShare = 4
+	// sessionsShare is the part that sessions of datagrams may take.
+	sessionsShare = 2
 	// loopSlots is how many connections one loop can number.
 	loopSlots = 1<<24 - 1
 	// spareThreads are those of the runtime.
@@ -80,9 +86,12 @@ const (
 
 // Compute finds the walls of a configuration on a host. It looks at nothing but its arguments.
 func Compute(h Host, d Demand) Capacity {
-	c := Capacity{CachedFiles: int(min(int64(d.CachedFiles), h.Descriptors/filesShare))}
+	c := Capacity{
+		CachedFiles: int(min(int64(d.CachedFiles), h.Descriptors/filesShare)),
+		Sessions:    int(min(int64(d.Sessions), h.Descriptors/sessionsShare)),
+	}
 	reserve := min(processDescriptors, max(h.Descriptors/8, leastDescriptors)) +
-		int64(loopDescriptors*d.Loops+d.Listeners*max(d.Loops, 1)+c.CachedFiles)
+		int64(loopDescriptors*d.Loops+d.Listeners*max(d.Loops, 1)+c.CachedFiles+c.Sessions)
 	c.Walls = machine(h, d)
 	if wall, ok := c.descriptors(h, d, reserve); ok {
 		c.Walls = append(c.Walls, wall)
@@ -277,6 +286,11 @@ func demandOf(p *Plan) Demand {
 		}
 	}
 	d.Upstream = upstreamConnections(c)
+	for _, l := range c.Listeners {
+		if l.Protocol == config.StreamUDP {
+			d.Sessions += l.Datagrams.Sessions * max(p.Loops, 1)
+		}
+	}
 	return d
 }
 
@@ -284,6 +298,9 @@ func demandOf(p *Plan) Demand {
 func upstreamConnections(c *config.Config) int {
 	all := 0
 	for _, t := range targets(c) {
+		if !t.uses.http && !t.uses.tcp {
+			continue // datagrams have sockets of their own
+		}
 		for range t.config.To {
 			all += countOf(t.config.Pool.Max)
 		}

@@ -101,6 +101,16 @@ var capacityCases = []capacityCase{
 		wall:   "descriptors", at: 20_000 - reserve, limit: 20_000 - reserve, direct: true,
 	},
 	{
+		name:   "sessions of datagrams take descriptors",
+		change: func(h *Host, d *Demand) { h.Descriptors, d.Sessions = 20_000, 8192 },
+		wall:   "descriptors", at: 20_000 - reserve - 8192, limit: 20_000 - reserve - 8192,
+	},
+	{
+		name:   "sessions of datagrams take half of the descriptors",
+		change: func(h *Host, d *Demand) { h.Descriptors, d.Sessions = 20_000, 1<<20 },
+		wall:   "descriptors", at: 10_000 - reserve, limit: 10_000 - reserve,
+	},
+	{
 		name: "a proxy that has enough descriptors", change: func(h *Host, d *Demand) {
 			h.Descriptors, d.Upstream, d.Driver, d.Connections = 20_000, math.MaxInt32, "uring", 9000
 		},

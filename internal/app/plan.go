@@ -87,6 +87,10 @@ func (p *Plan) warn(d Demand) {
 	if d.Direct == config.DirectAlways && !p.Capacity.Direct {
 		add("engine.direct is for the uring driver: %s takes a descriptor for each connection", p.DriverName())
 	}
+	if d.Sessions > p.Capacity.Sessions {
+		add("there are descriptors for %d sessions of datagrams, not for %d: raise RLIMIT_NOFILE, or lower "+
+			"listeners[].datagrams.sessions", p.Capacity.Sessions, d.Sessions)
+	}
 	if d.CachedFiles > p.Capacity.CachedFiles {
 		add("the caches of files may take %d descriptors, not %d, so that connections have some: raise RLIMIT_NOFILE, or "+
 			"lower routes[].files.cache.entries", p.Capacity.CachedFiles, d.CachedFiles)

@@ -135,6 +135,11 @@ func TestPlanWarns(t *testing.T) {
 		{"an unused driver", roomy(), []string{"engine.model=thread", "engine.driver=epoll"}, "is not used"},
 		{"more than can be held", small, []string{"engine.driver=epoll", "limits.connections=9999"}, "is 9999"},
 		{"direct without uring", roomy(), []string{"engine.driver=epoll", "engine.direct=always"}, "uring driver"},
+		{
+			"sessions of datagrams", small,
+			[]string{`listeners=[{address: "udp://:1", protocol: udp, to: [a:1]}]`, "engine.driver=epoll"},
+			"2000 sessions of datagrams, not for 16384",
+		},
 		{"large caches", small, []string{"routes=[{files: {root: .}}]", "engine.driver=epoll"}, "1000 descriptors, not 4096"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -117,6 +117,7 @@ func TestUpstreamConnections(t *testing.T) {
 			13,
 		},
 		{[]string{"routes=[{proxy: {to: [a:1]}}]"}, 1<<31 - 1},
+		{[]string{`listeners=[{address: "udp://:1", protocol: udp, to: [a:1]}]`}, 0},
 	} {
 		if got := demandOf(planned(t, roomy(), test.lines...)).Upstream; got != test.want {
 			t.Errorf("%v: %d, want %d", test.lines, got, test.want)
