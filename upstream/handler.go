@@ -118,11 +118,11 @@ func (a *Agent) learn(l *Link) {
 	l.Endpoint.endedIdle(time.Duration(l.idleFor(milliseconds(now)))*time.Millisecond, now)
 }
 
-// lost has a connection that went be replaced, if there are to be that many.
+// lost has a connection that went be replaced, here or by another agent, if there are to be that many.
 func (a *Agent) lost(s *share) {
-	if a.group.options.Pool.Min > 0 {
+	if s.endpoint.open.Load() < int64(a.group.options.Pool.Min) {
 		now := a.dialer.Now()
 		s.warmAt = max(s.warmAt, now+int64(firstWarmDelay))
-		a.warm(s, now)
+		a.group.poke()
 	}
 }

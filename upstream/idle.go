@@ -221,6 +221,9 @@ func (a *Agent) sweepShare(s *share, now int64, closed bool) (next int64) {
 			break
 		}
 		a.retireOldest(s, counter)
+		if e.open.Load() < int64(a.group.options.Pool.Min) {
+			a.group.poke() // it may be the turn of another to make one
+		}
 	}
 	a.warm(s, now)
 	return next

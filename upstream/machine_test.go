@@ -306,6 +306,7 @@ func address(n int) string { return fmt.Sprintf("10.1.0.%d:80", n) }
 // groupOf makes a group of n endpoints.
 func groupOf(t testing.TB, n int, o Options) *Group {
 	t.Helper()
+	forgetGauges()
 	for i := range n {
 		o.Endpoints = append(o.Endpoints, EndpointOptions{Address: address(i + 1)})
 	}
@@ -315,6 +316,14 @@ func groupOf(t testing.TB, n int, o Options) *Group {
 	}
 	t.Cleanup(g.Close)
 	return g
+}
+
+// forgetGauges has a test see its own ports only: gauges are those of the process.
+func forgetGauges() {
+	gauges.Lock()
+	defer gauges.Unlock()
+	clear(gauges.of)
+	clear(gauges.users)
 }
 
 // count is a counter's value now.

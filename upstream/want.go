@@ -181,6 +181,9 @@ func (l *Link) vacate() {
 		l.share.links--
 		l.share.agent.loose = true
 		l.Endpoint.open.Add(-1)
+		if l.share.links == 0 && l.Endpoint.status.Load()&statusGone != 0 {
+			l.share.agent.poke() // the share has no more use
+		}
 	}
 }
 

@@ -1,0 +1,169 @@
+package upstream
+
+import (
+	"errors"
+	"math/rand/v2"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/myriad-server/myriad/balance"
+)
+
+// fails reports failures of an endpoint in a row.
+func fails(a *Agent, e *Endpoint, n int) {
+	for range n {
+		a.Report(e, Failure)
+	}
+}
+
+func TestOutlierIsEjected(t *testing.T) {
+	m := newMachine(1)
+	g := groupOf(t, 4, Options{Eject: &EjectOptions{Failures: 3, Base: time.Second, Max: 10 * time.Second}})
+	a := g.Agent(m.threads[0])
+	e := g.set.Load().endpoints[2]
+	fails(a, e, 2)
+	a.Report(e, Success)
+	fails(a, e, 2)
+	if state, _ := e.state(); state != "up" {
+		t.Fatalf("failures that are not in a row made it %s", state)
+	}
+	fails(a, e, 1)
+	if state, why := e.state(); state != "ejected" || why == "" {
+		t.Fatalf("it is %s: %s", state, why)
+	}
+	for range 12 {
+		if u := granted(t, a); u.link.Endpoint == e {
+			t.Fatal("it was chosen")
+		}
+	}
+	// The time out doubles each time a trial fails, up to Max.
+	for _, out := range []time.Duration{
+		time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 10 * time.Second,
+		10 * time.Second,
+	} {
+		fails(a, e, 5) // of uses that began before; they do not count
+		m.pass(out - 50*time.Millisecond)
+		if e.available(m.now) {
+			t.Fatalf("it is back before %v", out)
+		}
+		m.pass(100 * time.Millisecond)
+		if u := wantAs(a, Want{Prefer: e}); len(m.conns) == 0 || u.err != nil {
+			t.Fatalf("there is no trial after %v: %v", out, u.err)
+		}
+		if e.available(m.now) {
+			t.Fatal("there are two trials at once")
+		}
+		m.openAll()
+		fails(a, e, 1)
+	}
+	m.pass(11 * time.Second)
+	u := wantAs(a, Want{Prefer: e})
+	m.openAll()
+	if state, _ := e.state(); state != "ejected" {
+		t.Errorf("a connection alone made it %s", state)
+	}
+	a.Report(u.link.Endpoint, Success)
+	if state, _ := e.state(); state != "up" || !e.available(m.now) {
+		t.Errorf("a trial that went well made it %s", state)
+	}
+}
+
+func TestNotAllAreEjectedForTheirAnswers(t *testing.T) {
+	for _, c := range []struct{ endpoints, share, out int }{{1, 100, 1}, {1, 50, 0}, {2, 10, 1}, {4, 50, 2}, {10, 25, 2}} {
+		m := newMachine(1)
+		g := groupOf(t, c.endpoints, Options{Eject: &EjectOptions{Failures: 1, Share: c.share}})
+		a := g.Agent(m.threads[0])
+		out := 0
+		for _, e := range g.set.Load().endpoints {
+			fails(a, e, 3)
+			if e.status.Load() != 0 {
+				out++
+			}
+		}
+		if out != c.out {
+			t.Errorf("%d of %d were ejected with a share of %d %%, want %d", out, c.endpoints, c.share, c.out)
+		}
+	}
+}
+
+func TestAllThatAcceptNothingAreEjected(t *testing.T) {
+	m := newMachine(1)
+	g := groupOf(t, 2, Options{Attempts: 1, Eject: &EjectOptions{Failures: 2, Base: time.Second}})
+	a := g.Agent(m.threads[0])
+	var denied *DialError
+	for range 4 {
+		u := want(a)
+		m.conns[0].fail(syscall.ECONNREFUSED)
+		if !errors.As(u.err, &denied) {
+			t.Fatalf("denied with %v", u.err)
+		}
+	}
+	if u := want(a); u.err != ErrNoEndpoint || len(m.conns) != 0 {
+		t.Errorf("with all out a want got %v, and %d connections", u.err, len(m.conns))
+	}
+	m.pass(1100 * time.Millisecond)
+	u, v, w := want(a), want(a), want(a) // a trial each
+	if u.err != nil || v.err != nil || w.err != ErrNoEndpoint {
+		t.Errorf("three wants got %v, %v, %v", u.err, v.err, w.err)
+	}
+	m.openAll()
+	if u.link == nil || v.link == nil {
+		t.Fatal("no trial went well")
+	}
+	granted(t, a)
+	for _, e := range g.Snapshot().Endpoints {
+		if e.State != "up" {
+			t.Errorf("%s is %s: %s", e.Address, e.State, e.Why)
+		}
+	}
+}
+
+func TestWhatIsOursIsNoFailure(t *testing.T) {
+	m := newMachine(1)
+	g := groupOf(t, 2, Options{Eject: &EjectOptions{Failures: 1}})
+	a := g.Agent(m.threads[0])
+	u := want(a)
+	m.conns[0].fail(syscall.EMFILE)
+	if !errors.Is(u.err, syscall.EMFILE) || len(m.conns) != 0 {
+		t.Errorf("denied with %v", u.err)
+	}
+	if s := g.Snapshot().Endpoints; s[0].State != "up" || s[1].State != "up" {
+		t.Errorf("the endpoints are %s and %s", s[0].State, s[1].State)
+	}
+}
+
+func TestSlowStart(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	m := newMachine(1)
+	g := groupOf(t, 2, Options{
+		Policy: balance.RoundRobin{}, SlowStart: 10 * time.Second, Pool: PoolOptions{Max: 100_000}, random: random.Int64N,
+	})
+	a := g.Agent(m.threads[0])
+	share := func() (of [2]int) {
+		for range 1000 {
+			u := granted(t, a)
+			for i, e := range g.set.Load().endpoints {
+				if e == u.link.Endpoint {
+					of[i]++
+				}
+			}
+			u.release(a)
+		}
+		return of
+	}
+	if of := share(); of[0] != 500 {
+		t.Errorf("the first endpoints of a group are slow: %v", of)
+	}
+	// One goes and comes back.
+	list := []EndpointOptions{{Address: address(1)}, {Address: address(2)}}
+	if err := errors.Join(g.SetEndpoints(list[:1]), g.SetEndpoints(list)); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ from, to int }{{10, 100}, {200, 400}, {440, 500}, {500, 500}} {
+		if of := share(); of[1] < c.from || of[1] > c.to {
+			t.Errorf("%d of 1000, want %d to %d", of[1], c.from, c.to)
+		}
+		m.pass(5 * time.Second)
+	}
+}
