@@ -138,8 +138,13 @@ func addressesOf(g *Group) (list []string) {
 // until waits for something that another goroutine does.
 func until(t *testing.T, what string, so func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !so(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
+	end := time.After(10 * time.Second)
+	again := time.NewTicker(time.Millisecond)
+	defer again.Stop()
+	for !so() {
+		select {
+		case <-again.C:
+		case <-end:
 			t.Fatalf("it did not come to pass that %s", what)
 		}
 	}
@@ -151,8 +156,10 @@ func TestNames(t *testing.T) {
 	b.set("app", "10.5.0.2", "10.5.0.1", "fd00::5", "10.5.0.1")
 	b.set("six", "fd00::6")
 	g, err := New(Options{
-		Endpoints: []EndpointOptions{{Address: "app:80"}, {Address: "six:81"}, {Address: "late:82"}, {Address: "10.5.0.9:83"}},
-		Resolve:   ResolveOptions{Min: 5 * time.Millisecond, Max: 20 * time.Millisecond, Lookup: b.lookup},
+		Endpoints: []EndpointOptions{
+			{Address: "app:80"}, {Address: "six:81"}, {Address: "late:82"}, {Address: "10.5.0.9:83"},
+		},
+		Resolve: ResolveOptions{Min: 5 * time.Millisecond, Max: 20 * time.Millisecond, Lookup: b.lookup},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -265,7 +272,9 @@ func TestHealth(t *testing.T) {
 		a := g.Agent(m.threads[0])
 		u, v := granted(t, a), granted(t, a)
 		u.release(a)
-		for _, bad := range []string{"HTTP/1.1 500 Oh\r\n\r\n", "HTTP/1.1 100", "HTTP", "", "SSH-2.0-OpenSSH_9", "HTTP/1.1 999 "} {
+		for _, bad := range []string{
+			"HTTP/1.1 500 Oh\r\n\r\n", "HTTP/1.1 100", "HTTP", "", "SSH-2.0-OpenSSH_9", "HTTP/1.1 999 ",
+		} {
 			say(bad)
 			until(t, "it is down for "+bad, func() bool { return g.Snapshot().Endpoints[0].State == "down" })
 			say("HTTP/1.0 301 Moved\r\n\r\n")

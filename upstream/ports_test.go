@@ -98,7 +98,10 @@ func TestGauge(t *testing.T) {
 func TestPortGuard(t *testing.T) {
 	withPorts(t, portRange{capacity: 4})
 	m := newMachine(1)
-	sources := []netip.Addr{netip.MustParseAddr("10.9.0.1"), netip.MustParseAddr("10.9.0.2"), netip.MustParseAddr("fd00::1")}
+	var sources []netip.Addr
+	for _, text := range []string{"10.9.0.1", "10.9.0.2", "fd00::1"} {
+		sources = append(sources, netip.MustParseAddr(text))
+	}
 	g, err := New(Options{Sources: sources, Endpoints: []EndpointOptions{{Address: "10.2.0.1:80"}}})
 	if err != nil {
 		t.Fatal(err)
@@ -120,7 +123,9 @@ func TestPortGuard(t *testing.T) {
 	if !errors.Is(u.err, ErrNoPorts) || !errors.As(u.err, &ports) {
 		t.Fatalf("denied with %v", u.err)
 	}
-	for _, part := range []string{ports.Source.String(), "10.2.0.1:80", "4 open, 0 lingering, of 4", "ip_local_port_range"} {
+	for _, part := range []string{
+		ports.Source.String(), "10.2.0.1:80", "4 open, 0 lingering, of 4", "ip_local_port_range",
+	} {
 		if !strings.Contains(ports.Error(), part) {
 			t.Errorf("%q does not say %q", ports, part)
 		}
