@@ -68,7 +68,8 @@ type Exchange struct {
 	left     int64 // content still promised
 	sent     int64 // content queued
 
-	origin   string // who made the answer, and why there was none; for the log
+	noted    bool   // Note was called: for the log there is always an answer
+	origin   string // who made the answer, and why there was none
 	cause    string
 	attempts int
 }
@@ -274,7 +275,7 @@ func (x *Exchange) again() {
 	x.continued, x.bodyHeld, x.more = false, false, false
 	x.taken, x.sent, x.status = 0, 0, 0
 	x.elsewhere, x.exists = 0, false
-	x.origin, x.cause, x.attempts = "", "", 0
+	x.noted, x.origin, x.cause, x.attempts = false, "", "", 0
 	x.forget()
 	x.fields, x.saved, x.path = x.fields[:0], x.saved[:0], nil
 }

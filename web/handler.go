@@ -192,7 +192,16 @@ func (h *handler) abandon(x *Exchange, why error) {
 	if !begun {
 		return
 	}
-	if cut {
+	if x.noted && x.cause == "" {
+		x.cause = clientGone
+		if why == conn.ErrTimeout {
+			x.cause = clientTimeout
+		}
+	}
+	if x.noted && !cut {
+		x.status = statusGone
+	}
+	if cut || x.noted {
 		x.account()
 	}
 	x.lost = true

@@ -182,10 +182,17 @@ func (x *Exchange) expired() {
 }
 
 // Note tells the server's log who was asked for the answer, how often somebody was, and a word for what went wrong; see
-// Record. The strings are kept until then.
+// Record. The strings are kept until then. An exchange of which something was noted is always logged: with the status
+// 499 if the client went before it had any answer.
 func (x *Exchange) Note(origin string, attempts int, cause string) {
-	x.origin, x.attempts, x.cause = origin, attempts, cause
+	x.noted, x.origin, x.attempts, x.cause = true, origin, attempts, cause
 }
+
+const (
+	statusGone    = 499              // what logs say of an answer that nobody waited for
+	clientGone    = "client_gone"    // the client ended or reset its connection
+	clientTimeout = "client_timeout" // the client was too slow
+)
 
 // Switch ends HTTP on the connection, with 101 or another answer that has no content: b, which ReserveHead returned,
 // holds its whole head but the empty line. From then on v is attached to the connection and gets its callbacks, but for

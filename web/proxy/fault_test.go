@@ -246,6 +246,13 @@ func TestClientGone(t *testing.T) {
 				if n := len(r.dialer.Conns); n != 1 {
 					t.Errorf("%d links", n)
 				}
+				status := 499
+				if strings.HasPrefix(c.name, "within") {
+					status = 200
+				}
+				if r.cause() != "client_gone" || len(r.records) != 1 || r.records[0].Status != status {
+					t.Errorf("the log was told %+v", r.records)
+				}
 			})
 		}
 	}

@@ -39,9 +39,14 @@ func (a *agent) Flushed(c conn.Conn) {
 	}
 }
 
-// Expired is nobody's: all deadlines of an exchange are on the client's connection.
+// Expired is for evidence alone: all other deadlines of an exchange are on the client's connection.
 func (a *agent) Expired(c conn.Conn) {
-	if upstream.LinkOf(c).Owner == nil {
+	switch o := upstream.LinkOf(c).Owner.(type) {
+	case *session:
+		if o.ended && o.phase == asking {
+			o.doubt()
+		}
+	case nil:
 		c.Abort(conn.ErrTimeout)
 	}
 }

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"time"
 
 	"github.com/myriad-server/myriad/proto/http1"
 	"github.com/myriad-server/myriad/upstream"
@@ -207,7 +208,27 @@ func (s *session) hungUp() {
 		s.complete(false)
 		return
 	}
+	if s.phase == asking && s.link.Reused && !s.touched && !s.idempotent && s.agent.proxy.options.Evidence {
+		s.doubt()
+		return
+	}
 	s.failed(ClosedEarly, false)
+}
+
+// doubt waits for evidence that the endpoint had ended a pooled link before the request came: the reset that answers
+// the request comes a round trip later than the end, and is not told.
+func (s *session) doubt() {
+	if s.doubts == len(doubtTimes) || s.link.Conn.Undelivered() {
+		s.failed(ClosedEarly, false)
+		return
+	}
+	s.link.Conn.SetTimer(int64(doubtTimes[s.doubts]))
+	s.doubts++
+}
+
+// doubtTimes is how long evidence is waited for, step by step.
+var doubtTimes = [...]time.Duration{
+	10 * time.Millisecond, 40 * time.Millisecond, 150 * time.Millisecond, 300 * time.Millisecond,
 }
 
 // lost is the end of the link before the end of the answer.

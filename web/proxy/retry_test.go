@@ -5,9 +5,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/myriad-server/myriad/conn"
 	"github.com/myriad-server/myriad/web/proxy"
+	"github.com/myriad-server/myriad/web/webtest"
 )
 
 // again are options with enough of everything.
@@ -94,6 +96,59 @@ func TestUnsent(t *testing.T) {
 	r.answer(hello)
 	if got := r.sent(); got != hello || r.cause() != "" {
 		t.Errorf("the client got %q, %q", got, r.cause())
+	}
+}
+
+// TestEvidence is a request that must not be repeated, on a pooled link that was dead.
+func TestEvidence(t *testing.T) {
+	allowed := with(func(o *proxy.Options) { o.Evidence = true })
+	for _, c := range []struct {
+		name  string
+		with  option
+		do    func(r *rig, up *webtest.Conn)
+		again bool
+	}{
+		{"seen with a reset", allowed, func(_ *rig, up *webtest.Conn) { up.Lost = true; up.Abort(syscall.EPIPE) }, true},
+		{"not seen with a reset", allowed, func(_ *rig, up *webtest.Conn) { up.Abort(syscall.ECONNRESET) }, false},
+		{"seen with the end", allowed, func(_ *rig, up *webtest.Conn) { up.Lost = true; up.End() }, true},
+		{"seen behind the end", allowed, func(r *rig, up *webtest.Conn) {
+			up.End()
+			r.turn()
+			r.mustWait()
+			up.Lost = true
+			r.advance(20 * time.Millisecond)
+		}, true},
+		{"not seen behind the end", allowed, func(r *rig, up *webtest.Conn) {
+			up.End()
+			r.advance(100 * time.Millisecond)
+			r.mustWait()
+			r.advance(time.Second)
+		}, false},
+		{"not asked for", never, func(_ *rig, up *webtest.Conn) { up.Lost = true; up.End() }, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t, plain, oneEndpoint, c.with)
+			r.warm()
+			r.send(post)
+			c.do(r, r.upstream(0))
+			r.turn()
+			if n := len(r.dialer.Conns); n != 2 && c.again || n != 1 && !c.again {
+				t.Fatalf("%d links", n)
+			}
+			if !c.again {
+				if status, _, _, err := r.status("POST"); status != 502 || r.cause() != "stale_link" {
+					t.Errorf("the client got %d, %v; the log %q", status, err, r.cause())
+				}
+				return
+			}
+			if got := r.asked(1); !strings.HasPrefix(got, "POST ") || !strings.HasSuffix(got, "abc") {
+				t.Errorf("the second link brought %q", got)
+			}
+			r.answer(hello)
+			if got := r.sent(); got != hello {
+				t.Errorf("the client got %q", got)
+			}
+		})
 	}
 }
 

@@ -38,6 +38,7 @@ type session struct {
 	heldUp     bool // the upstream is not read, because the client is slow
 	heldBody   bool // the client is not read, because the upstream is slow
 	ended      bool // the upstream has sent its last byte
+	doubts     int  // how often evidence was waited for
 
 	began int64  // the exchange
 	asked int64  // when the request was complete
@@ -97,6 +98,7 @@ func (s *session) begin(x *web.Exchange) {
 	s.upgrades = wantsUpgrade(r)
 	s.whole = !r.HasBody()
 	a.earn()
+	x.Note("", 0, "")
 	x.OnClosed(s.onClosed)
 	if o.Timeouts.Exchange < math.MaxInt64 {
 		x.OnExpired(s.began+int64(o.Timeouts.Exchange), s.onExpired)
@@ -132,7 +134,7 @@ func (s *session) Granted(l *upstream.Link) {
 	x, c := s.x, l.Conn
 	s.link = l
 	s.attempts++
-	s.touched, s.ended, s.phase = false, false, asking
+	s.touched, s.ended, s.doubts, s.phase = false, false, 0, asking
 	_, s.out = c.Traffic()
 	s.left, s.moved, s.heard = s.out, c.Now(), c.Now()
 	s.asked = s.moved

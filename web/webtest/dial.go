@@ -11,11 +11,11 @@ func (c *Conn) Pipe(conn.Conn) bool { return false }
 // Alive reports that the connection is open and the peer has not ended it.
 func (c *Conn) Alive() bool { return c.state == conn.Open && !c.ended }
 
-// Watch does nothing.
-func (c *Conn) Watch() {}
+// Watch is remembered in Watched.
+func (c *Conn) Watch() { c.Watched = true }
 
-// Undelivered reports false: there is no evidence.
-func (c *Conn) Undelivered() bool { return false }
+// Undelivered is Lost, if Watch was called.
+func (c *Conn) Undelivered() bool { return c.Watched && c.Lost }
 
 // Dialer is Dials.
 func (c *Conn) Dialer() conn.Dialer { return c.Dials }

@@ -39,6 +39,8 @@ type Conn struct {
 	Dials conn.Dialer
 	// Last says that CloseWrite was called.
 	Last bool
+	// Watched says that Watch was called, and Lost is what Undelivered reports then.
+	Watched, Lost bool
 	// Why is what Closed was called with.
 	Why error
 
