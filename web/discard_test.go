@@ -57,7 +57,7 @@ func TestUnwantedContent(t *testing.T) {
 			[]step{chunked, ten, 23 * time.Second},
 			"200", conn.Closed, meter.TimeoutsBody,
 		},
-		{"a pause too long in a length", limits, []step{length("3"), 23 * time.Second}, "200", conn.Closed, meter.TimeoutsBody},
+		{"a pause in a length", limits, []step{length("3"), 23 * time.Second}, "200", conn.Closed, meter.TimeoutsBody},
 		{
 			"many short pauses", limits,
 			[]step{

@@ -86,10 +86,10 @@ func (t *tiers) end() error {
 	for _, p := range slices.Backward(t.all) {
 		_ = p.command.Process.Signal(syscall.SIGTERM)
 		select {
-		case <-p.ended:
+		case _ = <-p.ended: // by our signal: its status says nothing
 		case <-time.After(stopWithin):
 			_ = p.command.Process.Kill()
-			<-p.ended
+			_ = <-p.ended
 			errs = append(errs, fmt.Errorf("%s had to be killed", p.name))
 		}
 	}
