@@ -78,8 +78,6 @@ func drain(c conn.Conn) {
 
 // closed notes that the connection of a side is gone, and passes it on.
 func (h *near) closed(s *session, of way, c conn.Conn, why error) {
-	in, out := c.Traffic()
-	s.traffic[of] = [2]uint64{in, out}
 	piped := s.facts[of]&isPiped != 0
 	s.facts[of] |= isGone
 	h.giveUp(s)
@@ -92,7 +90,12 @@ func (h *near) closed(s *session, of way, c conn.Conn, why error) {
 		}
 	}
 	if both {
-		h.over(s, c)
+		h.over(s, of, c)
+		return
+	}
+	s.first[0], s.first[1] = c.Traffic()
+	if of == upward {
+		s.seen[upward] = c.ID()
 	}
 }
 
@@ -138,20 +141,27 @@ func (h *near) breaking(s *session, side way) {
 }
 
 // over accounts for a session that has ended. c is the last of its connections.
-func (h *near) over(s *session, c conn.Conn) {
+func (h *near) over(s *session, of way, c conn.Conn) {
+	var traffic [2][2]uint64 // of both sides: received, sent
+	traffic[1-of] = s.first
+	traffic[of][0], traffic[of][1] = c.Traffic()
 	h.tally.add(Open, -1)
 	if s.counted {
-		h.clients.leave(s.remote.Addr())
+		h.clients.leave(s.remote.addrPort().Addr())
 	}
 	if l := s.link; l != nil {
 		outcome := upstream.Success
-		if s.cause == UpstreamFailed && s.traffic[downward][0] == 0 {
+		if s.cause == UpstreamFailed && traffic[downward][0] == 0 {
 			outcome = upstream.Failure
 		}
 		h.agent.Report(l.Endpoint, outcome)
 	}
 	if h.options.Records != nil {
-		h.tell(s, c)
+		id := s.seen[upward]
+		if of == upward {
+			id = c.ID()
+		}
+		h.tell(s, c, id, &traffic)
 	}
 	*s = session{}
 	if len(h.spare) < mostSpare {
@@ -160,11 +170,11 @@ func (h *near) over(s *session, c conn.Conn) {
 }
 
 // tell writes the session's record.
-func (h *near) tell(s *session, c conn.Conn) {
+func (h *near) tell(s *session, c conn.Conn, id uint64, traffic *[2][2]uint64) {
 	h.record = Record{
-		Connection: s.id, Client: s.remote, Cause: s.cause, Err: s.why, Wall: c.Wall(),
-		Received: s.traffic[upward][0], Sent: s.traffic[upward][1],
-		UpstreamReceived: s.traffic[downward][0], UpstreamSent: s.traffic[downward][1],
+		Connection: id, Client: s.remote.addrPort(), Cause: s.cause, Err: s.why, Wall: c.Wall(),
+		Received: traffic[upward][0], Sent: traffic[upward][1],
+		UpstreamReceived: traffic[downward][0], UpstreamSent: traffic[downward][1],
 		Duration: time.Duration(c.Now() - s.began), Connect: time.Duration(s.connect) * time.Microsecond,
 	}
 	if s.link != nil {

@@ -27,18 +27,18 @@ func (h *near) introduced(s *session, in []byte) int {
 	if n == 0 {
 		return 0
 	}
-	var local netip.AddrPort
+	remote, local := s.remote.addrPort(), netip.AddrPort{}
 	if header.Source.IsValid() { // otherwise the connection speaks for itself
-		s.remote, local = header.Source, header.Destination
+		remote, local = header.Source, header.Destination
 	}
-	h.admit(s, local)
+	h.admit(s, remote, local)
 	return n
 }
 
 // badHeader ends a session that does not say who it is.
 func (h *near) badHeader(s *session, why error) {
 	h.tally.add(BadHeaders, 1)
-	h.report.warn(lineHeader, s.client.Now(), "a client is closed: no proper PROXY header", s.client.Remote(), why)
+	h.report.warn(lineHeader, s.client.Now(), "a client is closed: no proper PROXY header", s.remote.addrPort(), why)
 	h.fail(s, BadHeader, why)
 }
 
@@ -47,8 +47,8 @@ func (h *near) introduce(s *session, local netip.AddrPort) {
 	if !local.IsValid() {
 		local = s.client.Local()
 	}
-	header := proxyprotocol.Header{Source: s.remote, Destination: local}
-	if s.remote.IsValid() && local.IsValid() {
+	header := proxyprotocol.Header{Source: s.remote.addrPort(), Destination: local}
+	if header.Source.IsValid() && local.IsValid() {
 		header.Transport = proxyprotocol.TCP4 // or TCP6, as the addresses say
 	}
 	server := s.link.Conn

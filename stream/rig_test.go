@@ -1,9 +1,12 @@
 package stream
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"path/filepath"
 	"runtime"
@@ -119,7 +122,7 @@ func (r *rig) run(fd, number int, o *rigOptions) {
 	go func() {
 		defer r.ended.Done()
 		runtime.LockOSThread() // and never unlock: drivers leave marks on the thread
-		pool, err := buf.NewPool(16<<10, o.blocks, buf.Heap)
+		pool, err := buf.NewPool(16<<10, o.blocks, sys.Map)
 		if err != nil {
 			ready <- err
 			return
@@ -155,6 +158,9 @@ func (r *rig) run(fd, number int, o *rigOptions) {
 		}
 		if n := pool.Lent(); n != 0 {
 			r.t.Errorf("loop %d leaves %d blocks", number, n)
+		}
+		if err := pool.Free(sys.Unmap); err != nil {
+			r.t.Errorf("loop %d: %v", number, err)
 		}
 		if n := pipes.Lent(); n != 0 {
 			r.t.Errorf("loop %d leaves %d pipes", number, n)
@@ -359,40 +365,46 @@ func eventually(t testing.TB, what string, condition func() bool) {
 	}
 }
 
-// pattern is a stream whose bytes depend on their position.
-func pattern(at int64) byte { return byte(at ^ at>>8*31 ^ at>>16*17) }
+// pattern is byte at of the stream that tests send.
+func pattern(at int64) byte { return streamed[at%int64(len(streamed))] }
 
-func fill(p []byte, at int64) {
+// streamed is the stream, which begins again where it ends. Its length is prime, so that pieces of it in another order
+// do not look right.
+var streamed = func() []byte {
+	p := make([]byte, 1_048_583)
+	r := rand.New(rand.NewPCG(1, 2))
 	for i := range p {
-		p[i] = pattern(at + int64(i))
+		p[i] = byte(r.Uint32())
 	}
-}
+	return p
+}()
 
-// wantStream reads n bytes of the pattern.
-func wantStream(c io.Reader, n int64) error {
-	buffer := make([]byte, 64<<10)
+// wantStream reads the first n bytes of the stream, up to step bytes at once.
+func wantStream(c io.Reader, n int64, step int) error {
+	buffer := make([]byte, step)
 	for at := int64(0); at < n; {
-		k, err := c.Read(buffer[:min(int64(len(buffer)), n-at)])
-		for i := range k {
-			if buffer[i] != pattern(at+int64(i)) {
-				return errors.New("a wrong byte")
+		k, err := c.Read(buffer[:min(int64(step), n-at)])
+		for got := buffer[:k]; len(got) > 0; {
+			wanted := streamed[at%int64(len(streamed)):]
+			m := min(len(wanted), len(got))
+			if !bytes.Equal(got[:m], wanted[:m]) {
+				return fmt.Errorf("a wrong byte among the %d from %d on", m, at)
 			}
+			got, at = got[m:], at+int64(m)
 		}
-		at += int64(k)
 		if err != nil && at < n {
-			return err
+			return fmt.Errorf("%w after %d of %d bytes", err, at, n)
 		}
 	}
 	return nil
 }
 
-// sendStream writes n bytes of the pattern.
+// sendStream writes the first n bytes of the stream.
 func sendStream(c io.Writer, n int64) error {
-	buffer := make([]byte, 64<<10)
 	for at := int64(0); at < n; {
-		k := min(int64(len(buffer)), n-at)
-		fill(buffer[:k], at)
-		if _, err := c.Write(buffer[:k]); err != nil {
+		from := at % int64(len(streamed))
+		k := min(64<<10, n-at, int64(len(streamed))-from)
+		if _, err := c.Write(streamed[from : from+k]); err != nil {
 			return err
 		}
 		at += k

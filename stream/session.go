@@ -65,25 +65,57 @@ const (
 	breaks                     // the side is reset once its queue is empty
 )
 
-// session is what two connections share. An idle one should be small.
+// session is what two connections share. It is small, and its fields are in an order that wastes nothing, because there
+// are many.
 type session struct {
 	client  conn.Conn
 	link    *upstream.Link // nil until there is one
 	waiting *waiting       // while there is none
-	remote  netip.AddrPort
-	id      uint64
+	remote  endpoint
+	connect uint32 // microseconds until there was a server
 	began   int64
-	active  int64        // when bytes were last seen to have moved
-	seen    [2]uint64    // how many had
-	traffic [2][2]uint64 // of each side once it is closed: received, sent
+	active  int64     // when bytes were last seen to have moved
+	seen    [2]uint64 // how many had; once the client is gone, its ID
+	first   [2]uint64 // of the side that was closed first: received, sent
 	why     error
 	bulk    [2]int32  // bytes of large pieces in a row
 	since   [2]uint32 // when they began, in milliseconds
-	connect uint32    // microseconds until there was a server
 	facts   [2]facts
 	phase   phase
 	cause   Cause
 	counted bool // by clients
+}
+
+// endpoint is an address and a port in less room than netip.AddrPort takes: without a zone.
+type endpoint struct {
+	address [16]byte
+	port    uint16
+	family  uint8 // 4, 6, or 0: there is none
+}
+
+func endpointOf(a netip.AddrPort) endpoint {
+	e := endpoint{port: a.Port()}
+	switch {
+	case a.Addr().Is4():
+		e.family = 4
+	case a.Addr().Is6():
+		e.family = 6
+	default:
+		return endpoint{}
+	}
+	e.address = a.Addr().As16()
+	return e
+}
+
+func (e *endpoint) addrPort() netip.AddrPort {
+	a := netip.AddrFrom16(e.address)
+	switch e.family {
+	case 0:
+		return netip.AddrPort{}
+	case 4:
+		a = a.Unmap()
+	}
+	return netip.AddrPortFrom(a, e.port)
 }
 
 // waiting is what a session needs only until it has a server.
@@ -105,11 +137,12 @@ func (h *near) take() *session {
 }
 
 // admit looks whether the client may have a session, and asks for a server.
-func (h *near) admit(s *session, local netip.AddrPort) {
-	if h.clients != nil && s.remote.IsValid() {
-		if !h.clients.enter(s.remote.Addr()) {
+func (h *near) admit(s *session, remote, local netip.AddrPort) {
+	s.remote = endpointOf(remote)
+	if h.clients != nil && remote.IsValid() {
+		if !h.clients.enter(remote.Addr()) {
 			h.tally.add(Refused, 1)
-			h.report.warn(lineLimit, s.client.Now(), "a client is refused", s.remote, errPerClient)
+			h.report.warn(lineLimit, s.client.Now(), "a client is refused", remote, errPerClient)
 			h.fail(s, TooMany, errPerClient)
 			return
 		}
@@ -118,8 +151,9 @@ func (h *near) admit(s *session, local netip.AddrPort) {
 	w := h.rest()
 	w.session, w.local = s, local
 	w.Handler, w.Owner, w.Waiter, w.Fresh = &h.far, s, w, true
-	if s.remote.IsValid() {
-		w.Key = keyOf(s.remote.Addr())
+	w.Key = 0
+	if remote.IsValid() {
+		w.Key = keyOf(remote.Addr())
 	}
 	s.waiting, s.phase = w, connecting
 	s.client.Pause()
@@ -171,7 +205,7 @@ func (w *waiting) Denied(err error) {
 	h, s := w.near, w.session
 	h.waited(s)
 	h.tally.add(Unreached, 1)
-	h.report.warn(lineConnect, s.client.Now(), "a client is closed: no server could be reached", s.remote, err)
+	h.report.warn(lineConnect, s.client.Now(), "a client is closed: no server could be reached", s.remote.addrPort(), err)
 	h.fail(s, NotConnected, err)
 }
 

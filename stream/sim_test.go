@@ -288,8 +288,7 @@ func (c *breaker) Step(p *sim.Peer) {
 		return
 	}
 	if c.sent < c.send {
-		fill(c.buffer[:], 0)
-		n, _ := p.Write(c.buffer[c.sent:c.send])
+		n, _ := p.Write(streamed[c.sent:c.send])
 		c.sent += n
 	} else if p.Now() > 100*time.Millisecond {
 		c.broken = true

@@ -10,7 +10,7 @@ import (
 
 // TestSize keeps an idle session small.
 func TestSize(t *testing.T) {
-	if n := reflect.TypeFor[session]().Size(); n > 200 {
+	if n := reflect.TypeFor[session]().Size(); n > 144 {
 		t.Errorf("a session takes %d bytes", n)
 	}
 }

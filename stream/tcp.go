@@ -147,16 +147,17 @@ func (h *near) Opened(c conn.Conn) {
 		return
 	}
 	s := h.take()
-	s.client, s.id, s.began, s.remote = c, c.ID(), c.Now(), c.Remote()
+	remote := c.Remote()
+	s.client, s.began, s.remote = c, c.Now(), endpointOf(remote)
 	c.Attach(s)
 	h.tally.add(Sessions, 1)
 	h.tally.add(Open, 1)
-	if h.asks(s.remote) {
+	if h.asks(remote) {
 		s.phase = introducing
 		c.SetTimer(int64(h.options.HeaderTime))
 		return
 	}
-	h.admit(s, netip.AddrPort{})
+	h.admit(s, remote, netip.AddrPort{})
 }
 
 // asks reports whether the client is to begin with a PROXY header. One at a Unix socket is as trusted as its file.
