@@ -36,7 +36,8 @@ type tiers struct {
 type process struct {
 	name    string
 	command *exec.Cmd
-	ended   chan error
+	ended   chan struct{} // closed when it has ended, with why
+	why     error
 }
 
 // launch starts a process and waits until it accepts connections.
@@ -50,9 +51,12 @@ func (t *tiers) launch(ctx context.Context, name, address string, command *exec.
 	if err := command.Start(); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	p := &process{name: name, command: command, ended: make(chan error, 1)}
+	p := &process{name: name, command: command, ended: make(chan struct{})}
 	t.all = append(t.all, p)
-	go func() { p.ended <- command.Wait() }()
+	go func() {
+		p.why = command.Wait()
+		close(p.ended)
+	}()
 	bounded, cancel := context.WithTimeout(ctx, startWithin)
 	defer cancel()
 	return p.answers(bounded, address, log.Name())
@@ -69,10 +73,9 @@ func (p *process) answers(ctx context.Context, address, log string) error {
 			return c.Close()
 		}
 		select {
-		case end := <-p.ended:
-			p.ended <- end
+		case <-p.ended:
 			text, _ := os.ReadFile(log)
-			return fmt.Errorf("%s ended: %w\n%s", p.name, end, text)
+			return fmt.Errorf("%s ended: %w\n%s", p.name, p.why, text)
 		case <-ctx.Done():
 			return fmt.Errorf("%s does not answer at %s: %w", p.name, address, err)
 		case <-again.C:
@@ -86,10 +89,10 @@ func (t *tiers) end() error {
 	for _, p := range slices.Backward(t.all) {
 		_ = p.command.Process.Signal(syscall.SIGTERM)
 		select {
-		case _ = <-p.ended: // by our signal: its status says nothing
+		case <-p.ended: // by our signal: its status says nothing
 		case <-time.After(stopWithin):
 			_ = p.command.Process.Kill()
-			_ = <-p.ended
+			<-p.ended
 			errs = append(errs, fmt.Errorf("%s had to be killed", p.name))
 		}
 	}
