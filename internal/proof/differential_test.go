@@ -104,7 +104,8 @@ func (g *generator) query() string {
 func (g *generator) fields() (lines []string) {
 	for range g.random.IntN(6) {
 		lines = append(lines, pick(g,
-			"Accept: text/html, */*;q=0.1", "Accept-Encoding: identity", "User-Agent: differential/1", "X-Empty:", "Cookie: a=b; c=d",
+			"Accept: text/html, */*;q=0.1", "Accept-Encoding: identity", "User-Agent: differential/1", "X-Empty:",
+			"Cookie: a=b; c=d",
 			"X-Spaces:   between  words  ", "x-lower: case", "X-Long: "+strings.Repeat("long ", 100), "Cache-Control: no-cache",
 			"Referer: http://differential.test/", "Authorization: Basic dXNlcjpwYXNz", "X-Token: \"quoted, with comma\"",
 			"X-Latin: caf\xe9", "Pragma: no-cache", "Accept-Language: ko, en;q=0.5", "Priority: u=1", "X-Tab: a\tb",

@@ -274,6 +274,21 @@ func measure(t testing.TB) footprint {
 	return footprint{len(entries), runtime.NumGoroutine()}
 }
 
+// descriptors is what the process has open.
+func descriptors(t testing.TB) (open []string) {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		if target, err := os.Readlink("/proc/self/fd/" + entry.Name()); err == nil {
+			open = append(open, target)
+		}
+	}
+	return open
+}
+
 // checkGone fails if there is more than there was. What has done its work may take a moment to end.
 func (f footprint) checkGone(t testing.TB) {
 	t.Helper()
@@ -286,7 +301,8 @@ func (f footprint) checkGone(t testing.TB) {
 		}
 		if time.Now().After(deadline) {
 			stacks := make([]byte, 1<<20)
-			t.Errorf("left behind: %+v, there were %+v before\n%s", now, f, stacks[:runtime.Stack(stacks, true)])
+			t.Errorf("left behind: %+v, there were %+v before\n%s\n%s", now, f, descriptors(t),
+				stacks[:runtime.Stack(stacks, true)])
 			return
 		}
 	}
