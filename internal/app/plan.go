@@ -148,7 +148,7 @@ func (p *Plan) limits() serve.Limits {
 		Loops:       p.Loops,
 		Workers:     c.Engine.Workers,
 		Queue:       c.Engine.Queue,
-		Connections: p.Capacity.Limit,
+		Connections: p.Capacity.Limit + min(p.Capacity.Limit, upstreamConnections(c)),
 		BlockBytes:  int(c.Engine.Block),
 		Blocks:      c.Engine.Blocks,
 		OutputBytes: int64(c.Limits.OutputPerConnection),

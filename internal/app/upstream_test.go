@@ -155,3 +155,28 @@ func TestUnknownUpstream(t *testing.T) {
 		t.Error("an unknown policy makes a group")
 	}
 }
+
+func TestLimitsLeaveRoomForUpstreams(t *testing.T) {
+	host := roomy()
+	host.Descriptors = 20_000
+	for _, test := range []struct {
+		lines []string
+		want  int
+	}{
+		{[]string{"engine.driver=epoll", "engine.loops=2"}, 20_000 - reserve},
+		// Half of them are clients, and half of them upstreams.
+		{[]string{"engine.driver=epoll", "engine.loops=2", "routes=[{proxy: {to: [a:1]}}]"}, 20_000 - reserve},
+		{[]string{"engine.loops=2", "limits.connections=100", "routes=[{proxy: {to: [a:1]}}]"}, 200},
+		{
+			[]string{
+				"engine.loops=2", "limits.connections=100", "upstreams.a={to: [a:1], pool: {max: 10}}",
+				"routes=[{proxy: {upstream: a}}]",
+			},
+			110,
+		},
+	} {
+		if got := planned(t, host, test.lines...).limits().Connections; got != test.want {
+			t.Errorf("%v: %d connections, want %d", test.lines, got, test.want)
+		}
+	}
+}
