@@ -217,19 +217,28 @@ func (p *plumbing) settled(what string, f func() bool) {
 // meet makes one piped connection, and gives both of its ends.
 func (p *plumbing) meet() (client, server *net.TCPConn) {
 	p.tb.Helper()
-	c, err := net.Dial("tcp", p.address)
-	if err != nil {
-		p.tb.Fatal(err)
-	}
-	s, err := p.backend.AcceptTCP()
-	if err != nil {
-		p.tb.Fatal(err)
-	}
+	c := persist(p.tb, func() (net.Conn, error) { return net.Dial("tcp", p.address) })
+	s := persist(p.tb, p.backend.AcceptTCP)
 	deadline := time.Now().Add(60 * time.Second)
 	if err := errors.Join(c.SetDeadline(deadline), s.SetDeadline(deadline)); err != nil {
 		p.tb.Fatal(err)
 	}
 	return c.(*net.TCPConn), s
+}
+
+// persist does again what noPipe has made fail.
+func persist[T any](tb testing.TB, f func() (T, error)) T {
+	tb.Helper()
+	for {
+		v, err := f()
+		if err == nil {
+			return v
+		}
+		if !errors.Is(err, syscall.EMFILE) {
+			tb.Fatal(err)
+		}
+		runtime.Gosched()
+	}
 }
 
 func randomBytes(r *rand.Rand, n int) []byte {
@@ -339,7 +348,7 @@ func TestPipeWithoutDescriptors(t *testing.T) {
 // TestPipeSlowReader has a client that does not read: the sender is held up before long, nothing of it is in the
 // memory of the process, and then every byte comes.
 func TestPipeSlowReader(t *testing.T) {
-	const size = 64 << 20
+	const size = 192 << 20
 	overDrivers(t, sys.RoomyPipe, func(p *plumbing) {
 		client, server := p.meet()
 		sent := make(chan int, 1<<16)

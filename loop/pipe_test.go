@@ -223,6 +223,9 @@ func conversations(w *world, hostile bool) {
 			w.dial(time.Duration(r.IntN(10e6)), c)
 		}
 	}
+	if hostile && r.IntN(4) == 0 {
+		w.kernel.After(time.Duration(r.IntN(30e6)), func() { w.loop.Stop(true) })
+	}
 	w.run()
 	counts := w.meter.Snapshot()
 	if !hostile && w.kernel.Err() == nil && counts[meter.BytesIn] < counts[meter.BytesOut] {
@@ -240,4 +243,52 @@ func TestSimPipe(t *testing.T) {
 // nothing is left behind.
 func TestSimPipeHostile(t *testing.T) {
 	overSeeds(t, func(w *world) { conversations(w, true) })
+}
+
+// TestSimPipesAreClosed wants a piped connection that is idle to hold no pipe, and the pool to close those that nobody
+// has needed for a while; then the loop sleeps.
+func TestSimPipesAreClosed(t *testing.T) {
+	overSeeds(t, func(w *world) {
+		w.options.Faults = sim.Faults{}
+		w.limits.pipes = 3
+		w.build(&script{
+			received: func(c conn.Conn, in []byte) int {
+				if !w.checker.pipe(c, c) { // an echo
+					w.kernel.Fail("Pipe is false")
+				}
+				return len(in)
+			},
+			ended: func(c conn.Conn) { c.Drain() },
+		})
+		sent, got := 0, 0
+		w.dial(0, caller(func(p *sim.Peer) {
+			n, err := readAll(p)
+			got += n
+			switch {
+			case sent == 0: // the handler's
+				sent, _ = p.Write([]byte{1})
+				p.After(10 * time.Millisecond)
+			case p.Now() < 13*time.Millisecond:
+				if got == sent-1 && p.Now() >= 10*time.Millisecond {
+					k, _ := p.Write(make([]byte, 1+p.Rand().IntN(60)))
+					sent += k
+				}
+				p.After(10 * time.Millisecond)
+			case p.Now() < time.Minute:
+				p.After(time.Minute)
+			case p.Now() >= time.Minute && err == nil:
+				if w.pipes.Lent()+w.pipes.Idle() != 0 {
+					p.Fail("%d pipes are out and %d idle", w.pipes.Lent(), w.pipes.Idle())
+				}
+				p.CloseWrite()
+			case err == io.EOF:
+				p.Close()
+				w.finished()
+			}
+		}))
+		w.run()
+		if w.kernel.Err() == nil && w.kernel.Waits() > 10_000 {
+			w.kernel.Fail("%d Waits for a connection that is idle", w.kernel.Waits())
+		}
+	})
 }

@@ -9,15 +9,19 @@ import (
 	"github.com/myriad-server/myriad/internal/meter"
 )
 
+// How much one round may move. It doubles while dst takes a round in a moment, up to what a pipe of the largest size
+// holds, and is halved when that takes long: what a slow reader has not read is pinned memory. Who is slow with the
+// least is copied to, a block at a time: pipes are for those that keep them moving.
 const (
-	// spliceBytes is how much one SpliceIn may move: as much as a pipe of the largest size holds.
-	spliceBytes = 1 << 20
-	// copyRounds is how many rounds are copied when there was no pipe, or when dst made one wait for slowTime: pipes
-	// are for those that keep them moving.
+	roundLeast = 64 << 10
+	roundMost  = 1 << 20
+	roundTime  = int64(250 * time.Millisecond)
+	// copyRounds is how many rounds are copied before a pipe is tried again.
 	copyRounds = 16
-	slowTime   = int64(250 * time.Millisecond)
-	trimTime   = 5 * time.Second
 )
+
+// trimTime is how long a pipe is kept that nobody needs.
+const trimTime = 5 * time.Second
 
 // route is what Pipe makes: what is received on src goes to dst inside the kernel. Bytes move in rounds. A SpliceIn
 // waits on src without a pipe, and completes with one that holds bytes; a SpliceOut empties it into dst; then the next
@@ -27,7 +31,8 @@ type route struct {
 	src, dst uint32       // none when it has nothing to do with the route any more
 	pipe     *driver.Pipe // bytes that came, until a SpliceOut takes it over
 	inside   int          // how many have not left, also during the SpliceOut
-	since    int64        // when they came
+	since    int64        // when the last round came; zero when its time has been looked at
+	most     int          // bytes of a round
 	copies   int          // rounds to be copied
 	active   bool         // Pipe has begun it, and nothing has ended it
 }
@@ -59,7 +64,7 @@ func (l *Loop) pipeTo(c, dst *connection) bool {
 	case rt.src != none && rt.src != c.index:
 		return false
 	}
-	rt.src, rt.dst, rt.active = c.index, dst.index, true
+	rt.src, rt.dst, rt.active, rt.most = c.index, dst.index, true, roundLeast
 	from.to, to.from = rt, rt
 	c.flags |= flagPiped | flagRefeed // what was received before goes first
 	dst.flags |= flagFed
@@ -78,6 +83,22 @@ func (l *Loop) newRoute() *route {
 		return rt
 	}
 	return new(route)
+}
+
+// pace fits the next round to how long the last one took.
+func (rt *route) pace(now int64) {
+	took := now - rt.since
+	switch {
+	case rt.since == 0:
+	case took <= roundTime/8:
+		rt.most = min(2*rt.most, roundMost)
+	case took <= roundTime:
+	case rt.most > roundLeast:
+		rt.most /= 2
+	default:
+		rt.copies = copyRounds
+	}
+	rt.since = 0
 }
 
 // trim closes the pipes that nobody has needed for a while.
@@ -168,7 +189,8 @@ func (l *Loop) listenToRoute(c *connection, wanted bool) {
 	if dst.state != conn.Open || l.busy(dst) || c.flags&flagRefeed != 0 {
 		return // the target's pump comes back here
 	}
-	op := driver.Op{Code: driver.SpliceIn, FD: int(c.fd), User: uint64(c.index), Len: spliceBytes}
+	rt.pace(l.now)
+	op := driver.Op{Code: driver.SpliceIn, FD: int(c.fd), User: uint64(c.index), Len: rt.most}
 	if rt.copies > 0 {
 		op.Code = driver.Recv
 	}
@@ -226,7 +248,7 @@ func (l *Loop) forward(c *connection, a arrival) bool {
 	if !rt.active || !l.at(rt.dst).writable() {
 		return false
 	}
-	rt.copies = max(0, rt.copies-1)
+	rt.copies, rt.since = max(0, rt.copies-1), l.now
 	l.at(rt.dst).Send(a.block, 0, a.n)
 	return true
 }
@@ -280,9 +302,6 @@ func (l *Loop) pushed(c *connection, done *driver.Completion) {
 	rt.inside -= done.Result
 	if done.Flags&driver.More == 0 {
 		c.send, rt.inside = 0, 0
-		if l.now-rt.since > slowTime {
-			rt.copies = copyRounds
-		}
 	}
 	l.mark(c)
 	if done.Err != nil {
