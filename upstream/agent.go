@@ -94,6 +94,9 @@ func (a *Agent) Cancel(w *Want) {
 	} else if l := w.link; l != nil {
 		w.link, l.want = nil, nil // what is on its way will do for the next
 		l.clearBusy()
+		if a.group.options.Pool.Off {
+			l.Conn.Abort(conn.ErrAborted)
+		}
 	} else {
 		return
 	}

@@ -207,6 +207,18 @@ func TestCancel(t *testing.T) {
 	expect(t, g, map[Counter]uint64{Cancelled: 2, Dialled: 1})
 }
 
+func TestCancelWithoutAPool(t *testing.T) {
+	m := newMachine(1)
+	g := groupOf(t, 1, Options{Pool: PoolOptions{Off: true}, Eject: &EjectOptions{Failures: 1}})
+	a := g.Agent(m.threads[0])
+	u := want(a)
+	a.Cancel(&u.Want)
+	m.turn()
+	if s := g.Snapshot().Endpoints[0]; len(m.conns) != 0 || s.Open != 0 || s.State != "up" || u.answers != 0 {
+		t.Errorf("%d connections are left, %d answers, %+v", len(m.conns), u.answers, s)
+	}
+}
+
 func TestReleasedLinkServesOneThatDials(t *testing.T) {
 	m := newMachine(1)
 	g := groupOf(t, 1, Options{})

@@ -96,7 +96,8 @@ func (a *Agent) notDialled(l *Link, why error) {
 // isOurs reports that it was this process that could not make a connection, whatever the endpoint.
 func isOurs(why error) bool {
 	switch why {
-	case syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, conn.ErrStopping, conn.ErrPressure:
+	case syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, conn.ErrStopping,
+		conn.ErrPressure, conn.ErrAborted:
 		return true
 	}
 	return errors.Is(why, listen.ErrLimit)

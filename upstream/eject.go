@@ -60,6 +60,9 @@ func (e *Endpoint) accepted(now int64) {
 
 // refused is told of a connection that could not be made.
 func (e *Endpoint) refused(now int64, why error) {
+	if e.from != nil {
+		e.from.doubt()
+	}
 	e.failsIn(&e.outlier.refused, now, false, why.Error())
 }
 

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/myriad-server/myriad/conn"
 )
@@ -29,10 +30,12 @@ type Endpoint struct {
 	busy      atomic.Int64  // of open: leased, or being made for a want
 	status    atomic.Uint32 // statusDown and others; 0: well
 	returned  atomic.Int64  // when it came back, for slow start; 0: long ago, justBack: nobody has looked since
+	cameBack  atomic.Int64  // the same in Unix nanoseconds, for people
 	idleLimit atomic.Uint32 // milliseconds after which an idle link is retired
 	learner   learner
 	outlier   outlier
 	stop      func() // ends its checks; under Group.mu
+	from      *name  // that it is an address of; nil: it was configured as an address
 
 	connected atomic.Uint64 // connections made
 	failed    atomic.Uint64 // connections that could not be made
@@ -149,6 +152,7 @@ func (e *Endpoint) ramping(now int64) bool {
 func (e *Endpoint) comesBack() {
 	if e.group.options.SlowStart > 0 {
 		e.returned.Store(justBack)
+		e.cameBack.Store(time.Now().UnixNano())
 	}
 }
 
@@ -166,7 +170,7 @@ func (e *Endpoint) clearStatus(bit uint32) bool { return e.status.And(^bit)&bit 
 func (e *Endpoint) state() (state, why string) {
 	status := e.status.Load()
 	if status == 0 {
-		if e.returned.Load() != 0 {
+		if came := e.cameBack.Load(); came != 0 && time.Since(time.Unix(0, came)) < e.group.options.SlowStart {
 			return "starting", ""
 		}
 		return "up", ""

@@ -125,6 +125,7 @@ func (g *Group) rebuild() {
 			if e == nil {
 				at, _ := parsePlace(address)
 				e = g.newEndpoint(address, o.Address, at)
+				e.from = g.names[o.Address]
 				g.begin(e)
 			}
 			e.weight.Store(int32(max(1, o.Weight)))

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -192,6 +193,38 @@ func TestNames(t *testing.T) {
 	if !is("[fd00::6]:81")() {
 		t.Errorf("the endpoints are %v", addressesOf(g))
 	}
+}
+
+func TestNameThatIsDoubtedIsLookedUpSooner(t *testing.T) {
+	b := &book{of: map[string][]string{"app": {"10.5.0.2"}}}
+	g, err := New(Options{
+		Endpoints: []EndpointOptions{{Address: "app:80"}},
+		Resolve:   ResolveOptions{Min: 5 * time.Millisecond, Max: time.Hour, Lookup: b.lookup},
+		random:    func(n int64) int64 { return n - 1 },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	g.mu.Lock()
+	n := g.names["app:80"]
+	g.mu.Unlock()
+	began := time.Now()
+	n.doubt()
+	n.doubt()
+	if !n.rest(t.Context(), time.Hour, time.Millisecond) || time.Since(began) > time.Minute {
+		t.Error("a doubt did not end the rest")
+	}
+	b.set("app", "10.5.0.3")
+	m := newMachine(1)
+	a := g.Agent(m.threads[0])
+	until(t, "another address is found", func() bool {
+		if u := want(a); u.err == nil && len(m.conns) > 0 {
+			m.conns[0].fail(syscall.ECONNREFUSED)
+		}
+		m.turn()
+		return slices.Equal(addressesOf(g), []string{"10.5.0.3:80"})
+	})
 }
 
 func TestBothFamilies(t *testing.T) {

@@ -37,6 +37,9 @@ func (e *Endpoint) checkOn(ctx context.Context) {
 			why := fmt.Sprintf("%d bad checks in a row, the last: %v", bad, err)
 			e.setStatus(statusDown, why)
 			e.noteState("down", why)
+			if e.from != nil {
+				e.from.doubt()
+			}
 		}
 		wait = e.group.jittered(o.Interval)
 	}

@@ -21,6 +21,21 @@ type crowd struct {
 	of     map[*user]*Agent
 	size   int // endpoints
 	ports  map[string]int
+	chosen []choice
+}
+
+// choice is an endpoint that was chosen for something else than a link.
+type choice struct {
+	agent    *Agent
+	endpoint *Endpoint
+}
+
+func (c *crowd) unchoose() {
+	if len(c.chosen) > 0 {
+		first := c.chosen[0]
+		c.chosen = c.chosen[1:]
+		first.agent.Unchoose(first.endpoint)
+	}
 }
 
 func drawCrowd(t *rapid.T) *crowd {
@@ -107,9 +122,22 @@ func (c *crowd) actions() map[string]func(*rapid.T) {
 				t.Fatal(err)
 			}
 		},
-		"turn": func(*rapid.T) { c.turn() },
-		"pass": func(t *rapid.T) { c.pass(time.Duration(rapid.IntRange(1, 3000).Draw(t, "ms")) * time.Millisecond) },
-		"":     c.check,
+		"health": c.health,
+		"hint": func(t *rapid.T) {
+			for _, e := range c.group.set.Load().endpoints {
+				e.KeepAliveHint(rapid.IntRange(0, 3).Draw(t, "seconds"))
+			}
+		},
+		"choose": func(t *rapid.T) {
+			a := rapid.SampledFrom(c.agents).Draw(t, "agent")
+			if e, err := a.Choose(&Want{Key: rapid.Uint64().Draw(t, "key")}); err == nil {
+				c.chosen = append(c.chosen, choice{a, e})
+			}
+		},
+		"unchoose": func(*rapid.T) { c.unchoose() },
+		"turn":     func(*rapid.T) { c.turn() },
+		"pass":     func(t *rapid.T) { c.pass(time.Duration(rapid.IntRange(1, 3000).Draw(t, "ms")) * time.Millisecond) },
+		"":         c.check,
 	}
 }
 
@@ -137,6 +165,19 @@ func (c *crowd) peer(t *rapid.T, l *line) {
 	case what < 8:
 		l.stuck = !l.stuck
 	}
+}
+
+// health has an endpoint go down, or up.
+func (c *crowd) health(t *rapid.T) {
+	all := c.group.set.Load().endpoints
+	if len(all) == 0 {
+		return
+	}
+	e := rapid.SampledFrom(all).Draw(t, "endpoint")
+	if !e.clearStatus(statusDown) {
+		e.setStatus(statusDown, "as the test likes it")
+	}
+	e.noteState("other", "")
 }
 
 // pick picks one of the users that are so; nil if there is none.
@@ -190,7 +231,13 @@ func (c *crowd) check(t *rapid.T) {
 
 // settle ends everything, and checks that nothing is left over.
 func (c *crowd) settle(t *rapid.T) {
+	for _, e := range c.group.set.Load().endpoints {
+		if e.clearStatus(statusDown) {
+			e.noteState("up", "")
+		}
+	}
 	for range 20 {
+		c.unchoose()
 		c.openAll()
 		for _, u := range slices.Clone(c.users) {
 			if l := u.link; l != nil {

@@ -16,6 +16,7 @@ type name struct {
 	host      string
 	port      uint16
 	addresses []string // the last answer, sorted
+	doubts    chan struct{}
 	stop      func()
 }
 
@@ -53,7 +54,7 @@ func (g *Group) findNames(list []EndpointOptions) map[string]*name {
 		if known {
 			continue
 		}
-		n := new(name)
+		n := &name{doubts: make(chan struct{}, 1)}
 		n.host, n.port, _ = splitName(o.Address) // it has been checked
 		found[o.Address] = n
 		all.Go(func() {
@@ -106,7 +107,7 @@ func (g *Group) addressesOf(text string) []string {
 func (g *Group) follow(ctx context.Context, n *name) {
 	o := &g.options.Resolve
 	wait := o.Min
-	for sleep(ctx, g.jittered(wait)) {
+	for n.rest(ctx, g.jittered(wait), o.Min) {
 		addresses, err := g.ask(ctx, n)
 		if ctx.Err() != nil {
 			return
@@ -127,6 +128,28 @@ func (g *Group) follow(ctx context.Context, n *name) {
 			g.rebuild()
 		}
 		g.mu.Unlock()
+	}
+}
+
+// doubt has the name looked up sooner, because one of its addresses does not answer.
+func (n *name) doubt() {
+	select {
+	case n.doubts <- struct{}{}:
+	default: // it is doubted already
+	}
+}
+
+// rest waits, no longer than least once there is a doubt. It reports false when the context ended before.
+func (n *name) rest(ctx context.Context, d, least time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	case <-n.doubts:
+		return sleep(ctx, min(d, least))
 	}
 }
 

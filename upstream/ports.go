@@ -31,6 +31,7 @@ type gauge struct {
 	linger  int
 	seconds [lingers/time.Second + 1]int // a ring: those that began to linger in each second
 	second  int64                        // that of the latest
+	at      time.Time                    // when that began, for those who do not know the threads' time
 	keeps   time.Duration                // how long a port lingers
 }
 
@@ -119,7 +120,18 @@ func (g *gauge) pass(now int64) {
 		g.linger -= *at
 		*at = 0
 	}
-	g.second = second
+	g.second, g.at = second, time.Now()
+}
+
+// usedLately is used for those who do not know the threads' time.
+func (g *gauge) usedLately() (open, lingering int) {
+	g.mu.Lock()
+	now := g.second * int64(time.Second)
+	if !g.at.IsZero() {
+		now += int64(time.Since(g.at))
+	}
+	g.mu.Unlock()
+	return g.used(now)
 }
 
 // portRange is what the kernel has to give.

@@ -72,7 +72,7 @@ func (e *Endpoint) snapshot() EndpointSnapshot {
 		}
 	}
 	for _, g := range e.gauges {
-		open, lingering := g.used(0)
+		open, lingering := g.usedLately()
 		s.Ports = append(s.Ports, PortsSnapshot{g.source, open, lingering, kernelPorts().capacity})
 	}
 	return s
