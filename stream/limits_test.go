@@ -286,3 +286,92 @@ func TestHeaderTime(t *testing.T) {
 		t.Errorf("counted %v", n)
 	}
 }
+
+// TestStop lets sessions go on, and ends them when the time for that is over.
+func TestStop(t *testing.T) {
+	overDrivers(t, func(t *testing.T, f driver.Factory) {
+		told := make(records, 1000)
+		r, p := proxy(t, f, TCPOptions{Records: told}, server(t, "tcp", echo))
+		stays, goes := r.dial(), r.dial()
+		for _, c := range []net.Conn{stays, goes} {
+			send(t, c, "before")
+			want(t, c, "before")
+		}
+		r.loops[0].Stop(false)
+		eventually(t, "nothing is accepted any more", func() bool {
+			c, err := r.tryDial()
+			if err == nil {
+				c.Close()
+			}
+			return err != nil
+		})
+		send(t, goes, "after")
+		want(t, goes, "after")
+		goes.Close()
+		next := func() Record { // that is not of one that only looked
+			is := await(t, told, "a record")
+			for is.Received == 0 {
+				is = await(t, told, "a record")
+			}
+			return is
+		}
+		if is := next(); is.Cause != ClientEnded || is.Received != 11 {
+			t.Errorf("told %+v", is)
+		}
+		r.stop()
+		wantReset(t, stays)
+		if is := next(); is.Cause != Stopped || is.Received != 6 {
+			t.Errorf("told %+v", is)
+		}
+		if n := p.Counts(); n[Open] != 0 || n[ClientBreaks]+n[ServerBreaks] != 0 {
+			t.Errorf("counted %v", n)
+		}
+	})
+}
+
+// TestServersReturn refuses clients as long as no server is there, and no longer.
+func TestServersReturn(t *testing.T) {
+	told := make(records, 64)
+	var servers []string
+	for range 2 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		servers = append(servers, l.Addr().String())
+		l.Close()
+	}
+	r, _ := proxy(t, epoll.Factory, TCPOptions{Records: told}, servers...)
+	for range 3 {
+		c, err := r.tryDial()
+		if err == nil {
+			wantReset(t, c)
+		} else if !isReset(err) {
+			t.Fatal(err)
+		}
+		if is := await(t, told, "the record"); is.Cause != NotConnected {
+			t.Errorf("told %+v", is)
+		}
+	}
+	l, err := net.Listen("tcp", servers[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	l.(*net.TCPListener).SetDeadline(time.Now().Add(patience))
+	eventually(t, "a server is reached", func() bool {
+		c, err := r.tryDial()
+		if err != nil {
+			return false
+		}
+		defer c.Close()
+		send(t, c, "hello")
+		s, err := l.Accept()
+		if err != nil {
+			return false
+		}
+		defer s.Close()
+		want(t, s, "hello")
+		return true
+	})
+}
