@@ -60,6 +60,11 @@ func (l *Loop) Give(listener int, fd int) bool {
 
 // listen arms the accepts that should be armed, and the datagram sockets.
 func (l *Loop) listen() {
+	for _, d := range l.sockets {
+		if d != nil {
+			d.arm()
+		}
+	}
 	for _, s := range l.listeners {
 		if s.token != 0 || s.fd < 0 || l.pressed || l.stopping {
 			continue
@@ -75,9 +80,6 @@ func (l *Loop) listen() {
 			return
 		}
 		s.token, s.called = token, false
-	}
-	for _, d := range l.sockets {
-		d.arm()
 	}
 }
 

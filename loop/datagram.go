@@ -3,6 +3,8 @@ package loop
 import (
 	"errors"
 	"net/netip"
+	"syscall"
+	"time"
 
 	"github.com/myriad-server/myriad/buf"
 	"github.com/myriad-server/myriad/conn"
@@ -11,16 +13,16 @@ import (
 	"github.com/myriad-server/myriad/internal/sys"
 )
 
-// queueDatagrams is how many outgoing datagrams one socket may have waiting.
-const queueDatagrams = 1024
-
 // datagrams is one datagram socket of the loop.
 type datagrams struct {
 	loop    *Loop
 	handler conn.DatagramHandler
 	recv    driver.Token
 	send    driver.Token
-	queue   []datagram // queue[0] is in flight if send is set
+	queue   []datagram // queue[:flying] is in flight
+	open    *buf.Block // the block that the next datagram goes into, and how much of it is filled
+	filled  int
+	flying  int
 	local   netip.AddrPort
 	fd      int
 	index   int
@@ -28,13 +30,9 @@ type datagrams struct {
 	logged  int64 // when that was said last; 0: never
 	closed  bool
 	opened  bool // by OpenDatagrams
-}
-
-// datagram is one on its way out. The address lies at the end of the block.
-type datagram struct {
-	block   *buf.Block
-	payload []byte
-	address []byte
+	marked  bool // in Loop.talkers
+	stalled bool // in Loop.stalled
+	again   bool // the datagram in flight is sent for the second time
 }
 
 // ListenDatagrams makes the loop serve an ordinary non-blocking datagram socket with h. It comes before Run.
@@ -47,21 +45,104 @@ func (l *Loop) ListenDatagrams(fd int, h conn.DatagramHandler) error {
 	if err != nil {
 		return err
 	}
-	l.sockets = append(l.sockets, &datagrams{loop: l, handler: h, local: local, fd: adopted, index: len(l.sockets)})
+	l.settleSocket(&datagrams{loop: l, handler: h, local: local, fd: adopted})
 	return nil
 }
 
+// settleSocket gives a socket a place.
+func (l *Loop) settleSocket(d *datagrams) {
+	if n := len(l.seats); n > 0 {
+		d.index, l.seats = int(l.seats[n-1]), l.seats[:n-1]
+		l.sockets[d.index] = d
+		return
+	}
+	d.index = len(l.sockets)
+	l.sockets = append(l.sockets, d)
+}
+
+// OpenDatagrams makes a socket that is connected to the target. A handler that has a method Failed(conn.Datagrams,
+// error) is told by it what the kernel heard of datagrams that could not be delivered, such as ECONNREFUSED where
+// nobody listens; the socket stays open.
+func (d *dialer) OpenDatagrams(t *conn.Target, h conn.DatagramHandler) (conn.Datagrams, error) {
+	l := d.Loop
+	switch {
+	case l.stopping:
+		return nil, conn.ErrStopping
+	case !t.Address.IsValid():
+		return nil, errNoAddress
+	}
+	address, family := sys.EncodeAddress(make([]byte, 0, 28), unmapped(t.Address))
+	fd, err := sys.Socket(family, sys.Datagram, true)
+	if err != nil {
+		l.pressedDial()
+		return nil, err
+	}
+	if t.Source.IsValid() {
+		source, _ := sys.EncodeAddress(make([]byte, 0, 28), netip.AddrPortFrom(t.Source.Unmap(), 0))
+		err = sys.Bind(fd, source)
+	}
+	if err == nil {
+		err = sys.Connect(fd, address)
+	}
+	s := &datagrams{loop: l, handler: h, opened: true}
+	if err == nil {
+		s.local, err = sys.LocalAddress(fd)
+	}
+	if err == nil {
+		s.fd, err = l.driver.Adopt(fd)
+	}
+	if err != nil {
+		_ = sys.Close(fd)
+		if err == syscall.EAGAIN || err == syscall.EADDRINUSE { // what it is called when no port is left
+			l.meter.Add(meter.PortsExhausted, 1)
+			err = syscall.EADDRNOTAVAIL
+		}
+		return nil, err
+	}
+	l.settleSocket(s)
+	s.arm()
+	return s, nil
+}
+
 func (d *datagrams) arm() {
-	if d.recv != 0 || d.closed {
+	if d.recv != 0 || d.closed || d.stalled {
 		return
 	}
 	op := driver.Op{Code: driver.RecvFrom, FD: d.fd, User: uint64(d.index), Many: true}
 	token, err := d.loop.driver.Submit(op)
 	if err != nil {
-		d.loop.press(err) // relieve arms again
+		d.stall()
 		return
 	}
 	d.recv = token
+}
+
+// stallPause is how long a socket rests that cannot receive or send now for want of something.
+const stallPause = 10 * time.Millisecond
+
+// stall has the socket go on a little later. Others do not wait for it.
+func (d *datagrams) stall() {
+	if d.stalled || d.closed {
+		return
+	}
+	l := d.loop
+	if len(l.stalled) == 0 {
+		l.revival = l.dials.Every(stallPause, l.revive)
+	}
+	d.stalled = true
+	l.stalled = append(l.stalled, d)
+}
+
+// revive goes on with the sockets that were stalled.
+func (l *Loop) revive() {
+	stalled := l.stalled
+	l.stalled = nil
+	l.revival()
+	for _, d := range stalled {
+		d.stalled = false
+		d.arm()
+		d.mark()
+	}
 }
 
 func (d *datagrams) received(done *driver.Completion) {
@@ -81,11 +162,40 @@ func (d *datagrams) received(done *driver.Completion) {
 		b.Release()
 	}
 	switch {
-	case d.recv != 0 || d.closed:
+	case d.closed:
+		d.leave()
+	case d.recv != 0:
 	case done.Err == nil || errors.Is(done.Err, driver.ErrNoBlock) && l.blocks.Lent() < l.blocks.Limit():
 		d.arm()
+	case undelivered(done.Err):
+		d.failed(done.Err)
+		d.arm()
 	default:
-		l.press(done.Err)
+		d.stall()
+		if errors.Is(done.Err, syscall.ENOMEM) || errors.Is(done.Err, syscall.ENOBUFS) {
+			l.press(done.Err)
+		}
+	}
+}
+
+// undelivered tells the errors of a connected socket that are about datagrams it has sent: each is told once, and the
+// socket is as good as before. See ip(7) and udp(7).
+func undelivered(err error) bool {
+	switch err {
+	case syscall.ECONNREFUSED, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.ENETDOWN,
+		syscall.ENOPROTOOPT, syscall.EPROTO, syscall.EMSGSIZE, syscall.EACCES, syscall.EPERM, syscall.ECONNRESET:
+		return true
+	}
+	return false
+}
+
+// failed tells the handler that a datagram was not delivered.
+func (d *datagrams) failed(err error) {
+	d.loop.meter.Add(meter.DatagramErrors, 1)
+	if h, ok := d.handler.(interface {
+		Failed(d conn.Datagrams, err error)
+	}); ok && !d.closed {
+		h.Failed(d, err)
 	}
 }
 
@@ -113,55 +223,7 @@ func (d *datagrams) Local() netip.AddrPort { return d.local }
 // Now is the time of the turn.
 func (d *datagrams) Now() int64 { return d.loop.now }
 
-// SendTo queues one datagram.
-func (d *datagrams) SendTo(to netip.AddrPort, p []byte) bool {
-	l := d.loop
-	if d.closed || len(d.queue) >= queueDatagrams || len(p) > l.longestDatagram() {
-		return false
-	}
-	b := l.blocks.Take()
-	if b == nil {
-		return false
-	}
-	if d.local.Addr().Is6() && to.Addr().Is4() {
-		to = netip.AddrPortFrom(netip.AddrFrom16(to.Addr().As16()), to.Port())
-	}
-	tail := b.Size() - sys.AddressBytes
-	address, _ := sys.EncodeAddress(b.Bytes()[tail:tail], to)
-	d.queue = append(d.queue, datagram{block: b, payload: b.Bytes()[:copy(b.Bytes(), p)], address: address})
-	d.transmit()
-	return true
-}
-
-func (d *datagrams) transmit() {
-	for d.send == 0 && len(d.queue) > 0 && !d.closed {
-		g := &d.queue[0]
-		op := driver.Op{Code: driver.SendTo, FD: d.fd, User: uint64(d.index), Buf: g.payload, Addr: g.address}
-		token, err := d.loop.driver.Submit(op)
-		if err != nil { // full: datagrams may be lost, and the next one tries again
-			d.drop()
-			return
-		}
-		d.send = token
-	}
-}
-
-func (d *datagrams) sent(done *driver.Completion) {
-	d.send = 0
-	if done.Err == nil {
-		d.loop.meter.Add(meter.BytesOut, int64(done.Result))
-	}
-	d.drop()
-	d.transmit()
-}
-
-// drop lets go of the first datagram of the queue.
-func (d *datagrams) drop() {
-	d.queue[0].block.Release()
-	d.queue = d.queue[:copy(d.queue, d.queue[1:])]
-}
-
-// close ends the socket: nothing more is received, and what is queued behind the datagram in flight is dropped.
+// close ends the socket: nothing more is received, and what is queued and not in flight is dropped.
 func (d *datagrams) close() {
 	if d.closed {
 		return
@@ -173,16 +235,9 @@ func (d *datagrams) close() {
 	if d.send != 0 {
 		_ = d.loop.driver.Cancel(d.send)
 	}
-	keep := 0
-	if d.send != 0 {
-		keep = 1
-	}
-	for len(d.queue) > keep {
-		last := len(d.queue) - 1
-		d.queue[last].block.Release()
-		d.queue = d.queue[:last]
-	}
+	d.empty()
 	d.loop.discard(d.fd)
+	d.leave()
 }
 
 // Close closes a socket that was opened for its handler; those of listeners are closed when the loop stops.
@@ -192,4 +247,11 @@ func (d *datagrams) Close() {
 	}
 }
 
-func (d *datagrams) done() bool { return d.closed && d.recv == 0 && d.send == 0 }
+// leave gives the place back when nothing is in flight any more.
+func (d *datagrams) leave() {
+	if d.recv != 0 || d.send != 0 || d.loop.sockets[d.index] != d {
+		return
+	}
+	d.loop.sockets[d.index] = nil
+	d.loop.seats = append(d.loop.seats, uint32(d.index))
+}

@@ -131,7 +131,9 @@ func (l *Loop) stopListening() {
 		s.fd = -1
 	}
 	for _, d := range l.sockets {
-		d.close()
+		if d != nil {
+			d.close()
+		}
 	}
 }
 
@@ -201,7 +203,7 @@ func (l *Loop) finished() bool {
 		}
 	}
 	for _, d := range l.sockets {
-		if !d.done() {
+		if d != nil {
 			return false
 		}
 	}

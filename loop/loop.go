@@ -104,7 +104,12 @@ type Loop struct {
 	awaited  int // connections that wait for a send that may be reported late
 
 	listeners []*listener
-	sockets   []*datagrams
+	sockets   []*datagrams // nil where one was closed
+	seats     []uint32     // their free places
+	talkers   []*datagrams // sockets that have something to send when the turn ends
+	talked    []*datagrams // the last turn's, for its memory
+	stalled   []*datagrams // sockets that wait for room
+	revival   func()       // ends that
 	tickers   []*ticker
 	moves     []*move   // connections that are to go to another loop
 	tickAt    int64     // when the first of them is due; zero: never
@@ -221,7 +226,7 @@ func (l *Loop) Run() error {
 
 // patience is how long the next Wait may wait.
 func (l *Loop) patience() time.Duration {
-	if l.knocks.Load() || len(l.dirty) > 0 || len(l.orphans) > 0 || l.winding() {
+	if l.knocks.Load() || len(l.dirty) > 0 || len(l.orphans) > 0 || len(l.talkers) > 0 || l.winding() {
 		return 0
 	}
 	d := l.wheel.Next(l.now)
@@ -301,6 +306,9 @@ func (l *Loop) settle() {
 	}
 	if len(l.orphans) > 0 {
 		l.closeOrphans()
+	}
+	if len(l.talkers) > 0 {
+		l.sendDatagrams()
 	}
 	for _, index := range l.refusals {
 		l.mark(l.at(index))

@@ -1,8 +1,6 @@
 package loop
 
 import (
-	"syscall"
-
 	"github.com/myriad-server/myriad/conn"
 )
 
@@ -21,9 +19,4 @@ func (c *connection) Pipe(to conn.Conn) bool {
 		return false
 	}
 	return l.pipeTo(c, dst)
-}
-
-// OpenDatagrams makes a connected UDP socket.
-func (d *dialer) OpenDatagrams(*conn.Target, conn.DatagramHandler) (conn.Datagrams, error) {
-	return nil, syscall.ENOTSUP
 }
