@@ -63,17 +63,17 @@ func (e *Endpoint) refused(now int64, why error) {
 	if e.from != nil {
 		e.from.doubt()
 	}
-	e.failsIn(&e.outlier.refused, now, false, why.Error())
+	e.failsIn(&e.outlier.refused, now, false, why)
 }
 
 // wentWrong is told of a use that went wrong.
 func (e *Endpoint) wentWrong(now int64) {
 	e.broken.Add(1)
-	e.failsIn(&e.outlier.failed, now, true, "what it was asked for")
+	e.failsIn(&e.outlier.failed, now, true, nil)
 }
 
 // failsIn counts a failure, and ejects.
-func (e *Endpoint) failsIn(row *atomic.Int32, now int64, answers bool, why string) {
+func (e *Endpoint) failsIn(row *atomic.Int32, now int64, answers bool, why error) {
 	o := e.group.options.Eject
 	if o == nil {
 		return
@@ -105,7 +105,10 @@ func (e *Endpoint) failsIn(row *atomic.Int32, now int64, answers bool, why strin
 	e.outlier.returned = 0
 	e.outlier.answers.Store(answers)
 	e.outlier.retryAt.Store(now + int64(wait))
-	what := fmt.Sprintf("%d failures in a row, the last: %s; out for %v", n, why, wait)
+	what := fmt.Sprintf("%d connections in a row were not accepted, the last: %v; out for %v", n, why, wait)
+	if answers {
+		what = fmt.Sprintf("%d uses in a row failed; out for %v", n, wait)
+	}
 	if e.setStatus(statusEjected, what) {
 		e.noteState("ejected", what)
 	} else {

@@ -26,14 +26,16 @@ type route struct {
 // connections are made and closed, not when they are used again.
 type gauge struct {
 	route
-	mu      sync.Mutex
-	open    int
-	linger  int
-	seconds [lingers/time.Second + 1]int // a ring: those that began to linger in each second
-	second  int64                        // that of the latest
-	at      time.Time                    // when that began, for those who do not know the threads' time
-	keeps   time.Duration                // how long a port lingers
+	mu     sync.Mutex
+	open   int
+	linger int
+	ring   [lingerSteps + 1]int // those that began to linger in each of the last steps
+	step   int64                // the latest
+	at     time.Time            // when that began, for those who do not know the threads' time
+	width  int64                // of a step, in nanoseconds: a port lingers for lingerSteps of them
 }
+
+const lingerSteps = 60
 
 // gauges holds the gauges of the process. One that counts nothing and that no endpoint uses is dropped.
 var gauges = struct {
@@ -49,7 +51,7 @@ func gaugeOf(source netip.Addr, destination netip.AddrPort) *gauge {
 	defer gauges.Unlock()
 	g := gauges.of[r]
 	if g == nil {
-		g = &gauge{route: r, keeps: kernelPorts().lingering(destination.Addr())}
+		g = &gauge{route: r, width: int64(kernelPorts().lingering(destination.Addr())) / lingerSteps}
 		gauges.of[r] = g
 	}
 	gauges.users[g]++
@@ -97,36 +99,35 @@ func (g *gauge) give(now int64, lingering bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.open--
-	if lingering && g.keeps > 0 {
+	if lingering {
 		g.pass(now)
-		g.seconds[g.second%int64(len(g.seconds))]++
+		g.ring[g.step%int64(len(g.ring))]++
 		g.linger++
 	}
 }
 
 // pass forgets those that have lingered long enough.
 func (g *gauge) pass(now int64) {
-	second := now / int64(time.Second)
-	if second <= g.second {
+	step := now / g.width
+	if step <= g.step {
 		return // threads may differ by some milliseconds
 	}
-	if second-g.second >= int64(len(g.seconds)) {
-		clear(g.seconds[:])
+	if step-g.step >= int64(len(g.ring)) {
+		clear(g.ring[:])
 		g.linger = 0
 	}
-	keeps := int64(g.keeps / time.Second)
-	for s := max(g.second-keeps, 0); s < second-keeps && g.linger > 0; s++ {
-		at := &g.seconds[s%int64(len(g.seconds))]
+	for s := max(g.step-lingerSteps, 0); s < step-lingerSteps && g.linger > 0; s++ {
+		at := &g.ring[s%int64(len(g.ring))]
 		g.linger -= *at
 		*at = 0
 	}
-	g.second, g.at = second, time.Now()
+	g.step, g.at = step, time.Now()
 }
 
 // usedLately is used for those who do not know the threads' time.
 func (g *gauge) usedLately() (open, lingering int) {
 	g.mu.Lock()
-	now := g.second * int64(time.Second)
+	now := g.step * g.width
 	if !g.at.IsZero() {
 		now += int64(time.Since(g.at))
 	}

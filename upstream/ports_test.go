@@ -55,9 +55,10 @@ func TestLingeringOfPorts(t *testing.T) {
 func TestGauge(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		keeps := rapid.SampledFrom([]time.Duration{time.Second, lingers}).Draw(t, "keeps")
-		g := &gauge{keeps: keeps}
+		width := int64(keeps) / lingerSteps
+		g := &gauge{width: width}
 		now, open := int64(0), 0
-		var lingering []int64 // the second each began in
+		var lingering []int64 // the step each began in
 		t.Repeat(map[string]func(*rapid.T){
 			"pass": func(t *rapid.T) {
 				now += rapid.Int64Range(0, int64(rapid.SampledFrom([]time.Duration{
@@ -77,13 +78,13 @@ func TestGauge(t *testing.T) {
 				g.give(now, lingers)
 				open--
 				if lingers {
-					lingering = append(lingering, now/int64(time.Second))
+					lingering = append(lingering, now/width)
 				}
 			},
 			"": func(t *rapid.T) {
 				want := 0
-				for _, second := range lingering {
-					if now/int64(time.Second)-second <= int64(keeps/time.Second) {
+				for _, step := range lingering {
+					if now/width-step <= lingerSteps {
 						want++
 					}
 				}
