@@ -276,10 +276,19 @@ func converse(tb testing.TB, c *net.TCPConn, seed uint64, said, heard []byte) {
 	}
 }
 
-// conversation is one connection with random bytes in both directions.
-func (p *plumbing) conversation(seed uint64) {
+// conversations are connections at the same time, with random bytes in both directions.
+func (p *plumbing) conversations(n int) {
+	var group sync.WaitGroup
+	for range n {
+		client, server := p.meet()
+		group.Go(func() { p.conversation(rand.Uint64(), client, server) })
+	}
+	group.Wait()
+	p.clean()
+}
+
+func (p *plumbing) conversation(seed uint64, client, server *net.TCPConn) {
 	r := rand.New(rand.NewPCG(seed, 0))
-	client, server := p.meet()
 	there, back := randomBytes(r, r.IntN(1<<(3+r.IntN(20)))), randomBytes(r, r.IntN(1<<(3+r.IntN(20))))
 	var group sync.WaitGroup
 	group.Go(func() { converse(p.tb, client, seed, there, back) })
@@ -312,10 +321,8 @@ func (p *plumbing) clean() {
 // TestPipe wants all bytes of both directions over every driver, and the ends.
 func TestPipe(t *testing.T) {
 	overDrivers(t, sys.RoomyPipe, func(p *plumbing) {
-		for range 6 {
-			p.conversation(rand.Uint64())
-		}
-		p.clean()
+		p.conversations(1)
+		p.conversations(12)
 	})
 }
 
@@ -338,10 +345,7 @@ func TestPipeWithoutDescriptors(t *testing.T) {
 		t.Fatalf("a pipe without descriptors: %v", err)
 	}
 	overDrivers(t, noPipe, func(p *plumbing) {
-		for range 2 {
-			p.conversation(rand.Uint64())
-		}
-		p.clean()
+		p.conversations(3)
 	})
 }
 
