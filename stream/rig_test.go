@@ -83,9 +83,6 @@ func serve(t testing.TB, o rigOptions) *rig {
 	}
 	if o.address == "" {
 		o.address = "127.0.0.1:0"
-		if o.datagrams != nil {
-			o.address = "udp:127.0.0.1:0"
-		}
 	}
 	if o.blocks == 0 {
 		o.blocks = 1024
@@ -95,6 +92,9 @@ func serve(t testing.TB, o rigOptions) *rig {
 		t.Fatal(err)
 	}
 	spec.ReusePort = o.loops > 1
+	if o.datagrams != nil {
+		spec.Network = "udp"
+	}
 	group := listen.NewGroup(spec)
 	r := &rig{t: t}
 	for i := range max(1, o.loops) {

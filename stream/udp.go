@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/myriad-server/myriad/conn"
@@ -112,6 +113,8 @@ type router struct {
 	order   flow   // the head of a ring: next is the flow that has been silent for longest
 	stop    func() // ends the sweep; nil while there is none
 	want    upstream.Want
+	refused *upstream.Endpoint // where nobody was, and when
+	at      int64
 	report  reporter
 	record  Record
 }
@@ -196,12 +199,20 @@ func (r *router) refuse(client netip.AddrPort, now int64, why error) {
 	r.report.warn(lineLimit, now, "a datagram is dropped", client, why)
 }
 
-// connect chooses a server for a session, not the one that failed last if there are others, and opens a socket to it.
+// refusedTime is for how long a server at which nobody was is passed over, if there are others. A datagram that nobody
+// takes is lost, so one client's is enough.
+const refusedTime = int64(10 * time.Second)
+
+// connect chooses a server for a session, not one that failed a moment ago if there are others, and opens a socket to
+// it.
 func (r *router) connect(f *flow) bool {
 	r.want.Forget()
 	r.want.Key = keyOf(f.client.Addr())
 	if f.server != nil {
 		r.want.Tried(f.server)
+	}
+	if r.refused != nil && r.refused != f.server && f.active-r.at < refusedTime {
+		r.want.Tried(r.refused)
 	}
 	server, err := r.agent.Choose(&r.want)
 	if err == nil {
@@ -321,9 +332,14 @@ func (f *flow) Failed(_ conn.Datagrams, err error) {
 	if f.socket == nil {
 		return
 	}
+	if errors.Is(err, syscall.EMSGSIZE) || errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EACCES) {
+		r.tally.add(Lost, 1) // it says nothing about the server
+		return
+	}
 	r.tally.add(ServerBreaks, 1)
 	r.agent.Report(f.server, upstream.Failure)
 	r.report.warn(lineConnect, r.dialer.Now(), "a server of datagrams is not there", f.client, err)
 	r.disconnect(f)
+	r.refused, r.at = f.server, r.dialer.Now()
 	f.answers, f.asked, f.why = 0, 0, err
 }

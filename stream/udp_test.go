@@ -315,6 +315,8 @@ func TestDatagramsNextServer(t *testing.T) {
 		b := newBench(t, UDPOptions{}, 2, policy)
 		b.ask(1, "x")
 		first := b.to(1)
+		first.handler.(*flow).Failed(first, syscall.EMSGSIZE) // a datagram was too large
+		b.check(1, 1)
 		first.handler.(*flow).Failed(first, syscall.ECONNREFUSED)
 		b.check(1, 0)
 		b.ask(1, "x")
@@ -322,7 +324,22 @@ func TestDatagramsNextServer(t *testing.T) {
 		if second := b.to(1); second.target == first.target {
 			t.Errorf("%s: both went to %v", policy.Name(), first.target)
 		}
-		if n := b.udp.Counts(); n[ServerBreaks] != 1 {
+		for i := 2; i < 20; i++ { // and neither does anybody else, for a while
+			b.ask(i, "x")
+			if b.to(i).target == first.target {
+				t.Errorf("%s: client %d went where nobody was", policy.Name(), i)
+			}
+		}
+		b.pass(11 * time.Second)
+		again := false
+		for i := 20; i < 60; i++ {
+			b.ask(i<<8, "x")
+			again = again || b.to(i<<8).target == first.target
+		}
+		if !again {
+			t.Errorf("%s: the server is never tried again", policy.Name())
+		}
+		if n := b.udp.Counts(); n[ServerBreaks] != 1 || n[Lost] != 1 {
 			t.Errorf("counted %v", n)
 		}
 		if s := b.log.String(); !strings.Contains(s, "connection refused") {
