@@ -348,12 +348,12 @@ func (x *Exchange) Ref() conn.Ref {
 	return x.c.Ref()
 }
 
-// Remote is the client's address. It may cost a system call.
+// Remote is the client's address. It costs a system call for the first request of a connection.
 func (x *Exchange) Remote() netip.AddrPort {
 	if x.c == nil {
 		return netip.AddrPort{}
 	}
-	return x.c.Remote()
+	return x.handler.remote(x.c)
 }
 
 // Request is the parsed head of the request.

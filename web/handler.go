@@ -37,6 +37,7 @@ type handler struct {
 	sample   float64
 	due      float64
 	record   Record
+	remotes  *remotes
 }
 
 // tally is what an idle connection holds when its requests are counted.

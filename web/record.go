@@ -46,7 +46,7 @@ func (h *handler) log(x *Exchange) {
 	h.due--
 	r := &h.record
 	*r = Record{
-		Wall: x.c.Wall(), Duration: time.Duration(x.c.Now() - x.began), Remote: x.c.Remote(), Connection: x.c.ID(),
+		Wall: x.c.Wall(), Duration: time.Duration(x.c.Now() - x.began), Remote: h.remote(x.c), Connection: x.c.ID(),
 		Status: x.status, Bytes: x.sent, Upstream: x.origin, Cause: x.cause, Attempts: x.attempts,
 	}
 	if q := &x.request; !x.malformed {

@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -240,6 +241,42 @@ func TestLimitBody(t *testing.T) {
 		w.Receive([]byte("PUT / HTTP/1.1\r\nHost: a\r\n" + in))
 		if got := string(w.Sent); !strings.HasPrefix(got, "HTTP/1.1 "+want+" ") {
 			t.Errorf("%q got %q", in, got)
+		}
+	}
+}
+
+// placed is a connection of its own number and address.
+type placed struct {
+	*webtest.Conn
+	id    uint64
+	asked int
+}
+
+func (p *placed) ID() uint64 { return p.id }
+
+func (p *placed) Remote() netip.AddrPort {
+	p.asked++
+	return netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), uint16(p.id))
+}
+
+// TestRemote asks for the addresses of many connections: each is asked for once, unless others took its place.
+func TestRemote(t *testing.T) {
+	var got netip.AddrPort
+	h := (&web.Server{Root: web.HandlerFunc(func(x *web.Exchange) { got = x.Remote(); x.Fail(404) })}).Handler()
+	var conns []*placed
+	for id := range uint64(1000) {
+		conns = append(conns, &placed{Conn: webtest.New(h), id: id})
+	}
+	for round := range 2 {
+		for _, c := range append(conns[:300:300], conns[600:800]...) {
+			h.Received(c, []byte("GET / HTTP/1.1\r\nHost: a\r\n\r\n"))
+			if want := c.Remote(); got != want {
+				t.Fatalf("connection %d has the address %v, not %v", c.id, got, want)
+			}
+			c.asked--
+			if round == 1 && c.id < 88 && c.asked != 1 {
+				t.Fatalf("connection %d was asked %d times", c.id, c.asked)
+			}
 		}
 	}
 }

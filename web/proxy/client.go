@@ -8,32 +8,23 @@ import (
 	"github.com/myriad-server/myriad/web"
 )
 
-// clients remembers the addresses of clients by their connections, because asking the kernel costs more than all the
-// rest of a request head. Connections that share a place push each other out.
-type clients [1024]client
-
-// client is the address of one connection's client, as text and as what it is.
+// client is the address of a client, as text and as what it is. A thread keeps that of the last one.
 type client struct {
-	id      uint64 // of the connection
+	address netip.Addr
 	size    uint8
 	trusted bool
 	text    [46]byte
 }
 
-// clientOf is the client of an exchange.
+// clientOf is the client of an exchange, until the next call.
 func (a *agent) clientOf(x *web.Exchange) *client {
-	id := x.Conn().ID()
-	if a.clients == nil {
-		a.clients = new(clients)
-	}
-	c := &a.clients[id%uint64(len(a.clients))]
-	if c.id == id+1 { // no ID is 0 then
-		return c
-	}
-	c.id, c.size, c.trusted = id+1, 0, false
-	if address := x.Remote().Addr().Unmap().WithZone(""); address.IsValid() {
-		c.size = uint8(len(address.AppendTo(c.text[:0])))
-		c.trusted = contains(a.proxy.options.Trusted, address)
+	c := &a.client
+	if address := x.Remote().Addr(); address != c.address {
+		c.address, c.size, c.trusted = address, 0, false
+		if address = address.Unmap().WithZone(""); address.IsValid() {
+			c.size = uint8(len(address.AppendTo(c.text[:0])))
+			c.trusted = contains(a.proxy.options.Trusted, address)
+		}
 	}
 	return c
 }
@@ -45,12 +36,6 @@ func contains(networks []netip.Prefix, address netip.Addr) bool {
 		}
 	}
 	return false
-}
-
-// client is the address as text; empty for clients on Unix sockets.
-func (a *agent) client(x *web.Exchange) []byte {
-	c := a.clientOf(x)
-	return c.text[:c.size]
 }
 
 // claims are the fields in which a client says for whom it asks.

@@ -35,6 +35,7 @@ const (
 	HeadTooLarge                     // the head of the answer is too large
 	MalformedBody                    // the content of the answer is not framed as it should be
 	Unexpected                       // the endpoint switched protocols although nobody asked for it
+	Loop                             // the request has come round too often
 	causes
 )
 
@@ -66,6 +67,7 @@ var faults = [causes]struct {
 	HeadTooLarge:        {"head_too_large", 502, "http_response_header_section_size"},
 	MalformedBody:       {"malformed_body", 502, "http_response_transfer_coding"},
 	Unexpected:          {"unexpected_upgrade", 502, "http_protocol_error"},
+	Loop:                {"loop", 508, "proxy_loop_detected"},
 }
 
 // String is the word for the log, such as "connect_refused"; empty for None.

@@ -329,6 +329,25 @@ func TestBodyLimit(t *testing.T) {
 	}
 }
 
+// TestLoop is a request that comes back again and again.
+func TestLoop(t *testing.T) {
+	vias := func(n int) string {
+		return lines("GET / HTTP/1.1", "Host: a", "Via: 1.0 other, 1.1 myriad"+strings.Repeat(", 1.1 myriad", n-2),
+			"Via: 1.1 myriad")
+	}
+	r := newRig(t, plain)
+	r.send(vias(15))
+	r.answer(hello)
+	if got := r.sent(); got != hello {
+		t.Errorf("the client got %q", got)
+	}
+	r.send(vias(16))
+	if status, header, _, err := r.status("GET"); status != 508 || err != nil || r.cause() != "loop" ||
+		!strings.Contains(header.Get("Proxy-Status"), "proxy_loop_detected") {
+		t.Errorf("%d, %v, %q", status, err, r.cause())
+	}
+}
+
 func TestNoDialer(t *testing.T) {
 	r := newRig(t)
 	r.client.Dials = nil

@@ -70,7 +70,8 @@ func (a *agent) key(x *web.Exchange) uint64 {
 		var space [64]byte
 		return hash(x.Remote().AppendTo(space[:0]))
 	}
-	return hash(a.client(x))
+	c := a.clientOf(x)
+	return hash(c.text[:c.size])
 }
 
 // cookie is the value of the first cookie of that name.

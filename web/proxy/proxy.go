@@ -41,6 +41,7 @@ type Handler struct {
 	response edits
 	limits   http1.Limits
 	via      [2]string // Via lines by the minor version of the client
+	name     []byte    // as it stands in Via, behind the version
 	host     string    // the Host line, where it is always the same
 	extra    int       // bytes that a request head may grow by, besides what depends on the request
 	faults   [causes][]byte
@@ -67,6 +68,7 @@ func New(o Options) (*Handler, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
+	h.name = []byte(" " + o.Name)
 	for minor := range h.via {
 		h.via[minor] = "Via: 1." + string(rune('0'+minor)) + " " + o.Name + "\r\n"
 	}
@@ -117,7 +119,7 @@ type agent struct {
 	spare   int
 	tokens  int // for sending again
 	scratch []byte
-	clients *clients
+	client  client
 }
 
 // freeSessions is how many sessions are kept for reuse.

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"bytes"
+
 	"github.com/myriad-server/myriad/proto/http1"
 	"github.com/myriad-server/myriad/upstream"
 	"github.com/myriad-server/myriad/web"
@@ -249,6 +251,24 @@ func appendFields[H head](b []byte, r H, drop http1.FieldSet, other []string) []
 		}
 	}
 	return append(b, r.Lines(from, r.Fields())...)
+}
+
+// mostRounds is how often a request may pass through proxies of one name: several in a row may share it, but a request
+// that comes back to where it was would come back for ever.
+const mostRounds = 16
+
+var vias = http1.FieldsOf(http1.Via)
+
+// rounds is how often a request has passed through a proxy of this name, as its Via fields say.
+func (h *Handler) rounds(r *http1.Request) (n int) {
+	for i := range r.Fields() {
+		if r.KnownAt(i) != http1.Via {
+			continue
+		}
+		_, list := r.FieldAt(i)
+		n += bytes.Count(list, h.name)
+	}
+	return n
 }
 
 // namesFields says that the Connection field may name others: that it is neither of the usual ones.

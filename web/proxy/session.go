@@ -93,6 +93,10 @@ func (s *session) begin(x *web.Exchange) {
 		return
 	}
 	s.x = x
+	if r.Has(vias) && a.proxy.rounds(r) >= mostRounds {
+		s.origin("", Loop)
+		return
+	}
 	s.began = x.Conn().Now()
 	s.idempotent = r.Method != http1.POST && r.Method != http1.PATCH
 	s.upgrades = wantsUpgrade(r)
