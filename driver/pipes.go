@@ -69,7 +69,7 @@ func (o *Pipes) Take() *Pipe {
 	return p
 }
 
-// Lent is the number of pipes that are out, and Idle the number of those that wait to be lent.
+// Lent is the number of pipes that are out.
 func (o *Pipes) Lent() int { return o.lent }
 
 // Idle is the number of pipes that wait to be lent.
@@ -77,25 +77,31 @@ func (o *Pipes) Idle() int { return len(o.idle) }
 
 // Trim closes as many idle pipes as were never needed since the last Trim. It returns how many are left open.
 func (o *Pipes) Trim() int {
-	for ; o.least > 0 && len(o.idle) > 0; o.least-- {
+	for unused := o.least; unused > 0; unused-- {
 		o.drop()
 	}
 	o.least = len(o.idle)
 	return o.lent + len(o.idle)
 }
 
+// Shed closes the idle pipes: descriptors are needed elsewhere. It does nothing to a nil pool.
+func (o *Pipes) Shed() {
+	for o != nil && len(o.idle) > 0 {
+		o.drop()
+	}
+}
+
 // Close closes the idle pipes. Those that are out are closed when they come back, and no more are lent.
 func (o *Pipes) Close() {
 	o.limit = 0
-	for len(o.idle) > 0 {
-		o.drop()
-	}
+	o.Shed()
 }
 
 func (o *Pipes) drop() {
 	n := len(o.idle) - 1
 	p := o.idle[n]
 	o.idle = o.idle[:n]
+	o.least = min(o.least, n)
 	o.end(p)
 }
 

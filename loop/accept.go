@@ -208,6 +208,7 @@ func (l *Loop) Shed() { l.Do(func() { l.shed() }) }
 // shed closes connections, those that have been idle for longest, and returns how many: an eighth of all, within
 // bounds. It looks at every slot: the price is paid under pressure, so that keeping an order costs no request anything.
 func (l *Loop) shed() int {
+	l.pipes.Shed()
 	n := max(1, min(shedAtOnce, l.open/8))
 	if l.idle == 0 {
 		return 0
