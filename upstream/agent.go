@@ -186,6 +186,7 @@ func (a *Agent) Unchoose(e *Endpoint) {
 func (a *Agent) grant(l *Link, w *Want) {
 	w.link = nil
 	l.phase, l.want, l.handler, l.Owner = leased, nil, w.Handler, w.Owner
+	l.flags &^= hasHeard
 	l.setBusy()
 	a.tally.add(Acquired)
 	if l.Reused {

@@ -73,6 +73,7 @@ func (a *Agent) lend(s *share, to *Link, borrower *Agent) {
 		if counter, due := a.isDue(l, now); due {
 			a.retire(l, counter)
 		} else if !l.Conn.Alive() {
+			a.learn(l)
 			a.retire(l, StaleFound)
 		} else {
 			a.send(l, to, borrower)

@@ -15,6 +15,7 @@ const (
 	Borrowed                            // links that came from another thread
 	StaleFound                          // idle links that a look found dead
 	StaleEnded                          // idle links that the endpoint ended
+	StaleUsed                           // links that ended without an answer when they were used again
 	Unasked                             // idle links on which bytes came that nobody had asked for
 	RetiredIdle                         // links closed because they were idle for the configured time
 	RetiredLearned                      // links closed because the endpoint would have ended them soon
@@ -43,6 +44,7 @@ var counterTexts = [counters][2]string{
 	Borrowed:             {"borrowed", "Links that came from another thread."},
 	StaleFound:           {"stale_found", "Idle links that a look before use found dead."},
 	StaleEnded:           {"stale_ended", "Idle links that the endpoint ended."},
+	StaleUsed:            {"stale_used", "Links that ended without an answer when they were used again."},
 	Unasked:              {"unasked", "Idle links closed because of bytes that nobody had asked for."},
 	RetiredIdle:          {"retired_idle", "Links closed because they were idle for the configured time."},
 	RetiredLearned:       {"retired_learned", "Links closed because the endpoint would have ended them soon."},

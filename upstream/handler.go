@@ -22,6 +22,7 @@ func (a *Agent) Received(c conn.Conn, in []byte) int {
 	l := LinkOf(c)
 	switch l.phase {
 	case leased:
+		l.flags |= hasHeard
 		return l.handler.Received(c, in)
 	case idle:
 		a.unshelve(l)
@@ -41,6 +42,7 @@ func (a *Agent) Ended(c conn.Conn) {
 	l.flags |= endedFirst
 	switch l.phase {
 	case leased:
+		a.wasStale(l)
 		l.handler.Ended(c)
 	case idle:
 		a.unshelve(l)
@@ -94,6 +96,9 @@ func (a *Agent) Closed(c conn.Conn, why error) {
 	case dialling:
 		a.notDialled(l, why)
 	case leased:
+		if why == syscall.ECONNRESET || why == syscall.EPIPE {
+			a.wasStale(l)
+		}
 		l.vacate()
 		h := l.handler
 		l.handler = nil
@@ -109,6 +114,19 @@ func (a *Agent) Closed(c conn.Conn, why error) {
 		}
 		a.freed()
 		a.lost(l.share)
+	}
+}
+
+// wasStale learns from a link that had been used before and ended without an answer: it may have been idle for just
+// too long. A request that breaks its server looks the same, so what was hardly idle teaches nothing: nobody is to talk
+// us out of keeping links.
+func (a *Agent) wasStale(l *Link) {
+	if l.Reused && l.flags&hasHeard == 0 {
+		l.flags |= hasHeard // once
+		a.tally.add(StaleUsed)
+		if l.idleFor(milliseconds(a.dialer.Now())) >= leastStale {
+			a.learn(l)
+		}
 	}
 }
 

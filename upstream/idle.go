@@ -66,6 +66,7 @@ func (a *Agent) takeIdle(s *share, look bool) *Link {
 			continue
 		}
 		if (look || l.idleFor(now) > patience) && !l.Conn.Alive() {
+			a.learn(l)
 			a.retire(l, StaleFound)
 			continue
 		}

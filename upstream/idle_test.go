@@ -107,6 +107,39 @@ func TestWhatHappensToAnIdleLink(t *testing.T) {
 	}
 }
 
+func TestLinkThatEndsWithoutAnAnswerTeaches(t *testing.T) {
+	for name, happens := range map[string]func(*line){
+		"an end":  func(c *line) { c.end() },
+		"a reset": func(c *line) { c.fail(syscall.ECONNRESET) },
+	} {
+		m := newMachine(1)
+		g := groupOf(t, 1, Options{})
+		a := g.Agent(m.threads[0])
+		for range 2 {
+			granted(t, a).release(a)
+			m.pass(3 * time.Second)
+			u := want(a)
+			happens(u.line())
+			if u.link != nil {
+				a.Release(u.link, false)
+			}
+			m.turn()
+		}
+		u := granted(t, a) // a new one has nothing to teach, nor has one that answered
+		happens(u.line())
+		u = granted(t, a)
+		u.release(a)
+		m.pass(time.Second)
+		u = want(a)
+		u.line().receive("x")
+		happens(u.line())
+		expect(t, g, map[Counter]uint64{StaleUsed: 2})
+		if got := g.Snapshot().Endpoints[0].Learned; got != 3*time.Second {
+			t.Errorf("%s taught %v", name, got)
+		}
+	}
+}
+
 func TestLimitsOfThePool(t *testing.T) {
 	for name, c := range map[string]struct {
 		pool PoolOptions

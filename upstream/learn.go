@@ -29,6 +29,7 @@ type sighting struct {
 
 const (
 	leastAge      = 100 * time.Millisecond // an end before that is no idle timeout
+	leastStale    = 1000                   // milliseconds idle, for one that ends in use to count
 	sameMoment    = int64(50 * time.Millisecond)
 	forgetsEvery  = int64(30 * time.Second)
 	forgetsBy     = 16 // a sixteenth each time

@@ -143,6 +143,7 @@ const (
 	holdsPort                        // counted in its gauge
 	countsBusy                       // counted in Endpoint.busy
 	endedFirst                       // the endpoint has sent its last byte
+	hasHeard                         // bytes have come since it was granted
 )
 
 // LinkOf returns the link of a connection that an agent made, or nil.
