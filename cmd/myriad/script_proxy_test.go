@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 
@@ -134,3 +135,18 @@ func connect(ts *testscript.TestScript, address string) net.Conn {
 	ts.Check(c.SetDeadline(time.Now().Add(patience)))
 	return c
 }
+
+func sameUpstream(ts *testscript.TestScript, _ bool, args []string) {
+	need(ts, args, 1, "sameupstream FILE")
+	lines := upstreamOf.FindAllStringSubmatch(ts.ReadFile(args[0]), -1)
+	for _, line := range lines {
+		if line[1] != lines[0][1] {
+			ts.Fatalf("%s and %s", lines[0][1], line[1])
+		}
+	}
+	if len(lines) < 2 {
+		ts.Fatalf("%d lines have an upstream", len(lines))
+	}
+}
+
+var upstreamOf = regexp.MustCompile(`"upstream":"([^"]+)"`)

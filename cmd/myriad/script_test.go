@@ -41,6 +41,7 @@ const patience = 15 * time.Second
 //	post URL TEXT FILE           sends a text, and writes the answer to a file as get does
 //	speak ADDRESS TEXT           sends a text and no more, and expects it back, and no more
 //	hangsup ADDRESS              connects, and is not answered but cut off
+//	sameupstream FILE            an access log has one upstream in all of its lines
 //	tunnel NAME URL TEXT         opens a tunnel, and sends a text that must come back
 //	cutoff NAME                  waits until the tunnel has ended
 //	signal NAME SIGNAL           sends it INT, TERM, HUP or USR1
@@ -89,7 +90,9 @@ func TestScripts(t *testing.T) {
 			"speak":       speak,
 			"hangsup":     hangsUp,
 			"tunnel":      openTunnel,
-			"cutoff":      cutOff,
+
+			"sameupstream": sameUpstream,
+			"cutoff":       cutOff,
 		},
 	})
 }

@@ -3,6 +3,7 @@ package app
 import (
 	"time"
 
+	"github.com/myriad-server/myriad/balance"
 	"github.com/myriad-server/myriad/internal/config"
 	"github.com/myriad-server/myriad/web"
 	"github.com/myriad-server/myriad/web/proxy"
@@ -47,8 +48,8 @@ func (a *App) proxy(r *config.Route, where string) (web.Handler, error) {
 	for _, subnet := range p.Trusted {
 		o.Trusted = append(o.Trusted, subnet.Prefix)
 	}
-	if u.Key.Source == "" && u.Balance != "auto" {
-		o.Key.Of = proxy.KeyClient // for maglev; the other policies look at no key
+	if u.Key.Source == "" && group.Snapshot().Policy == (balance.Maglev{}).Name() {
+		o.Key.Of = proxy.KeyClient // the other policies look at no key
 	}
 	return proxy.New(o)
 }
