@@ -82,12 +82,16 @@ func (h *near) closed(s *session, of way, c conn.Conn, why error) {
 	s.facts[of] |= isGone
 	h.giveUp(s)
 	both := s.link == nil || s.facts[1-of]&isGone != 0
-	if s.phase != ending {
+	switch {
+	case s.phase != ending:
 		s.phase = ending
 		h.broken(s, of, why)
 		if !both {
 			h.breakOff(s, 1-of, piped)
 		}
+	case why != nil && s.why == nil && !both: // after both had ended: it did not take everything
+		s.why = why
+		h.breakOff(s, 1-of, piped)
 	}
 	if both {
 		h.over(s, of, c)

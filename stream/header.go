@@ -51,14 +51,10 @@ func (h *near) introduce(s *session, local netip.AddrPort) {
 	if header.Source.IsValid() && local.IsValid() {
 		header.Transport = proxyprotocol.TCP4 // or TCP6, as the addresses say
 	}
-	server := s.link.Conn
-	room := server.Reserve(proxyprotocol.MaxV1Bytes)
-	if room == nil {
-		return // it is being aborted
-	}
 	if h.options.Send == HeaderV1 {
-		server.Commit(len(proxyprotocol.AppendV1(room[:0], &header)))
+		h.header = proxyprotocol.AppendV1(h.header[:0], &header)
 	} else {
-		server.Commit(len(proxyprotocol.AppendV2(room[:0], &header, false)))
+		h.header = proxyprotocol.AppendV2(h.header[:0], &header, false)
 	}
+	s.link.Conn.Write(h.header)
 }

@@ -132,6 +132,7 @@ type near struct {
 	report  reporter
 	spare   []*session
 	resting []*waiting
+	header  []byte // the PROXY header written last, for its memory
 	record  Record
 }
 
