@@ -4,3 +4,11 @@ import "reflect"
 
 // TunnelBytes is what a tunnel takes.
 var TunnelBytes = reflect.TypeFor[tunnel]().Size()
+
+// Busy is how many sessions the thread of a number has given out and not got back.
+func (h *Handler) Busy(number int) int {
+	if a := h.agents[number].Load(); a != nil {
+		return a.busy
+	}
+	return 0
+}

@@ -32,7 +32,7 @@ var shapes = []option{
 }
 
 // FuzzRequest sends bytes to the proxy, as one client. Whatever they are, what reaches the upstream are whole requests
-// that two parsers read alike: as many as the client was understood to make, with its method, its content, and one host.
+// that two parsers read alike: as many as the client was understood to make, with its method, its content and a host.
 func FuzzRequest(f *testing.F) {
 	for _, cases := range [][]headCase{passing, hopByHop, forwarding, rewriting, hosts, changing} {
 		for i, c := range cases {

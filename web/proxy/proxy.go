@@ -117,6 +117,7 @@ type agent struct {
 	group   *upstream.Agent
 	free    *session
 	spare   int
+	busy    int // sessions that are given out
 	tokens  int // for sending again
 	scratch []byte
 	client  client
@@ -127,6 +128,7 @@ const freeSessions = 1024
 
 // take gives out a session.
 func (a *agent) take() *session {
+	a.busy++
 	s := a.free
 	if s == nil {
 		return newSession(a)
@@ -139,6 +141,7 @@ func (a *agent) take() *session {
 // put takes a session back that has ended.
 func (a *agent) put(s *session) {
 	s.clear()
+	a.busy--
 	if a.spare < freeSessions {
 		s.next, a.free = a.free, s
 		a.spare++

@@ -24,6 +24,7 @@ type rig struct {
 	dialer  *webtest.Dialer
 	records []web.Record
 	proxy   *proxy.Handler
+	group   *upstream.Group
 }
 
 // Log keeps the records.
@@ -48,7 +49,7 @@ func newRig(t testing.TB, options ...option) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(group.Close)
-	o.Group = group
+	o.Group, r.group = group, group
 	if r.proxy, err = proxy.New(o); err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,7 @@ package webtest
 import "github.com/myriad-server/myriad/conn"
 
 // Traffic is what was sent; what came in is not counted.
-func (c *Conn) Traffic() (in, out uint64) { return 0, uint64(len(c.Sent)) }
+func (c *Conn) Traffic() (in, out uint64) { return 0, c.left }
 
 // Pipe reports false: there is no kernel to do it.
 func (c *Conn) Pipe(conn.Conn) bool { return false }

@@ -1,6 +1,7 @@
 package webtest
 
 import (
+	"slices"
 	"time"
 
 	"github.com/myriad-server/myriad/conn"
@@ -100,9 +101,12 @@ func (d *Dialer) Turn() {
 	}
 }
 
-// Advance moves time, on every connection that was dialled and is not closed.
+// Advance moves time, on every connection that was dialled and is not closed, and calls what Every was given once.
 func (d *Dialer) Advance(by time.Duration) {
 	d.now += int64(by)
+	for _, f := range slices.Clone(d.Tickers) {
+		(*f)()
+	}
 	for i := 0; i < len(d.Conns); i++ {
 		if c := d.Conns[i]; c.state != conn.Closed {
 			c.Advance(by)

@@ -51,6 +51,7 @@ type Conn struct {
 	out      []byte
 	files    []piece
 	queued   int64
+	left     uint64 // bytes that have left in all
 	now      int64
 	stopping bool
 	ended    bool
@@ -198,6 +199,7 @@ func (c *Conn) leave(n int64) int64 {
 	}
 	if size > 0 {
 		k := int(min(n, int64(size)))
+		c.left += uint64(k)
 		if !c.Discard {
 			c.Sent = append(c.Sent, c.out[:k]...)
 		}
@@ -210,6 +212,7 @@ func (c *Conn) leave(n int64) int64 {
 	}
 	f := &c.files[0]
 	k := min(n, f.n)
+	c.left += uint64(k)
 	if !c.Discard {
 		b, err := read(f.file, f.off, k)
 		c.Sent = append(c.Sent, b...)
