@@ -171,6 +171,7 @@ func meet(t *testing.T, name, method string, want *outcome) {
 			return fmt.Sprintf("the end of connections to the upstream: %+v", s.Counts())
 		})
 	}
+	p.returned()
 	p.end()
 	s.Close()
 	before.checkGone(t)
@@ -182,6 +183,21 @@ func meet(t *testing.T, name, method string, want *outcome) {
 	if r := records[0]; r.Status != want.status || r.Cause != want.cause || r.Upstream != s.Address() {
 		t.Errorf("the log says %+v", r)
 	}
+}
+
+// returned waits until nothing of an upstream is in use any more.
+func (p *proxy) returned() {
+	p.t.Helper()
+	var last string
+	await(p.t, func() bool {
+		now := p.Status().Upstreams[0]
+		last = fmt.Sprintf("%+v", now)
+		free := now.Waiting == 0
+		for _, e := range now.Endpoints {
+			free = free && e.Leased == 0 && e.Open == e.Idle
+		}
+		return free
+	}, func() string { return "the return of all connections: " + last })
 }
 
 // check looks at the answer, and reports whether the connection has ended.

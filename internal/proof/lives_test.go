@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -285,3 +286,86 @@ func expectPattern(t *testing.T, r io.Reader, from int64, n int) int64 {
 
 // resetting makes the end of the client a reset.
 func resetting(c *client) { _ = c.Conn.(interface{ SetLinger(int) error }).SetLinger(0) }
+
+// TestLargeUploads sends a large body to upstreams that do not read it: memory stays flat, and the client gets the
+// answer that there is, or that there is none.
+func TestLargeUploads(t *testing.T) {
+	const total = 32 << 20
+	for _, test := range []struct {
+		fault  string
+		status int
+		cause  string
+	}{
+		{"early-deaf", 413, ""},
+		{"deaf", 504, "send_timeout"},
+		{"reset-in-upload", 502, "reset"},
+	} {
+		t.Run(test.fault, func(t *testing.T) {
+			before := measure(t)
+			s := upstreamOf(t, faults.Options{})
+			p := start(t, []string{s.Address()}, shortTimes...)
+			c := p.dial()
+			memory := anonymous(t, "self")
+			c.send(fmt.Sprintf("POST /fault/%s HTTP/1.1\r\nHost: proof\r\nContent-Length: %d\r\n\r\n", test.fault, total))
+			sent := make(chan struct{})
+			go func() {
+				defer close(sent)
+				_, _ = io.Copy(c.Conn, io.LimitReader(endless{}, total)) // the answer may come before the end
+			}()
+			a, err := c.answer("POST")
+			if err != nil || a.StatusCode != test.status {
+				t.Errorf("%v, %v", err, a)
+			}
+			if grown := anonymous(t, "self") - memory; grown > 8<<20 && !raceDetector {
+				t.Errorf("the memory has grown by %d bytes", grown)
+			}
+			_ = c.Close()
+			<-sent
+			p.returned()
+			p.end()
+			s.Close()
+			before.checkGone(t)
+			if r := p.logged()[0]; r.Status != test.status || r.Cause != test.cause {
+				t.Errorf("the log says %+v", r)
+			}
+		})
+	}
+}
+
+// endless reads as zeros without end.
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+// TestUnixSockets passes requests on from and to Unix sockets, with names in the file system and without.
+func TestUnixSockets(t *testing.T) {
+	home := t.TempDir()
+	abstract := "unix:@myriad-proof-" + filepath.Base(filepath.Dir(home)) + strconv.Itoa(os.Getpid())
+	for _, to := range []string{"unix:" + home + "/upstream.sock", abstract + "-upstream"} {
+		s, err := faults.Listen(to, faults.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(s.Close)
+		for _, from := range []string{"unix:" + home + "/s.sock", abstract, "127.0.0.1:0"} {
+			p := start(t, []string{to}, "listeners[0].address="+from)
+			if from == "127.0.0.1:0" {
+				from = p.address
+			}
+			c := dial(t, from)
+			for range 3 {
+				c.send(plainGet)
+				if a := c.must("GET"); a.content != "GET / 0\n" {
+					t.Errorf("from %s to %s: %q", from, to, a.content)
+				}
+			}
+			_ = c.Close()
+			p.end()
+			p.stopped = true
+		}
+		s.Close()
+		if n := s.Counts(); n.Requests != 9 || n.Connections != 3 {
+			t.Errorf("%s: %+v", to, n)
+		}
+	}
+}

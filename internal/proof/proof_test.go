@@ -3,6 +3,16 @@
 //
 // The upstreams are those that people run (nginx, Python's http.server, Flask under gunicorn, Go's net/http) and one
 // that misbehaves on command, package faults. The proxy is the ordinary server, made from a configuration.
+//
+// The environment makes the tests longer than a check of every change can be, or repeats one:
+//
+//	DRIVER=epoll        runs the proxy with another driver
+//	REQUESTS=1000000    requests over connections that go stale (TestStaleConnections)
+//	DIFFERENTIAL=2000   requests to each server (TestDifferential), SEED=n those of a run before
+//	BULK=1073741824     bytes of a download that is read slowly for SLOW=60 seconds (TestSlowReader)
+//	TUNNELS=15000       idle tunnels (TestIdleTunnels), after which SETTLE=50 tenths of a second are waited for memory to
+//	                    come to rest, and TALK=2000 milliseconds each measurement takes
+//	REDIS=100000        requests of redis-benchmark of each kind (TestRedis)
 package proof
 
 import (

@@ -56,6 +56,7 @@ func TestStaleConnections(t *testing.T) {
 		})
 	}
 	running.Wait()
+	p.returned()
 	n := s.Counts()
 	if failures.Load() == 0 && n.Requests != int64(total) {
 		t.Errorf("%d requests became %d", total, n.Requests)
@@ -93,9 +94,14 @@ func ask(c *client, method string, n int64) error {
 // TestNeverTwice sends requests that must not be repeated over the same upstream: some fail, and the client is told;
 // none comes to the upstream twice.
 func TestNeverTwice(t *testing.T) {
+	t.Run("plain", func(t *testing.T) { neverTwice(t) })
+	t.Run("evidence", func(t *testing.T) { neverTwice(t, "upstreams.u.evidence=true") })
+}
+
+func neverTwice(t *testing.T, lines ...string) {
 	const total, clients = 4000, 8
 	s := upstreamOf(t, faults.Options{Idle: restless, Record: true, Seed: 43})
-	p := start(t, []string{s.Address()})
+	p := start(t, []string{s.Address()}, lines...)
 	before := p.before
 	var next, good, told atomic.Int64
 	var running sync.WaitGroup

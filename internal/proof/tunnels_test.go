@@ -148,9 +148,9 @@ func serveProxy(lines []string) {
 	go func() { _ = a.Serve(context.Background(), nil) }()
 }
 
-// TestIdleTunnels holds idle WebSockets in one process, and asks what they cost: its memory, and the time that 64 active
-// ones beside them take, compared with a proxy that has no others. TUNNELS=15000 holds as many; only from 10,000 on the
-// figures are judged.
+// TestIdleTunnels holds idle WebSockets in one process, and asks what they cost: its memory, and the time that 64
+// active ones beside them take, compared with a proxy that has no others. TUNNELS=15000 holds as many; only from 10,000
+// on the figures are judged.
 func TestIdleTunnels(t *testing.T) {
 	total, active := number(t, "TUNNELS", 300), 64
 	upstream := launch(t, "upstream")
