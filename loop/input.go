@@ -103,7 +103,7 @@ func (l *Loop) feed(c *connection, w *work) {
 			break
 		}
 		used := l.handlerOf(c).Received(c, w.rest)
-		if used == 0 && len(w.rest) == l.blocks.BlockSize() && c.state == conn.Open && c.flags&(flagPaused|flagRefeed) == 0 {
+		if used == 0 && len(w.rest) == l.blocks.BlockSize() && c.state == conn.Open && c.flags&(flagPaused|flagPiped) == 0 {
 			l.end(c, errStuck)
 			return
 		}

@@ -157,7 +157,7 @@ func (p *plumbing) run(f driver.Factory, o driver.Options, open func() (int, int
 		if p.blocks, err = buf.NewPool(4096, 256, sys.Map); err != nil {
 			return err
 		}
-		p.pipes = driver.NewPipes(64, open, sys.Close)
+		p.pipes = driver.NewPipes(4, open, sys.Close) // fewer than are wanted at times
 		o.Blocks, o.Pipes, o.Ops = p.blocks, p.pipes, 4096
 		d, err := f.Open(o)
 		if err != nil {

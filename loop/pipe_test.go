@@ -82,8 +82,16 @@ func (h *switchboard) vary(s *side) {
 		k.resume(s.c)
 	}
 	s.c.SetTimer(1 + r.Int64N(3e6))
-	if h.hostile && r.IntN(40) == 0 {
-		s.c.Abort(nil)
+	if h.hostile {
+		switch r.IntN(200) {
+		case 0, 1, 2:
+			s.c.Abort(nil)
+		case 3, 4:
+			s.other.Drain()
+		case 5, 6:
+			s.other.CloseWrite() // which ends the pipe
+			h.w.checker.open[s.c.ID()].piped = nil
+		}
 	}
 }
 

@@ -30,7 +30,7 @@ const trimTime = 5 * time.Second
 type route struct {
 	src, dst uint32       // none when it has nothing to do with the route any more
 	pipe     *driver.Pipe // bytes that came, until a SpliceOut takes it over
-	inside   int          // how many have not left, also during the SpliceOut
+	inside   int          // how many have not left; not zero before the SpliceOut is over
 	since    int64        // when the last round came; zero when its time has been looked at
 	most     int          // bytes of a round
 	copies   int          // rounds to be copied
@@ -113,7 +113,7 @@ func (l *Loop) trim() {
 func (l *Loop) loosen(c *connection) {
 	k := l.linkOf(c)
 	if rt := k.to; rt != nil {
-		rt.active = rt.active && c.state == conn.Open && c.flags&flagTold == 0
+		rt.active = rt.active && c.state == conn.Open && c.flags&flagTold == 0 && l.at(rt.dst).writable()
 		l.release(rt)
 	}
 	if rt := k.from; rt != nil {
@@ -299,8 +299,7 @@ func (l *Loop) pushed(c *connection, done *driver.Completion) {
 	rt := l.linkOf(c).from
 	c.bytesOut += uint64(done.Result)
 	l.meter.Add(meter.BytesOut, int64(done.Result))
-	rt.inside -= done.Result
-	if done.Flags&driver.More == 0 {
+	if rt.inside = max(1, rt.inside-done.Result); done.Flags&driver.More == 0 {
 		c.send, rt.inside = 0, 0
 	}
 	l.mark(c)
