@@ -39,18 +39,22 @@ type Code uint8
 
 // The operations. "Result" is that of the completion.
 const (
-	Nothing   Code = iota
-	Accept         // Result: the new descriptor, non-blocking and close-on-exec. Usually with Many.
-	Connect        // FD to Op.Addr, a raw socket address. Result: 0.
-	Recv           // Result: bytes, 0 at the peer's end. Into a block of the pool (Completion.Block).
-	RecvFrom       // one datagram into a block of the pool; Block.Peer is its source.
-	Send           // Op.Buf, then Op.Rest. Result: bytes taken, which is all of them unless Err is set.
-	SendFile       // Op.Buf, then Op.Len bytes of Op.From at Op.Off. More comes meanwhile. Result: bytes since the last.
-	SendTo         // one datagram Op.Buf to Op.Addr (a raw socket address; empty if connected).
-	SpliceIn       // into a pipe of the pool (Completion.Pipe). Result: bytes, at most Op.Len, 0 at the peer's end.
-	SpliceOut      // what is in Op.Pipe, which the driver takes over. More comes meanwhile. Result: bytes since the last.
-	Shutdown       // the write half of FD. Result: 0.
-	Close          // FD. Everything else on FD has completed or has been cancelled before. Result: 0.
+	Nothing  Code = iota
+	Accept        // Result: the new descriptor, non-blocking and close-on-exec. Usually with Many.
+	Connect       // FD to Op.Addr, a raw socket address. Result: 0.
+	Recv          // Result: bytes, 0 at the peer's end. Into a block of the pool (Completion.Block).
+	RecvFrom      // one datagram into a block of the pool; Block.Peer is its source.
+	Send          // Op.Buf, then Op.Rest. Result: bytes taken, which is all of them unless Err is set.
+	SendFile      // Op.Buf, then Op.Len bytes of Op.From at Op.Off. More comes meanwhile. Result: bytes since the last.
+	SendTo        // one datagram Op.Buf to Op.Addr (a raw socket address; empty if connected).
+	// SendMany sends datagrams: Op.Rest has them in pairs, bytes and a raw socket address (empty if connected). They
+	// are UDP if Op.Len is not zero, and those in a row to one address and of one size may then leave as one. Result:
+	// how many were taken; Err is that of the one behind them.
+	SendMany
+	SpliceIn  // into a pipe of the pool (Completion.Pipe). Result: bytes, at most Op.Len, 0 at the peer's end.
+	SpliceOut // what is in Op.Pipe, which the driver takes over. More comes meanwhile. Result: bytes since the last.
+	Shutdown  // the write half of FD. Result: 0.
+	Close     // FD. Everything else on FD has completed or has been cancelled before. Result: 0.
 )
 
 // Token names one operation in flight: a slot and its generation, never a
@@ -79,11 +83,11 @@ var (
 // a completion with More has reported its bytes as taken.
 type Op struct {
 	Buf  []byte   // Send, SendTo: the bytes. SendFile: the bytes that go before the file.
-	Rest [][]byte // Send: further pieces, at most RestMax; sent with Buf as one.
+	Rest [][]byte // Send: further pieces, at most RestMax; sent with Buf as one. SendMany: the datagrams
 	Addr []byte   // Connect, SendTo: raw socket address (struct sockaddr)
 	User uint64   // returned untouched in every completion of the operation
 	Off  int64    // SendFile
-	Len  int      // SendFile, SpliceIn
+	Len  int      // SendFile, SendMany, SpliceIn
 	Pipe *Pipe    // SpliceOut
 	FD   int      // as Accept or Adopt gave it; not always a descriptor of the process
 	From int      // SendFile: an ordinary descriptor of a regular file

@@ -20,6 +20,7 @@ type datagrams struct {
 	recv    driver.Token
 	send    driver.Token
 	queue   []datagram // queue[:flying] is in flight
+	pairs   [][]byte   // what is in flight, as SendMany has it; nil if it is one
 	open    *buf.Block // the block that the next datagram goes into, and how much of it is filled
 	filled  int
 	flying  int

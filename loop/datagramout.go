@@ -12,6 +12,9 @@ import (
 // queueDatagrams is how many outgoing datagrams one socket may have waiting.
 const queueDatagrams = 1024
 
+// batchDatagrams is how many of them leave at once.
+const batchDatagrams = sys.DatagramsMost
+
 // datagram is one on its way out, with a hold of its block. Several lie in one block, each behind its address.
 type datagram struct {
 	block   *buf.Block
@@ -72,39 +75,77 @@ func (l *Loop) sendDatagrams() {
 	l.talked = talkers
 }
 
+// transmit submits the first datagrams of the queue, if none are in flight.
 func (d *datagrams) transmit() {
-	if d.send != 0 || len(d.queue) == 0 || d.closed || d.stalled {
+	n := min(len(d.queue), batchDatagrams)
+	if d.send != 0 || n == 0 || d.closed || d.stalled {
 		return
 	}
+	l := d.loop
 	g := &d.queue[0]
 	op := driver.Op{Code: driver.SendTo, FD: d.fd, User: uint64(d.index), Buf: g.payload, Addr: g.address}
-	token, err := d.loop.driver.Submit(op)
+	if n > 1 {
+		op = driver.Op{Code: driver.SendMany, FD: d.fd, User: uint64(d.index), Rest: l.vector()}
+		for i := range n {
+			op.Rest = append(op.Rest, d.queue[i].payload, d.queue[i].address)
+		}
+		if d.local.IsValid() {
+			op.Len = 1 // UDP
+		}
+	}
+	token, err := l.driver.Submit(op)
 	if err != nil { // full
+		if op.Rest != nil {
+			l.vectors = append(l.vectors, op.Rest)
+		}
 		d.stall()
 		return
 	}
-	d.send, d.flying = token, 1
+	d.send, d.flying, d.pairs = token, n, op.Rest
+}
+
+// vector is memory for the pairs of a SendMany.
+func (l *Loop) vector() [][]byte {
+	n := len(l.vectors)
+	if n == 0 {
+		return make([][]byte, 0, 2*batchDatagrams)
+	}
+	v := l.vectors[n-1]
+	l.vectors = l.vectors[:n-1]
+	return v[:0]
 }
 
 // sent takes the completion of what transmit submitted.
 func (d *datagrams) sent(done *driver.Completion) {
 	l := d.loop
+	taken, bytes := 0, done.Result
+	if done.Code == driver.SendMany {
+		taken, bytes = done.Result, 0
+		for i := range taken {
+			bytes += len(d.queue[i].payload)
+		}
+		clear(d.pairs)
+		l.vectors = append(l.vectors, d.pairs)
+		d.pairs = nil
+	} else if done.Err == nil {
+		taken = 1
+	}
+	l.meter.Add(meter.BytesOut, int64(bytes))
 	d.send, d.flying = 0, 0
-	if d.closed {
+	d.drop(taken)
+	switch {
+	case d.closed:
 		d.empty()
 		d.leave()
 		return
-	}
-	switch {
-	case done.Err == nil:
-		l.meter.Add(meter.BytesOut, int64(done.Result))
-		d.drop(1)
+	case taken > 0:
 		d.again = false
-	case undelivered(done.Err) && !d.again:
-		d.again = true // the error may be that of an earlier one, and this one was not sent
+	}
+	if done.Err != nil && undelivered(done.Err) && !d.again {
+		d.again = true // the error may be that of an earlier one, and the next was not sent
 		d.failed(done.Err)
-	default:
-		d.drop(1)
+	} else if done.Err != nil {
+		d.drop(min(1, len(d.queue)))
 		d.again = false
 	}
 	d.rest()

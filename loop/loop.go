@@ -110,6 +110,7 @@ type Loop struct {
 	talked    []*datagrams // the last turn's, for its memory
 	stalled   []*datagrams // sockets that wait for room
 	revival   func()       // ends that
+	vectors   [][][]byte   // memory for SendMany
 	tickers   []*ticker
 	moves     []*move   // connections that are to go to another loop
 	tickAt    int64     // when the first of them is due; zero: never
@@ -268,7 +269,7 @@ func (l *Loop) complete(c *driver.Completion) {
 		}
 	case driver.RecvFrom:
 		l.sockets[c.User].received(c)
-	case driver.SendTo:
+	case driver.SendTo, driver.SendMany:
 		l.sockets[c.User].sent(c)
 	}
 }

@@ -26,7 +26,12 @@ func part(r *rig) {
 		recv := r.start(driver.Op{Code: driver.Recv, FD: near, Many: true})
 		word := r.bytes(100)
 		r.write(far, word)
-		r.until("the bytes have come", func() bool { return len(recv.data) == len(word) })
+		r.until("the bytes have come", func() bool {
+			if recv.over {
+				r.Fatalf("the receive has ended: %+v", recv.last)
+			}
+			return len(recv.data) == len(word)
+		})
 		r.same("in the driver", recv.data, word)
 		r.canceled(recv)
 		fd, err := r.d.Part(near)

@@ -27,17 +27,18 @@ type machine struct {
 	features driver.Features
 	limit    int // operations in flight and results not yet returned
 
-	table   []entry
-	slots   slots
-	cargoes cargoes
-	results queue[result]
-	urgent  int // results that are not lazy
-	room    int // no attempt begins when as many results are urgent
-	turn    queue[driver.Token]
-	hints   [hintsTurn]Hint
-	address [sys.AddressBytes]byte
-	peek    [1]byte
-	recent  bool // the last Wait returned something
+	table     []entry
+	slots     slots
+	cargoes   cargoes
+	results   queue[result]
+	urgent    int // results that are not lazy
+	room      int // no attempt begins when as many results are urgent
+	turn      queue[driver.Token]
+	hints     [hintsTurn]Hint
+	address   [sys.AddressBytes]byte
+	peek      [1]byte
+	datagrams *sys.DatagramBatch // made when first needed
+	recent    bool               // the last Wait returned something
 
 	woken  atomic.Bool // Wake was called and Wait has not returned since
 	wake   sync.Mutex  // keeps the poller open while it is told; taken once per Wait at most
@@ -173,7 +174,7 @@ func (m *machine) submitWrite(slot uint32, o *operation, e *entry, op *driver.Op
 	case op.Code == driver.SendFile && op.Len < 0:
 		m.finish(slot, o, 0, syscall.EINVAL, nil)
 		return
-	case op.Code != driver.Send:
+	case op.Code != driver.Send && op.Code != driver.SendMany:
 		c.rest = nil
 	}
 	if e.dry&Writable != 0 {

@@ -56,7 +56,13 @@ func (l *liar) Set(fd int, _, _ emulate.Interest) error {
 }
 
 func (l *liar) Gone(fd int) { delete(l.known, fd) }
-func (l *liar) Part(fd int) { l.Gone(fd) }
+
+func (l *liar) Part(fd int) {
+	if l.known[fd] {
+		_ = sys.EpollControl(l.epoll, sys.EpollDelete, fd, 0)
+	}
+	l.Gone(fd)
+}
 
 func (l *liar) Poll(dst []emulate.Hint, d time.Duration) (n int, lost bool, err error) {
 	if len(l.held) > 0 || l.owes {

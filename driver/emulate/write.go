@@ -26,6 +26,8 @@ func (m *machine) attemptWrite(slot uint32, o *operation, c *cargo) bool {
 		return m.sendFile(slot, o, c)
 	case driver.SpliceOut:
 		return m.spliceOut(slot, o, c)
+	case driver.SendMany:
+		return m.sendMany(slot, o, c)
 	default:
 		return m.sendTo(slot, o, c)
 	}
@@ -148,5 +150,18 @@ func (m *machine) sendTo(slot uint32, o *operation, c *cargo) bool {
 		n = 0
 	}
 	m.finish(slot, o, n, err, nil)
+	return true
+}
+
+func (m *machine) sendMany(slot uint32, o *operation, c *cargo) bool {
+	if m.datagrams == nil {
+		m.datagrams = new(sys.DatagramBatch)
+	}
+	n, err := m.datagrams.Send(int(o.fd), c.rest[2*c.done:], c.left != 0)
+	c.done += n
+	if err == syscall.EAGAIN {
+		return !m.park(slot, o, Writable, c.done)
+	}
+	m.finish(slot, o, c.done, err, nil)
 	return true
 }

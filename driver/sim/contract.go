@@ -73,7 +73,7 @@ func (d *descriptor) may(c driver.Code) bool {
 		return d.listener != nil
 	case driver.Recv, driver.Send, driver.SendFile, driver.SpliceIn, driver.SpliceOut, driver.Shutdown:
 		return d.stream != nil && d.stream.peer != nil
-	case driver.RecvFrom, driver.SendTo:
+	case driver.RecvFrom, driver.SendTo, driver.SendMany:
 		return d.socket != nil
 	case driver.Connect:
 		return d.stream != nil && d.stream.peer == nil

@@ -110,3 +110,23 @@ func (m *machine) sendTo(o *operation) {
 	}
 	m.finish(o, len(o.op.Buf), nil, nil)
 }
+
+func (m *machine) sendMany(o *operation) {
+	k, s := m.kernel, o.d.socket
+	for 2*o.done < len(o.op.Rest) {
+		if k.chance(k.faults.ShortWrite / 4) {
+			k.events.push(event{at: k.now + 1 + k.delay(), op: o, generation: o.generation})
+			return
+		}
+		p, to := o.op.Rest[2*o.done], sys.DecodeAddress(o.op.Rest[2*o.done+1])
+		if !to.IsValid() {
+			m.finish(o, 0, syscall.EDESTADDRREQ, nil)
+			return
+		}
+		if s.Sent != nil {
+			s.Sent(to, p)
+		}
+		o.done++
+	}
+	m.finish(o, 0, nil, nil)
+}

@@ -93,7 +93,7 @@ func (t *trace) add(l traced) {
 }
 
 var codeNames = [...]string{
-	"-", "Accept", "Connect", "Recv", "RecvFrom", "Send", "SendFile", "SendTo", "SpliceIn", "SpliceOut",
+	"-", "Accept", "Connect", "Recv", "RecvFrom", "Send", "SendFile", "SendTo", "SendMany", "SpliceIn", "SpliceOut",
 	"Shutdown", "Close",
 }
 

@@ -168,6 +168,8 @@ func (m *machine) attempt(o *operation) {
 		m.sendFile(o)
 	case o.op.Code == driver.SpliceIn:
 		m.spliceIn(o)
+	case o.op.Code == driver.SendMany:
+		m.sendMany(o)
 	case o.op.Code == driver.SpliceOut:
 		m.spliceOut(o)
 	case o.op.Code == driver.SendTo:

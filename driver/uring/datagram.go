@@ -81,3 +81,38 @@ func (d *uring) recvFrom(fd int, b *buf.Block) (int, error) {
 	}
 	return n, err
 }
+
+// sendMany sends what it can at once: one call for all of them is cheaper than a submission for each. For the rest it
+// waits until there is room.
+func (d *uring) sendMany(slot uint32, e *entry) bool {
+	h := d.holds.at(e.hold)
+	if d.batch == nil {
+		d.batch = new(sys.DatagramBatch)
+	}
+	n, err := d.batch.Send(int(e.fd), h.rest[2*h.taken:], h.total != 0)
+	h.taken += n
+	if err == syscall.EAGAIN {
+		e.marks |= parked
+		d.again(slot, e)
+		return true
+	}
+	d.finish(slot, e, h.taken, err)
+	return true
+}
+
+// waitedToSend goes on with a SendMany that has waited for room.
+func (d *uring) waitedToSend(slot uint32, e *entry, o *sys.Outcome, c *driver.Completion) bool {
+	e.marks &^= parked
+	switch {
+	case e.marks&canceled != 0:
+		c.Err = driver.ErrCanceled
+	case o.Res < 0:
+		c.Err = syscall.Errno(-o.Res)
+	default:
+		d.sendMany(slot, e)
+		return false
+	}
+	c.Result = d.holds.at(e.hold).taken
+	d.drop(slot, e)
+	return true
+}

@@ -25,7 +25,7 @@ func (d *uring) Submit(op driver.Op) (driver.Token, error) {
 		}
 	case driver.SpliceIn:
 		e.hold = uint32(op.Len)
-	case driver.Send, driver.SendTo, driver.Connect, driver.SendFile, driver.SpliceOut:
+	case driver.Send, driver.SendTo, driver.SendMany, driver.Connect, driver.SendFile, driver.SpliceOut:
 		d.keep(e, &op)
 	case driver.Close, driver.Shutdown:
 	default:
@@ -64,6 +64,8 @@ func (d *uring) keep(e *entry, op *driver.Op) {
 		if op.Lazy {
 			e.marks |= silent
 		}
+	case driver.SendMany:
+		h.rest, h.total = op.Rest, op.Len
 	case driver.Connect:
 		h.addr = op.Addr
 	case driver.SpliceOut:
@@ -83,7 +85,7 @@ func (d *uring) drop(slot uint32, e *entry) {
 	case driver.SendFile:
 		d.endFile(d.holds.at(e.hold).file)
 		d.holds.give(e.hold)
-	case driver.Send, driver.SendTo, driver.Connect, driver.SpliceOut:
+	case driver.Send, driver.SendTo, driver.SendMany, driver.Connect, driver.SpliceOut:
 		d.holds.give(e.hold)
 	case driver.Accept:
 		if d.direct != nil {
@@ -141,6 +143,10 @@ func (d *uring) issue(slot uint32, e *entry) bool {
 	case driver.RecvFrom:
 		if e.marks&many == 0 {
 			return d.recvFromOnce(slot, e)
+		}
+	case driver.SendMany:
+		if e.marks&parked == 0 {
+			return d.sendMany(slot, e)
 		}
 	case driver.Shutdown:
 		if !isDirect(int(e.fd)) {
@@ -204,6 +210,8 @@ func (d *uring) prepare(r *ring, s *sys.Submission, fd int, tok uint64, e *entry
 	case driver.RecvFrom:
 		r.supply.wanted = true
 		r.q.RecvDatagrams(s, fd, 0, tok)
+	case driver.SendMany:
+		s.Poll(fd, sys.PollOut, false, tok)
 	case driver.SendTo:
 		if e.marks&parked != 0 {
 			s.Poll(fd, sys.PollOut, false, tok)

@@ -198,6 +198,8 @@ func (d *uring) complete(r *ring, o *sys.Outcome, c *driver.Completion) bool {
 		return d.receivedFrom(r, slot, e, o, c)
 	case driver.SendTo:
 		return d.sentTo(slot, e, o, c)
+	case driver.SendMany:
+		return d.waitedToSend(slot, e, o, c)
 	case driver.SendFile:
 		return d.sentFile(slot, e, o, c)
 	case driver.SpliceIn, driver.SpliceOut:

@@ -16,6 +16,15 @@ func ProcessTime(pid int) (time.Duration, error) {
 	return time.Duration(t.Nano()), nil
 }
 
+// ThreadTime is the processor time that the calling thread has used so far.
+func ThreadTime() (time.Duration, error) {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t); err != nil {
+		return 0, err
+	}
+	return time.Duration(t.Nano()), nil
+}
+
 // Sleep is nanosleep(2) on the calling thread, more exact than the runtime's timers. A signal ends it early.
 func Sleep(d time.Duration) {
 	if d <= 0 {
