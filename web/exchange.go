@@ -215,7 +215,7 @@ func (x *Exchange) resolve() bool {
 func (x *Exchange) refused() bool {
 	r := &x.request
 	switch {
-	case r.Method == http1.Other:
+	case r.Method == http1.Other && !x.handler.server.AnyMethod:
 		x.refuse(501, "unknown method")
 	case r.Method == http1.CONNECT:
 		x.refuse(501, "this is not a proxy")

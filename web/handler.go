@@ -52,6 +52,13 @@ func (h *handler) count(c meter.Counter) {
 	}
 }
 
+// Started tells the server of a thread that can dial.
+func (h *handler) Started(d conn.Dialer) {
+	if f := h.server.Started; f != nil {
+		f(d)
+	}
+}
+
 // Opened begins the wait for the first request.
 func (h *handler) Opened(c conn.Conn) {
 	c.SetIdle(true)

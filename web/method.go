@@ -39,10 +39,15 @@ func (x *Exchange) Elsewhere(s Methods, exists bool) {
 }
 
 // RefuseMethod answers a request whose method is in none of the sets given here and to Elsewhere: 405 and what is in
-// them (RFC 9110 section 15.5.6). A request with OPTIONS is told the same, and that all is well.
+// them (RFC 9110 section 15.5.6). A request with OPTIONS is told the same, and that all is well; one with a method that
+// nobody here knows is told 501.
 func (x *Exchange) RefuseMethod(s Methods) {
 	s |= x.elsewhere
 	x.elsewhere, x.exists = 0, false
+	if x.request.Method == http1.Other {
+		x.refuse(501, "unknown method")
+		return
+	}
 	status := 405
 	if x.request.Method == http1.OPTIONS {
 		s |= 1 << http1.OPTIONS

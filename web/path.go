@@ -1,10 +1,14 @@
 package web
 
+import "bytes"
+
 // Normalize gives a path the one spelling that it is matched in: percent-encoding is taken off, "." and ".." segments
 // are resolved and empty segments dropped (RFC 3986 section 5.2.4), so "/a/./b//../c%41" is "/a/cA". A "/" at the end
-// stays. It reports false for what is malformed, for an encoded "/" or NUL, which would mean one thing here and
-// another behind, and for a path that leads out of the root. The result is path itself when there is nothing to do,
-// otherwise it is appended to dst. "*" stays as it is.
+// stays. An encoded "/" is part of a name and no separator (RFC 3986 section 2.2): it becomes a NUL, which nothing else
+// does, so that it can be told apart. It reports false for what is malformed, for an encoded NUL, for a name that would
+// have dot segments if its encoded "/" were separators, as whoever is behind may read them, and for a path that leads
+// out of the root. The result is path itself when there is nothing to do, otherwise it is appended to dst. "*"
+// stays as it is.
 func Normalize(dst, path []byte) ([]byte, bool) {
 	if plain(path) {
 		return path, true
@@ -24,18 +28,23 @@ func Normalize(dst, path []byte) ([]byte, bool) {
 					return nil, false
 				}
 				high, low := hexadecimal(path[i+1]), hexadecimal(path[i+2])
-				if c = high<<4 | low; high > 15 || low > 15 || c == '/' {
+				c = high<<4 | low
+				switch {
+				case high > 15 || low > 15 || c == 0:
 					return nil, false
+				case c == '/':
+					c = EncodedSlash
 				}
 				i += 2
-			}
-			if c == 0 {
+			} else if c == 0 {
 				return nil, false
 			}
 			dst = append(dst, c)
 		}
 		end := i == len(path)
 		switch name := dst[segment:]; {
+		case veiled(name):
+			return nil, false
 		case len(name) == 0 && !end, string(name) == ".":
 			dst = dst[:segment-1]
 		case string(name) == "..":
@@ -55,6 +64,21 @@ func Normalize(dst, path []byte) ([]byte, bool) {
 	}
 	return dst, true
 }
+
+// veiled says that a name with encoded slashes has a part "." or "..".
+func veiled(name []byte) bool {
+	for more := bytes.IndexByte(name, EncodedSlash) >= 0; more; {
+		var part []byte
+		part, name, more = bytes.Cut(name, []byte{EncodedSlash})
+		if string(part) == "." || string(part) == ".." {
+			return true
+		}
+	}
+	return false
+}
+
+// EncodedSlash stands in a path for a "/" that came percent-encoded, as part of a name.
+const EncodedSlash = 0
 
 // plain says that a path is as Normalize would make it. It may say no without need: of names that begin with a dot.
 func plain(path []byte) bool {
@@ -87,13 +111,16 @@ func hexadecimal(c byte) byte {
 }
 
 // EscapePath appends a decoded path as it stands in a target or a Location field: everything but letters, digits,
-// "/" and a few marks that mean nothing there is percent-encoded.
+// "/" and a few marks that mean nothing there is percent-encoded; EncodedSlash becomes "%2F" again.
 func EscapePath(dst, path []byte) []byte {
 	const digits = "0123456789ABCDEF"
 	for _, c := range path {
-		if verbatim[c] {
+		switch {
+		case verbatim[c]:
 			dst = append(dst, c)
-		} else {
+		case c == EncodedSlash:
+			dst = append(dst, "%2F"...)
+		default:
 			dst = append(dst, '%', digits[c>>4], digits[c&15])
 		}
 	}

@@ -101,6 +101,11 @@ type Server struct {
 	// LargestBody is the most that a handler may raise the limit on content to, with Exchange.LimitBody, if it is more
 	// than Limits.BodyBytes. Requests that announce more than that are refused before they reach a handler.
 	LargestBody int64
+	// AnyMethod lets requests with methods that this package does not know reach Root: a proxy does not decide what
+	// its upstreams can do (RFC 9110 section 9.1). Whoever answers by itself refuses them with 501, see RefuseMethod.
+	AnyMethod bool
+	// Started, if set, is told each thread of control that can dial, on it, before its first connection.
+	Started func(d conn.Dialer)
 	// Begun and Done, if set, are called for each request before Root, and after its answer has been queued or was
 	// broken off. Done must not touch the answer.
 	Begun, Done func(x *Exchange)

@@ -148,6 +148,8 @@ func (a *App) server(root web.Handler) *web.Server {
 		s.Log, s.LogSample = a.access, c.AccessLog.Sample
 	}
 	s.LargestBody = largestBody(c)
+	s.AnyMethod = proxies(c)
+	s.Started = a.prewarm
 	if c.Limits.Body == 0 {
 		s.Limits.BodyBytes = -1 // none at all, where zero would be the default
 	}

@@ -38,21 +38,40 @@ func (a *App) routes() (web.Handler, error) {
 
 // action is what a route does.
 func (a *App) action(r *config.Route, name string) (web.Handler, error) {
+	var own web.Handler
+	var err error
 	switch {
-	case r.Respond != nil:
-		return route.Respond{
-			Status: r.Respond.Status, Body: r.Respond.Body, Type: r.Respond.Type, Fields: fieldsOf(r.Respond.Headers),
-		}.Handler()
-	case r.Redirect != nil:
-		return route.Redirect{To: r.Redirect.To, Status: r.Redirect.Status}.Handler()
 	case r.Files != nil:
 		return a.files(r)
 	case r.Proxy != nil:
 		return a.proxy(r, name)
+	case r.Respond != nil:
+		own, err = route.Respond{
+			Status: r.Respond.Status, Body: r.Respond.Body, Type: r.Respond.Type, Fields: fieldsOf(r.Respond.Headers),
+		}.Handler()
+	case r.Redirect != nil:
+		own, err = route.Redirect{To: r.Redirect.To, Status: r.Redirect.Status}.Handler()
 	case r.Status != nil:
-		return web.HandlerFunc(a.serveStatus), nil
+		own = web.HandlerFunc(a.serveStatus)
+	default:
+		return nil, errors.New("the route does nothing")
 	}
-	return nil, errors.New("the route does nothing")
+	if err != nil || !proxies(a.plan.Config) {
+		return own, err
+	}
+	// Beside a route that passes any method on, those that answer everything by themselves still know what they know.
+	return web.HandlerFunc(func(x *web.Exchange) {
+		if x.Method() == http1.Other {
+			x.RefuseMethod(0)
+			return
+		}
+		own.Serve(x)
+	}), nil
+}
+
+// proxies says that a route passes requests on.
+func proxies(c *config.Config) bool {
+	return slices.ContainsFunc(c.Routes, func(r config.Route) bool { return r.Proxy != nil })
 }
 
 // files opens a folder. In the configuration nothing is remembered at 0; for the folder 0 means the default.

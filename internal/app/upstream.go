@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/myriad-server/myriad/balance"
+	"github.com/myriad-server/myriad/conn"
 	"github.com/myriad-server/myriad/internal/config"
 	"github.com/myriad-server/myriad/upstream"
 )
@@ -173,3 +174,10 @@ func addressOf(d config.Destination) string {
 
 // countOf is a count for a package that knows no "unlimited".
 func countOf(c config.CountOrUnlimited) int { return int(min(c, math.MaxInt32)) }
+
+// prewarm has every group of endpoints open on a loop what it keeps open at least, before the first request asks.
+func (a *App) prewarm(d conn.Dialer) {
+	for _, group := range a.upstreams {
+		group.Agent(d)
+	}
+}

@@ -81,12 +81,32 @@ var passing = []headCase{
 		lines("GET / HTTP/1.1", "Host: 127.0.0.1:9001", "Via: 1.0 myriad"),
 	},
 	{
+		"a method that nobody here knows",
+		[]option{plain, anyMethod},
+		lines("PROPFIND /p HTTP/1.1", "Host: a", "Depth: 1"),
+		lines("PROPFIND /p HTTP/1.1", "Host: a", "Depth: 1", "Via: 1.1 myriad"),
+	},
+	{
+		"an encoded slash",
+		[]option{plain},
+		lines("GET /api/group%2Fname/x HTTP/1.1", "Host: a"),
+		lines("GET /api/group%2Fname/x HTTP/1.1", "Host: a", "Via: 1.1 myriad"),
+	},
+	{
+		"an encoded slash behind what is stripped",
+		rewrite("/api", ""),
+		lines("GET /api/group%2fname/%20 HTTP/1.1", "Host: a"),
+		lines("GET /group%2Fname/%20 HTTP/1.1", "Host: a", "Via: 1.1 myriad"),
+	},
+	{
 		"who has been there before",
 		[]option{plain},
 		lines("GET / HTTP/1.1", "Host: a", "Via: 1.1 other"),
 		lines("GET / HTTP/1.1", "Host: a", "Via: 1.1 other", "Via: 1.1 myriad"),
 	},
 }
+
+func anyMethod(_ *proxy.Options, _ *upstream.Options, s *web.Server) { s.AnyMethod = true }
 
 func oneEndpoint(_ *proxy.Options, u *upstream.Options, _ *web.Server) { u.Endpoints = u.Endpoints[:1] }
 

@@ -11,6 +11,10 @@ import (
 	"github.com/myriad-server/myriad/web"
 )
 
+// repeatable are the methods that may be sent again without asking (RFC 9110 section 9.2.2). What this package does not
+// know is none of them.
+var repeatable = web.MethodsOf(http1.GET, http1.HEAD, http1.PUT, http1.DELETE, http1.OPTIONS, http1.TRACE)
+
 // session is one exchange on its way through: the client's on one side, and on the other a link, or the wait for one.
 // Sessions are used again, so that an exchange allocates nothing.
 type session struct {
@@ -98,7 +102,7 @@ func (s *session) begin(x *web.Exchange) {
 		return
 	}
 	s.began = x.Conn().Now()
-	s.idempotent = r.Method != http1.POST && r.Method != http1.PATCH
+	s.idempotent = repeatable.Has(r.Method)
 	s.upgrades = wantsUpgrade(r)
 	s.whole = !r.HasBody()
 	a.earn()

@@ -193,7 +193,8 @@ func (f *Files) local(path []byte) ([]byte, bool) {
 			return nil, false
 		}
 	}
-	return path, f.options.Hidden || !hidden(path)
+	// No name of a file holds a "/", encoded or not.
+	return path, (f.options.Hidden || !hidden(path)) && bytes.IndexByte(path, web.EncodedSlash) < 0
 }
 
 var (

@@ -112,7 +112,7 @@ func TestPaths(t *testing.T) {
 		{"/" + strings.Repeat("x", 300), 404, "404 Not Found\n", ""},
 		{"/../etc/passwd", 400, "400 Bad Request: malformed path\n", ""},
 		{"/%2e%2e/etc/passwd", 400, "400 Bad Request: malformed path\n", ""},
-		{"/sub%2findex.html", 400, "400 Bad Request: malformed path\n", ""},
+		{"/sub%2findex.html", 404, "404 Not Found\n", ""},
 		{"/a.txt%00", 400, "400 Bad Request: malformed path\n", ""},
 		{"/a%zz", 400, "400 Bad Request: malformed path\n", ""},
 	} {
