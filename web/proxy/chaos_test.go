@@ -272,7 +272,9 @@ func (w *world) answer(s *server) {
 	case dice < 16:
 		add("nonsense\r\n")
 	case dice < 17:
-		add(head + []string{"Content-Length: 100000\r\n\r\nshort", "Transfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n"}[w.random.IntN(2)])
+		add(head + []string{
+			"Content-Length: 100000\r\n\r\nshort", "Transfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n",
+		}[w.random.IntN(2)])
 		s.ends = true
 	case dice < 18:
 		add("HTTP/1.1 200 OK\r\nX-Path: " + s.path + "\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")

@@ -348,6 +348,17 @@ func TestLoop(t *testing.T) {
 	}
 }
 
+// TestHiddenDots are paths that lead elsewhere for whoever takes an encoded slash for a slash.
+func TestHiddenDots(t *testing.T) {
+	for _, path := range []string{"/a/..%2fb", "/a%2F..%2Fb", "/a%2f%2e%2e", "/..%2f..%2fetc", "/a%2f./b"} {
+		r := newRig(t, plain)
+		r.send(target(path))
+		if status, _, _, err := r.status("GET"); status != 400 || err != nil || len(r.dialer.Conns) != 0 {
+			t.Errorf("%s is answered with %d, %v, and passed on %d times", path, status, err, len(r.dialer.Conns))
+		}
+	}
+}
+
 func TestNoDialer(t *testing.T) {
 	r := newRig(t)
 	r.client.Dials = nil

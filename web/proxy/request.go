@@ -185,6 +185,25 @@ func dotted(raw []byte) bool {
 	return false
 }
 
+// climbs says that a path has a segment "." or ".." once "%2F", which stands in it as NUL, is taken for a "/": whoever
+// behind takes it for that would find another path than the one that was matched.
+func climbs(path []byte) bool {
+	if bytes.IndexByte(path, 0) < 0 {
+		return false
+	}
+	from := 0
+	for i := 0; i <= len(path); i++ {
+		if i < len(path) && path[i] != 0 && path[i] != '/' {
+			continue
+		}
+		if segment := path[from:i]; string(segment) == "." || string(segment) == ".." {
+			return true
+		}
+		from = i + 1
+	}
+	return false
+}
+
 // dot is how many bytes of a dot stand at the front of b, which is not empty.
 func dot(b []byte) int {
 	switch {
