@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/myriad-server/myriad/balance"
 	"github.com/myriad-server/myriad/upstream"
@@ -115,6 +116,24 @@ func TestSticky(t *testing.T) {
 		r.chosen(lines("GET / HTTP/1.1", "Host: a", "Cookie: "+odd))
 		if _, header, _, _ := r.status("GET"); header.Get("Set-Cookie") == "" {
 			t.Errorf("%q was taken for a cookie of ours", odd)
+		}
+	}
+}
+
+// TestKeepAliveHint passes on how long an endpoint says that it keeps idle connections.
+func TestKeepAliveHint(t *testing.T) {
+	for value, want := range map[string]time.Duration{
+		"timeout=5": 5 * time.Second, "max=100, Timeout=7": 7 * time.Second, "timeout=12x": 12 * time.Second,
+		"": 0, "timeout=": 0, "timeout": 0, "timeout=x": 0, "max=100": 0,
+	} {
+		r := newRig(t, plain, oneEndpoint)
+		r.send(get)
+		r.answer(lines("HTTP/1.1 200 OK", "Keep-Alive: "+value, "Content-Length: 0"))
+		if got := r.group.Snapshot().Endpoints[0].Learned; got != want {
+			t.Errorf("%q taught %v", value, got)
+		}
+		if strings.Contains(r.sent(), "Keep-Alive") {
+			t.Error("the client was told what was not for it")
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -204,6 +205,20 @@ func serve(t testing.TB, f http.HandlerFunc) (*httptest.Server, string) {
 	s := httptest.NewServer(f)
 	t.Cleanup(s.Close)
 	return s, strings.TrimPrefix(s.URL, "http://")
+}
+
+// serveUnix is serve on a Unix socket.
+func serveUnix(t testing.TB, f http.HandlerFunc) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "app.sock")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &httptest.Server{Listener: l, Config: &http.Server{Handler: f}}
+	s.Start()
+	t.Cleanup(s.Close)
+	return "unix:" + path
 }
 
 // dial connects to the proxy.

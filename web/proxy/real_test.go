@@ -51,8 +51,7 @@ type content struct{ io.Reader }
 func TestReal(t *testing.T) {
 	overDrivers(t, func(t *testing.T, f driver.Factory) {
 		_, a := serve(t, echo)
-		_, b := serve(t, echo)
-		h := build(t, f, 1, nil, a, b)
+		h := build(t, f, 1, nil, a, serveUnix(t, echo))
 		c := client(t)
 		var group sync.WaitGroup
 		for worker := range 8 {
