@@ -215,7 +215,7 @@ func (c *talker) read(p *sim.Peer) bool {
 	}
 }
 
-// overSeeds runs a test with 400 seeds, with as many as SEEDS says, or with MYRIAD_SEED alone.
+// overSeeds runs a test with 150 seeds, with as many as SEEDS says, or with MYRIAD_SEED alone.
 func overSeeds(t *testing.T, run func(w *world, seed uint64)) {
 	t.Helper()
 	number := func(name string, otherwise uint64) uint64 {
@@ -229,7 +229,7 @@ func overSeeds(t *testing.T, run func(w *world, seed uint64)) {
 		}
 		return n
 	}
-	first, last := uint64(1), number("SEEDS", 400)
+	first, last := uint64(1), number("SEEDS", 150)
 	if only := number("MYRIAD_SEED", 0); only != 0 {
 		first, last = only, only
 	}

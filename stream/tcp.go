@@ -167,7 +167,7 @@ func (h *near) asks(remote netip.AddrPort) bool {
 		return h.options.Accept != NoHeader
 	}
 	for _, p := range h.options.Trusted {
-		if p.Contains(remote.Addr()) {
+		if p.Contains(remote.Addr().WithZone("")) {
 			return true
 		}
 	}
