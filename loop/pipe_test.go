@@ -25,6 +25,9 @@ type side struct {
 	c, other conn.Conn // other is nil until there is one, and when it is gone
 	first    byte
 	ended    bool
+	closed   bool
+	partner  *side // the other's
+	in, out  uint64
 }
 
 func sideOf(c conn.Conn) *side {
@@ -52,8 +55,8 @@ func (h *switchboard) Received(c conn.Conn, in []byte) int {
 		h.w.checker.pause(c)
 		return 1
 	}
-	s.other, t.other = c, c
-	s.other = t.c
+	s.other, t.other = t.c, c
+	s.partner, t.partner = t, s
 	h.w.checker.resume(t.c)
 	h.w.checker.pause(c) // the rest comes again when it resumes, or goes with the pipe
 	if h.w.kernel.Rand().IntN(2) == 0 && h.w.checker.pipe(c, t.c) {
@@ -127,7 +130,15 @@ func (h *switchboard) Ended(c conn.Conn) {
 
 func (h *switchboard) Closed(c conn.Conn, _ error) {
 	s := sideOf(c)
-	if s == nil || s.other == nil {
+	if s == nil {
+		return
+	}
+	s.in, s.out = c.Traffic()
+	s.closed = true
+	if t := s.partner; t != nil && t.closed && !h.hostile && (s.in-1 != t.out || t.in-1 != s.out) {
+		h.w.kernel.Fail("traffic of %d and %d, %d and %d bytes", s.in, s.out, t.in, t.out)
+	}
+	if s.other == nil {
 		return
 	}
 	t := sideOf(s.other)

@@ -70,6 +70,7 @@ func (l *Loop) pipeTo(c, dst *connection) bool {
 	dst.flags |= flagFed
 	l.mark(c)
 	l.mark(dst)
+	l.await(dst) // what is queued there goes first
 	if l.trims == nil {
 		l.trims = l.dials.Every(trimTime, l.trim)
 	}
@@ -282,10 +283,7 @@ func (l *Loop) push(c *connection) bool {
 		// A SpliceIn that is being cancelled may bring bytes yet.
 		return !rt.active && rt.src != none && l.at(rt.src).flags&flagSplices != 0
 	}
-	token, err := l.driver.Submit(driver.Op{
-		Code: driver.SpliceOut, FD: int(c.fd), User: uint64(c.index), Pipe: rt.pipe,
-		Corked: c.state == conn.Draining || c.flags&flagLast != 0,
-	})
+	token, err := l.driver.Submit(driver.Op{Code: driver.SpliceOut, FD: int(c.fd), User: uint64(c.index), Pipe: rt.pipe})
 	if err != nil {
 		l.refused(c, err)
 		return true
