@@ -111,6 +111,7 @@ func versions() (all []ambiguous) {
 
 // methods are about the first word.
 func methods() (all []ambiguous) {
+	all = list("method", "VALUE TARGET HTTP/1.1\r\nHost: proof\r\n\r\n", 1, "get", "PROPFIND", "M-SEARCH", "X")
 	return append(all, list("method", "VALUE TARGET HTTP/1.1\r\nHost: proof\r\n\r\n", 0,
 		"G ET", "G\x00ET", "(GET)", "GET,", "", "G\xc3\x89T", "GET\t",
 		"\"GET\"", "GET/", "TRACE", strings.Repeat("G", 100_000),

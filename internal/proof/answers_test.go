@@ -56,7 +56,8 @@ func ambiguousAnswers() (all []string) {
 		"fffffffffffffffff5", "8000000000000000", "5\n", "5\r", "5_",
 		"00000000000000000000005", "5;\x00", "5\r\n ",
 	)
-	add(okChunks+"5\r\nabcdeVALUE", "0\r\n\r\n", "\n0\r\n\r\n", "\r0\r\n\r\n", "f\r\n0\r\n\r\n", "\r\n0\n\r\n", "\r\n0\r\n\n",
+	add(okChunks+"5\r\nabcdeVALUE",
+		"0\r\n\r\n", "\n0\r\n\r\n", "\r0\r\n\r\n", "f\r\n0\r\n\r\n", "\r\n0\n\r\n", "\r\n0\r\n\n",
 		"\r\n0x0\r\n\r\n", "\r\n0\r\nX\r\n\r\n", "\r\n0\r\n X: y\r\n\r\n", "\r\n0\r\nContent-Length: 5\r\n\r\n",
 		"\r\n0\r\nTransfer-Encoding: chunked\r\n\r\n", "\r\n0\r\nX: y\r\n\r\n", "\r\n0\r\nX: \x00\r\n\r\n", "\r\n-0\r\n\r\n",
 		"\r\n000\r\n\r\n", "\r\n0\r\nSet-Cookie: a=b\r\n\r\n", "\r\n")

@@ -40,7 +40,7 @@ func (g *generator) request() (method, text string) {
 	}
 	target := g.file()
 	if g.echo && g.chance(60) {
-		method = pick(g, "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
+		method = pick(g, "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PROPFIND")
 		target = g.path() + g.query()
 	}
 	minor := 1
@@ -77,7 +77,9 @@ func (g *generator) file() string {
 }
 
 func (g *generator) path() string {
-	parts := []string{"a", "b.c", "~d", "e%20f", "%C3%A9", "g+h", "i;j=k", "l,m", "(n)", "o'p", "q@r", "s:t", "u%25"}
+	parts := []string{
+		"a", "b.c", "~d", "e%20f", "%C3%A9", "g+h", "i;j=k", "l,m", "(n)", "o'p", "q@r", "s:t", "u%25", "v%2Fw",
+	}
 	var path strings.Builder
 	for range 1 + g.random.IntN(4) {
 		path.WriteString("/" + parts[g.random.IntN(len(parts))])

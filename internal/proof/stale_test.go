@@ -107,7 +107,7 @@ func neverTwice(t *testing.T, lines ...string) {
 	var running sync.WaitGroup
 	for worker := range clients {
 		c := p.dial()
-		method := []string{"POST", "PATCH"}[worker%2]
+		method := []string{"POST", "PATCH", "TAKE"}[worker%3]
 		running.Go(func() {
 			for n := next.Add(1); n <= total; n = next.Add(1) {
 				_, _ = fmt.Fprintf(c.Conn, "%s /%d HTTP/1.1\r\nHost: proof\r\nContent-Length: 2\r\n\r\nhi", method, n)

@@ -371,7 +371,7 @@ func TestTunnelBackpressure(t *testing.T) {
 	sent := make(chan error, 1)
 	memory := anonymous(t, "self")
 	go func() {
-		_, err := c.Conn.Write(make([]byte, total))
+		_, err := io.Copy(c.Conn, io.LimitReader(endless{}, total))
 		sent <- err
 	}()
 	select {
