@@ -50,7 +50,7 @@ type UDP struct {
 	options UDPOptions
 	clients *clients
 	mu      sync.Mutex
-	tallies []*tally
+	routers []*router
 }
 
 // NewUDP makes what serves a listener.
@@ -82,10 +82,23 @@ func (u *UDP) Counts() Counts {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	var sum Counts
-	for _, of := range u.tallies {
-		of.addTo(&sum)
+	for _, r := range u.routers {
+		r.tally.addTo(&sum)
 	}
 	return sum
+}
+
+// Finish accounts for the sessions that were open when the loops ended: a socket that is closed tells nobody. It comes
+// after the model has returned.
+func (u *UDP) Finish() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, r := range u.routers {
+		for f := r.order.next; f != &r.order; f = r.order.next {
+			r.forget(f)
+			r.tell(f, Stopped)
+		}
+	}
 }
 
 // Handler makes the handler of one socket. Models that cannot dial have no use for it: it drops every datagram.
@@ -97,7 +110,7 @@ func (u *UDP) Handler() conn.DatagramHandler {
 	r.order.next, r.order.previous = &r.order, &r.order
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.tallies = append(u.tallies, r.tally)
+	u.routers = append(u.routers, r)
 	return r
 }
 
@@ -269,6 +282,17 @@ func (r *router) sweep() {
 
 // end ends a session.
 func (r *router) end(f *flow, cause Cause) {
+	r.forget(f)
+	r.disconnect(f)
+	if len(r.flows) == 0 && r.stop != nil {
+		r.stop()
+		r.stop = nil
+	}
+	r.tell(f, cause)
+}
+
+// forget takes a session out of all accounts.
+func (r *router) forget(f *flow) {
 	delete(r.flows, f.client)
 	f.previous.next, f.next.previous = f.next, f.previous
 	f.next, f.previous = f, f
@@ -276,11 +300,10 @@ func (r *router) end(f *flow, cause Cause) {
 	if r.clients != nil {
 		r.clients.leave(f.client.Addr())
 	}
-	r.disconnect(f)
-	if len(r.flows) == 0 && r.stop != nil {
-		r.stop()
-		r.stop = nil
-	}
+}
+
+// tell writes the session's record.
+func (r *router) tell(f *flow, cause Cause) {
 	if r.options.Records == nil {
 		return
 	}

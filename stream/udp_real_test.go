@@ -159,3 +159,25 @@ func TestUDPCrowd(t *testing.T) {
 		t.Errorf("told %+v", is)
 	}
 }
+
+// TestUDPStop tells of the sessions that a stop has cut off.
+func TestUDPStop(t *testing.T) {
+	overDrivers(t, func(t *testing.T, f driver.Factory) {
+		told := make(records, 3)
+		r, p := datagramProxy(t, f, UDPOptions{Records: told, PerClient: 3}, datagramServer(t, same))
+		for range 3 {
+			ask(t, r.dial(), "hello", "hello")
+		}
+		r.stop()
+		p.Finish()
+		p.Finish()
+		for range 3 {
+			if is := await(t, told, "a record"); is.Cause != Stopped || is.Received < 5 || is.Duration <= 0 {
+				t.Errorf("told %+v", is)
+			}
+		}
+		if n := p.Counts(); n[Open] != 0 || n[Sessions] != 3 {
+			t.Errorf("counted %v", n)
+		}
+	})
+}
