@@ -57,8 +57,9 @@ func (l *Loop) outputBlock(w *work) *buf.Block {
 // scant reports that less than a quarter of the blocks is left.
 func (l *Loop) scant() bool { return l.blocks.Limit()-l.blocks.Lent() < l.blocks.Limit()/4 }
 
-// scarce ends a connection for want of a block.
+// scarce ends a connection for want of a block. With a reset: the peer must not take what it has for all.
 func (l *Loop) scarce(c *connection) {
+	c.flags |= flagReset
 	l.end(c, syscall.ENOBUFS)
 	if l.starved == 0 || l.now-l.starved > int64(logPause) {
 		l.starved = max(l.now, 1)

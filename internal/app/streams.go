@@ -52,6 +52,10 @@ func (a *App) datagramHandler(l *config.Listener, where string) (func() conn.Dat
 		return nil, err
 	}
 	a.streams = append(a.streams, sessions{l.Address.String(), made.Counts})
+	a.closers = append(a.closers, func() error { // before the access log, which was opened first
+		made.Finish()
+		return nil
+	})
 	return made.Handler, nil
 }
 
