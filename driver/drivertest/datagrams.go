@@ -1,6 +1,8 @@
 package drivertest
 
 import (
+	"net/netip"
+
 	"github.com/myriad-server/myriad/driver"
 	"github.com/myriad-server/myriad/internal/sys"
 )
@@ -149,6 +151,48 @@ func datagramsAtOnceSlowly(r *rig) {
 		}
 		if seen != send.last.Result || !give && seen != 500 {
 			r.Fatalf("%d datagrams came, %d were taken", seen, send.last.Result)
+		}
+	}
+}
+
+// datagramsGathered receives what several peers send many of at once, which the kernel may pass on as one message: each
+// comes alone, in order, with its source, and none is lost while there are blocks.
+func datagramsGathered(r *rig) {
+	fd, local := r.datagramSocket()
+	id := r.adopt(fd)
+	target, _ := sys.EncodeAddress(nil, local)
+	var far []int
+	number := map[netip.AddrPort]int{}
+	for i := range 3 {
+		fd, addr := r.datagramSocket()
+		far = append(far, r.mine(fd, nil))
+		number[addr] = i
+	}
+	batch := new(sys.DatagramBatch)
+	recv := r.start(driver.Op{Code: driver.RecvFrom, FD: id, Many: true})
+	for range 30 {
+		want, total := make([][]string, len(far)), 0
+		for i, fd := range far {
+			m := r.batchOf(r.random.IntN(30), [][]byte{target})
+			n, err := batch.Send(fd, m.pairs, r.random.IntN(2) == 0)
+			r.must(err)
+			want[i] = m.want[0]
+			total += n
+		}
+		at, seen := len(recv.data), len(recv.sizes)
+		r.until("all have come", func() bool {
+			if recv.over {
+				r.Fatalf("the receive has ended: %+v", recv.last)
+			}
+			return len(recv.sizes) == seen+total
+		})
+		for k := seen; k < len(recv.sizes); k++ {
+			i, ok := number[recv.peers[k]]
+			if !ok || len(want[i]) == 0 {
+				r.Fatalf("a datagram of %v, which has sent no more", recv.peers[k])
+			}
+			r.same("a datagram of many", recv.data[at:at+recv.sizes[k]], []byte(want[i][0]))
+			want[i], at = want[i][1:], at+recv.sizes[k]
 		}
 	}
 }

@@ -84,6 +84,7 @@ var cases = []struct {
 	{name: "many datagrams at once", run: datagramsAtOnce},
 	{name: "many datagrams at once, connected", run: datagramsAtOnceConnected},
 	{name: "many datagrams at once to a slow reader", run: datagramsAtOnceSlowly},
+	{name: "many datagrams of several peers", run: datagramsGathered},
 	{name: "wait takes its time", run: waitTime},
 	{name: "wake", run: wake},
 	{name: "wake from many goroutines", run: wakeMany},

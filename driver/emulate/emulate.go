@@ -38,7 +38,8 @@ type machine struct {
 	address   [sys.AddressBytes]byte
 	peek      [1]byte
 	datagrams *sys.DatagramBatch // made when first needed
-	recent    bool               // the last Wait returned something
+	messages  *sys.ReceiveBatch
+	recent    bool // the last Wait returned something
 
 	woken  atomic.Bool // Wake was called and Wait has not returned since
 	wake   sync.Mutex  // keeps the poller open while it is told; taken once per Wait at most
@@ -128,6 +129,7 @@ func (m *machine) Submit(op driver.Op) (driver.Token, error) {
 	}
 	switch op.Code {
 	case driver.Accept, driver.Recv, driver.RecvFrom:
+		o.next = 0
 		m.submitRead(slot, o, e)
 	case driver.SpliceIn:
 		o.next = uint32(op.Len)
@@ -274,6 +276,9 @@ func (m *machine) Close() error {
 	}
 	for i := range m.cargoes.items {
 		release(m.cargoes.items[i].pipe)
+	}
+	if m.messages != nil {
+		_ = m.messages.Close()
 	}
 	m.table, m.slots, m.cargoes, m.turn = nil, slots{}, cargoes{}, queue[driver.Token]{}
 	return m.poller.Close()

@@ -1,6 +1,10 @@
 package emulate
 
-import "syscall"
+import (
+	"syscall"
+
+	"github.com/myriad-server/myriad/internal/sys"
+)
 
 // Part forgets a descriptor without closing it.
 func (m *machine) Part(fd int) (int, error) {
@@ -12,6 +16,9 @@ func (m *machine) Part(fd int) (int, error) {
 		return 0, syscall.EBADF
 	case e.read != 0 || e.write != 0:
 		return 0, syscall.EBUSY
+	}
+	if e.marks&gathering != 0 {
+		_ = sys.Gather(fd, false)
 	}
 	m.poller.Part(fd)
 	*e = entry{}

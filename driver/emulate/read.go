@@ -121,26 +121,3 @@ func (m *machine) starve(slot uint32, o *operation) {
 	}
 	m.receivedNothing(slot, o, err)
 }
-
-func (m *machine) receiveFrom(slot uint32, o *operation, budget int) {
-	for ; budget > 0 && m.urgent < m.room; budget-- {
-		b := m.blocks.Take()
-		if b == nil {
-			m.starve(slot, o)
-			return
-		}
-		n, size, err := sys.RecvFrom(int(o.fd), b.Bytes(), m.address[:])
-		if err != nil {
-			b.Release()
-			m.receivedNothing(slot, o, err)
-			return
-		}
-		b.Peer = sys.DecodeAddress(m.address[:size])
-		if o.marks&many == 0 {
-			m.finish(slot, o, n, nil, b)
-			return
-		}
-		m.progress(slot, o, n, b)
-	}
-	m.again(slot, o)
-}

@@ -16,9 +16,11 @@ type entry struct {
 
 // Marks of an entry.
 const (
-	adopted uint8 = 1 << iota // the descriptor belongs to the driver
-	pieces                    // not TCP: a short read says nothing
-	doubt                     // a short read says nothing until EAGAIN was seen
+	adopted   uint8 = 1 << iota // the descriptor belongs to the driver
+	pieces                      // not TCP: a short read says nothing
+	doubt                       // a short read says nothing until EAGAIN was seen
+	gathering                   // datagrams: the kernel passes on several as one message
+	apart                       // datagrams: it cannot
 )
 
 // operation is one in flight. It holds no pointer, so that a million parked

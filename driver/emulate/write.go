@@ -140,28 +140,3 @@ func (m *machine) reportFile(slot uint32, o *operation, c *cargo) {
 		c.done = 0
 	}
 }
-
-func (m *machine) sendTo(slot uint32, o *operation, c *cargo) bool {
-	n, err := sys.SendTo(int(o.fd), c.head, c.addr)
-	if err == syscall.EAGAIN {
-		return !m.park(slot, o, Writable, 0)
-	}
-	if err != nil {
-		n = 0
-	}
-	m.finish(slot, o, n, err, nil)
-	return true
-}
-
-func (m *machine) sendMany(slot uint32, o *operation, c *cargo) bool {
-	if m.datagrams == nil {
-		m.datagrams = new(sys.DatagramBatch)
-	}
-	n, err := m.datagrams.Send(int(o.fd), c.rest[2*c.done:], c.left != 0)
-	c.done += n
-	if err == syscall.EAGAIN {
-		return !m.park(slot, o, Writable, c.done)
-	}
-	m.finish(slot, o, c.done, err, nil)
-	return true
-}

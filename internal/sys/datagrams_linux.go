@@ -31,7 +31,7 @@ type DatagramBatch struct {
 // message is struct mmsghdr.
 type message struct {
 	header unix.Msghdr
-	_      uint32 // msg_len
+	bytes  uint32
 	_      [4]byte
 }
 

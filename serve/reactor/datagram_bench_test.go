@@ -3,7 +3,6 @@ package reactor_test
 import (
 	"context"
 	"net/netip"
-	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -29,17 +28,23 @@ func (returned) Datagram(d conn.Datagrams, from netip.AddrPort, p []byte) { d.Se
 // BenchmarkDatagrams echoes datagrams that come in bursts of one peer. The processor time is that of the loop's thread.
 func BenchmarkDatagrams(b *testing.B) {
 	for _, f := range []driver.Factory{uring.Factory, epoll.Factory} {
-		for _, burst := range []int{1, 32} {
-			for _, size := range []int{100, 1200} {
-				b.Run(f.Name+"/"+strconv.Itoa(burst)+"x"+strconv.Itoa(size), func(b *testing.B) {
-					benchmarkDatagrams(b, f, burst, size)
-				})
-			}
+		for _, c := range []struct {
+			name        string
+			burst, size int
+			segments    bool // the client's kernel is given each burst as one message
+		}{
+			{"1x100", 1, 100, false},
+			{"1x1200", 1, 1200, false},
+			{"32x100", 32, 100, false},
+			{"32x1200", 32, 1200, false},
+			{"32x1200 segments", 32, 1200, true},
+		} {
+			b.Run(f.Name+"/"+c.name, func(b *testing.B) { benchmarkDatagrams(b, f, c.burst, c.size, c.segments) })
 		}
 	}
 }
 
-func benchmarkDatagrams(b *testing.B, f driver.Factory, burst, size int) {
+func benchmarkDatagrams(b *testing.B, f driver.Factory, burst, size int, segments bool) {
 	site := servetest.Site()
 	site.Driver, site.Limits.Loops = f, 1
 	spec, err := listen.Parse("udp://127.0.0.1:0")
@@ -76,7 +81,7 @@ func benchmarkDatagrams(b *testing.B, f driver.Factory, burst, size int) {
 	b.ReportAllocs()
 	b.ResetTimer()
 	began := used()
-	lost := exchange(b, fd, burst, size)
+	lost := exchange(b, fd, burst, size, segments)
 	b.ReportMetric(float64(used()-began)/float64(b.N), "loop-ns/op")
 	b.ReportMetric(float64(lost)/float64(b.N), "lost/op")
 	b.StopTimer()
@@ -87,7 +92,7 @@ func benchmarkDatagrams(b *testing.B, f driver.Factory, burst, size int) {
 }
 
 // exchange sends bursts, and counts what does not come back.
-func exchange(b *testing.B, fd, burst, size int) (lost int) {
+func exchange(b *testing.B, fd, burst, size int, segments bool) (lost int) {
 	batch := new(sys.DatagramBatch)
 	var pairs [][]byte
 	for range burst {
@@ -95,7 +100,7 @@ func exchange(b *testing.B, fd, burst, size int) (lost int) {
 	}
 	room := make([]byte, 2048)
 	for done := 0; done < b.N; {
-		n, err := batch.Send(fd, pairs[:2*min(burst, b.N-done)], false)
+		n, err := batch.Send(fd, pairs[:2*min(burst, b.N-done)], segments)
 		if err != nil {
 			b.Fatal(err)
 		}
