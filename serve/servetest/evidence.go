@@ -75,25 +75,17 @@ func reset(c net.Conn) {
 	_ = c.Close()
 }
 
-// evidence looks at each way in which a request may meet its end, with connections that are fresh and warm: only what a
-// peer that had closed before has answered with a reset counts as undelivered.
-func evidence(t *testing.T, s Suite) {
-	const tries = 50
-	o := openOffice(t, s, nil)
-	if o == nil {
-		return
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	take := func(q *inquiry, n int) { _, _ = io.ReadFull(q.peer, make([]byte, n)) }
-	for _, row := range []struct {
-		name  string
-		run   func(q *inquiry)
-		want  bool
-		reset bool // it is closed for ECONNRESET
-	}{
+// fate is one way in which a request may meet its end.
+type fate struct {
+	name  string
+	run   func(q *inquiry)
+	want  bool
+	reset bool // it is closed for ECONNRESET
+}
+
+// fates are all of them that can be told apart.
+func (o *office) fates() []fate {
+	return []fate{
 		{"it had closed before", func(q *inquiry) {
 			o.on(func() { // the thread hears of nothing meanwhile
 				_ = q.peer.Close()
@@ -109,36 +101,54 @@ func evidence(t *testing.T, s Suite) {
 		}, true, false},
 		{"it reads and closes", func(q *inquiry) {
 			o.on(q.request)
-			take(q, 200)
+			q.take(200)
 			_ = q.peer.Close()
 		}, false, false},
 		{"it reads, answers a byte and closes", func(q *inquiry) {
 			o.on(q.request)
-			take(q, 200)
+			q.take(200)
 			_, _ = q.peer.Write([]byte("x"))
 			_ = q.peer.Close()
 		}, false, false},
 		{"it reads and resets", func(q *inquiry) {
 			o.on(q.request)
-			take(q, 200)
+			q.take(200)
 			reset(q.peer)
 		}, false, true},
 		{"it reads a part and resets", func(q *inquiry) {
 			o.on(q.request)
-			take(q, 100)
+			q.take(100)
 			reset(q.peer)
 		}, false, true},
 		{"it reads nothing and resets", func(q *inquiry) {
 			o.on(q.request)
-			take(q, 0)
+			q.take(0)
 			reset(q.peer)
 		}, false, true},
 		{"it reads a part and closes, which resets", func(q *inquiry) {
 			o.on(q.request)
-			take(q, 100)
+			q.take(100)
 			_ = q.peer.Close()
 		}, false, true},
-	} {
+	}
+}
+
+// take reads n bytes of a request.
+func (q *inquiry) take(n int) { _, _ = io.ReadFull(q.peer, make([]byte, n)) }
+
+// evidence looks at each way in which a request may meet its end, with connections that are fresh and warm: only what a
+// peer that had closed before has answered with a reset counts as undelivered.
+func evidence(t *testing.T, s Suite) {
+	const tries = 50
+	o := openOffice(t, s, nil)
+	if o == nil {
+		return
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range o.fates() {
 		for _, warm := range []bool{false, true} {
 			var all [tries]*inquiry
 			for i := range all {
