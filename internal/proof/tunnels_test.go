@@ -73,6 +73,12 @@ func launch(t *testing.T, as string, arguments ...string) *process {
 	return &process{command, strings.TrimSpace(address)}
 }
 
+// memory is what the process holds of its own.
+func (p *process) memory(t *testing.T) int64 {
+	t.Helper()
+	return anonymous(t, fmt.Sprint(p.command.Process.Pid))
+}
+
 const (
 	webSocketRequest = "GET /tunnel HTTP/1.1\r\nHost: proof\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -263,7 +269,7 @@ func settled(t *testing.T, p *process) int64 {
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
 	for range number(t, "SETTLE", 5) {
-		if now := anonymous(t, fmt.Sprint(p.command.Process.Pid)); now < least {
+		if now := p.memory(t); now < least {
 			least = now
 		}
 		<-ticker.C
