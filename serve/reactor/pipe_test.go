@@ -1,4 +1,4 @@
-package loop_test
+package reactor_test
 
 import (
 	"bytes"
@@ -45,7 +45,7 @@ var realDrivers = []struct {
 
 // plumber pipes what it accepts to what it dials, both ways.
 type plumber struct {
-	script
+	conn.Defaults
 	target conn.Target
 	out    *plumberOut
 	tb     testing.TB
@@ -202,7 +202,9 @@ func (p *plumbing) ask(f func()) {
 // settled waits until something is true on the loop's thread.
 func (p *plumbing) settled(what string, f func() bool) {
 	p.tb.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	again := time.NewTicker(5 * time.Millisecond)
+	defer again.Stop()
+	for deadline := time.Now().Add(20 * time.Second); ; <-again.C {
 		ok := false
 		p.ask(func() { ok = f() })
 		if ok {
@@ -261,8 +263,9 @@ func converse(tb testing.TB, c *net.TCPConn, seed uint64, said, heard []byte) {
 				tb.Errorf("writing: %v", err)
 				return
 			}
-			if said = said[n:]; r.IntN(8) == 0 {
-				time.Sleep(time.Duration(r.IntN(int(time.Millisecond))))
+			said = said[n:]
+			for range r.IntN(8) {
+				runtime.Gosched()
 			}
 		}
 		if err := c.CloseWrite(); err != nil {
