@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"runtime"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -225,7 +227,11 @@ func (h *wanders) Ended(c conn.Conn) {
 }
 
 func (h *wanders) Flushed(conn.Conn) {}
-func (h *wanders) Stopped(conn.Conn) {}
+
+func (h *wanders) Stopped(c conn.Conn) {
+	defer h.enter()()
+	c.Drain()
+}
 
 func (h *wanders) Closed(c conn.Conn, why error) {
 	defer h.enter()()
@@ -242,29 +248,8 @@ func moveUnderLoad(t *testing.T, s Suite) {
 		return
 	}
 	shared := &wandering{ends: make(chan int64, count)}
-	for i := range o.all {
-		shared.handlers = append(shared.handlers, &wanders{t: t, office: o, number: i, shared: shared})
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	sent := make(chan error, count)
-	for range count {
-		o.on(func() {
-			for i, d := range o.all {
-				if d == o.dialer {
-					target := conn.Target{Address: l.Addr().(*net.TCPAddr).AddrPort()}
-					o.dialer.Dial(&target, shared.handlers[i], &wanderer{})
-				}
-			}
-		})
-		c, err := l.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
-		go func() { sent <- sendSlowly(c, size, piece) }()
-	}
+	o.wander(shared, count, func(c net.Conn) { sent <- sendSlowly(c, size, piece) })
 	for range count {
 		if err := await(t, sent, "sending"); err != nil {
 			t.Error(err)
@@ -273,12 +258,64 @@ func moveUnderLoad(t *testing.T, s Suite) {
 			t.Errorf("%d of %d bytes came", n, size)
 		}
 	}
-	_ = l.Close()
 	t.Logf("%d moves, %d times it stayed", shared.moved.Load(), shared.refused.Load())
 	if shared.moved.Load() < count {
 		t.Errorf("%d moves, %d times it stayed", shared.moved.Load(), shared.refused.Load())
 	}
 	o.stop()
+}
+
+// wander dials connections that wander from now on, and has a goroutine for the far end of each.
+func (o *office) wander(shared *wandering, count int, far func(c net.Conn)) {
+	o.t.Helper()
+	for i := range o.all {
+		shared.handlers = append(shared.handlers, &wanders{t: o.t, office: o, number: i, shared: shared})
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	target := &conn.Target{Address: l.Addr().(*net.TCPAddr).AddrPort()}
+	for range count {
+		o.on(func() { o.dialer.Dial(target, shared.handlers[slices.Index(o.all, o.dialer)], &wanderer{}) })
+		c, err := l.Accept()
+		if err != nil {
+			o.t.Fatal(err)
+		}
+		go far(c)
+	}
+}
+
+// moveAndStop stops loops that hand connections to each other: some arrive where nobody is any more. All end, and
+// nothing is left.
+func moveAndStop(t *testing.T, s Suite) {
+	const count, rounds = 20, 5
+	for range rounds {
+		o := openOffice(t, s, nil)
+		if o == nil {
+			return
+		}
+		shared := &wandering{ends: make(chan int64, count)}
+		ends := make(chan error, count)
+		o.wander(shared, count, func(c net.Conn) {
+			_ = c.SetDeadline(time.Now().Add(patience))
+			err := drained(c)
+			ends <- errors.Join(err, c.Close())
+		})
+		for deadline := time.Now().Add(patience); shared.moved.Load() < 2*count; runtime.Gosched() {
+			if time.Now().After(deadline) {
+				t.Fatalf("%d moves", shared.moved.Load())
+			}
+		}
+		o.cancel()
+		for range count {
+			if err := await(t, ends, "the end"); err != nil {
+				t.Error(err)
+			}
+		}
+		o.stop()
+	}
 }
 
 // sendSlowly sends a stream in pieces with pauses between them, and ends.

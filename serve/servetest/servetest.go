@@ -84,6 +84,7 @@ var behaviours = []behaviour{
 	{"move", move},
 	{"move in vain", moveInVain},
 	{"move under load", moveUnderLoad},
+	{"move and stop", moveAndStop},
 	{"evidence", evidence},
 	{"limit of connections", connectionLimit},
 	{"idle make room", idleMakeRoom},
