@@ -221,24 +221,40 @@ func TestSimBlocks(t *testing.T) {
 }
 
 // mirror sends datagrams back.
-type mirror struct{ w *world }
+type mirror struct {
+	w    *world
+	lost func(p []byte)
+}
 
-func (h mirror) Datagram(d conn.Datagrams, from netip.AddrPort, p []byte) { d.SendTo(from, p) }
+func (h mirror) Datagram(d conn.Datagrams, from netip.AddrPort, p []byte) {
+	if !d.SendTo(from, p) {
+		h.lost(p)
+	}
+}
 
 // TestSimDatagrams wants each datagram back at its sender, once, unless it was dropped.
 func TestSimDatagrams(t *testing.T) {
 	overSeeds(t, func(w *world) {
 		w.limits.blockBytes = max(w.limits.blockBytes, 256)
+		if w.rand.IntN(3) == 0 {
+			w.limits.blocks = 2 + w.rand.IntN(5)
+		}
 		w.build(&script{})
 		socket, err := w.kernel.ListenDatagrams()
 		if err != nil {
 			panic(err)
 		}
-		if err := w.loop.ListenDatagrams(socket.Descriptor(), mirror{w}); err != nil {
-			panic(err)
-		}
 		sent := map[string]netip.AddrPort{}
 		lost := 0
+		drop := func(p []byte) {
+			if w.limits.blocks > 100 {
+				w.kernel.Fail("a datagram was dropped with blocks to spare")
+			}
+			delete(sent, string(p))
+		}
+		if err := w.loop.ListenDatagrams(socket.Descriptor(), mirror{w, drop}); err != nil {
+			panic(err)
+		}
 		socket.Sent = func(to netip.AddrPort, p []byte) {
 			if sent[string(p)] != to {
 				w.kernel.Fail("%q went to %v", p, to)
