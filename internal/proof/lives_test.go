@@ -236,8 +236,8 @@ func anonymous(t testing.TB, process string) int64 {
 func TestSlowReader(t *testing.T) {
 	total, slow := number(t, "BULK", 64<<20), time.Duration(number(t, "SLOW", 1))*time.Second
 	s := upstreamOf(t, faults.Options{})
-	p := launch(t, "proxy", "listeners[0].address=127.0.0.1:0", "upstreams.u.to=["+s.Address()+"]", "access_log.format=off",
-		"timeouts.write=1h", "timeouts.drain=0s", "upstreams.u.timeouts.between_bytes=1h")
+	p := launch(t, "proxy", "listeners[0].address=127.0.0.1:0", "upstreams.u.to=["+s.Address()+"]",
+		"access_log.format=off", "timeouts.write=1h", "timeouts.drain=0s", "upstreams.u.timeouts.between_bytes=1h")
 	memory, got := p.memory(t), int64(0)
 	c := dial(t, p.address)
 	_ = c.SetDeadline(time.Now().Add(slow + 10*patience))
