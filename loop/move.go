@@ -18,7 +18,7 @@ type move struct {
 }
 
 // unmovable are the flags of a connection that something is going on with.
-const unmovable = flagEnded | flagFinal | flagLast | flagRefeed | flagHungry | flagMoving | flagPiped | flagFed
+const unmovable = flagWatched | flagEnded | flagFinal | flagLast | flagRefeed | flagHungry | flagMoving | flagPiped | flagFed
 
 // Move hands the connection over to another loop, as soon as its receive is cancelled. Until then it may end, receive,
 // or be given something to send; then it stays. Where to has ended, nobody is left to be told.
@@ -38,7 +38,11 @@ func (c *connection) Move(to conn.Dialer, h conn.Handler, v any, taken func(c co
 
 // movable reports that nothing is going on with a connection but its receive.
 func (l *Loop) movable(c *connection) bool {
-	return c.state == conn.Open && c.flags&(unmovable&^flagMoving) == 0 && c.send == 0 && l.has(c) == nil
+	if c.state != conn.Open || c.flags&(unmovable&^flagMoving) != 0 || c.send != 0 {
+		return false
+	}
+	w := l.has(c)
+	return w == nil || len(w.queue) == 0 && len(w.rest) == 0 && len(w.waiting) == 0
 }
 
 // goOnMoving is called by pump: it cancels the receive, hands over what has none any more, or gives up.
