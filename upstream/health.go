@@ -67,11 +67,11 @@ func (e *Endpoint) checkOnce(ctx context.Context, o *HealthOptions) error {
 	}
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	return ask(c, o, e.host())
+	return ask(c, o, e.Host())
 }
 
-// host is the Host of a check.
-func (e *Endpoint) host() string {
+// Host is what requests call the endpoint by: the name or the address that it was configured as, with its port.
+func (e *Endpoint) Host() string {
 	if strings.HasPrefix(e.name, "unix:") {
 		return "localhost"
 	}

@@ -137,6 +137,9 @@ func (h *handler) tooSlow(x *Exchange) {
 		return
 	case x.answering == unanswered && x.reading <= inBody:
 		closed := x.onClosed
+		if x.noted {
+			x.cause = clientTimeout
+		}
 		x.onClosed, x.malformed = nil, x.reading == inHead
 		x.driven = true
 		x.refuse(408, "the request took too long")

@@ -288,6 +288,9 @@ func TestClientFaults(t *testing.T) {
 			if state := r.upstream(0).State(); state != conn.Closed {
 				t.Errorf("the link is %v", state)
 			}
+			if slow := r.cause() == "client_timeout"; slow != (c.status == 408) {
+				t.Errorf("the log was told %q", r.cause())
+			}
 		})
 	}
 }

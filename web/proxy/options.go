@@ -81,7 +81,7 @@ type Timeouts struct {
 // The special values of Options.Host.
 const (
 	HostClient   = "client"   // what the client sent
-	HostUpstream = "upstream" // the address of the endpoint
+	HostUpstream = "upstream" // what the endpoint was configured as: its name or its address, with the port
 )
 
 // Forwarded is how the upstream learns of the client.

@@ -23,7 +23,7 @@ const (
 func (s *session) sendHead(l *upstream.Link) {
 	x, c := s.x, l.Conn
 	r := x.Request()
-	n := len(r.Head()) + 3*len(r.Authority()) + len(l.Endpoint.Address()) + s.agent.proxy.extra
+	n := len(r.Head()) + 3*len(r.Authority()) + len(l.Endpoint.Host()) + s.agent.proxy.extra
 	if n <= smallest {
 		room := c.Reserve(n)
 		if room == nil {
@@ -185,25 +185,6 @@ func dotted(raw []byte) bool {
 	return false
 }
 
-// climbs says that a path has a segment "." or ".." once "%2F", which stands in it as NUL, is taken for a "/": whoever
-// behind takes it for that would find another path than the one that was matched.
-func climbs(path []byte) bool {
-	if bytes.IndexByte(path, 0) < 0 {
-		return false
-	}
-	from := 0
-	for i := 0; i <= len(path); i++ {
-		if i < len(path) && path[i] != 0 && path[i] != '/' {
-			continue
-		}
-		if segment := path[from:i]; string(segment) == "." || string(segment) == ".." {
-			return true
-		}
-		from = i + 1
-	}
-	return false
-}
-
 // dot is how many bytes of a dot stand at the front of b, which is not empty.
 func dot(b []byte) int {
 	switch {
@@ -224,18 +205,9 @@ func (h *Handler) appendHost(b []byte, r *http1.Request, e *upstream.Endpoint) [
 	if host := r.Authority(); len(host) > 0 && h.options.Host == HostClient {
 		b = append(b, host...)
 	} else {
-		b = appendAddress(b, e.Address())
+		b = append(b, e.Host()...)
 	}
 	return append(b, "\r\n"...)
-}
-
-// appendAddress appends the address of an endpoint as a host. A Unix socket has none.
-func appendAddress(b []byte, address string) []byte {
-	const unix = "unix:"
-	if len(address) > len(unix) && address[:len(unix)] == unix {
-		return append(b, "localhost"...)
-	}
-	return append(b, address...)
 }
 
 // head is what a request and an answer have in common.

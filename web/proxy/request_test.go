@@ -1,8 +1,11 @@
 package proxy_test
 
 import (
+	"context"
 	"net/netip"
+	"runtime"
 	"testing"
+	"time"
 
 	"github.com/myriad-server/myriad/proto/http1"
 	"github.com/myriad-server/myriad/upstream"
@@ -288,5 +291,34 @@ func TestOptions(t *testing.T) {
 		if _, err := proxy.New(o); err == nil {
 			t.Errorf("%+v is accepted", o)
 		}
+	}
+}
+
+// TestHostByName calls an endpoint by the name that it was configured as, not by the address that this leads to.
+func TestHostByName(t *testing.T) {
+	found := make(chan struct{}, 1)
+	r := newRig(t, plain, func(o *proxy.Options, u *upstream.Options, _ *web.Server) {
+		o.Host = proxy.HostUpstream
+		u.Endpoints = []upstream.EndpointOptions{{Address: "app.internal:8080"}}
+		u.Resolve.Lookup = func(context.Context, string) ([]netip.Addr, error) {
+			select {
+			case found <- struct{}{}:
+			default:
+			}
+			return []netip.Addr{netip.MustParseAddr("192.0.2.7")}, nil
+		}
+	})
+	<-found
+	for deadline := time.Now().Add(patience); len(r.group.Snapshot().Endpoints) == 0; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatal("the name has no address")
+		}
+	}
+	r.send(get)
+	if got, want := r.asked(-1), lines("GET / HTTP/1.1", "Host: app.internal:8080", "Via: 1.1 myriad"); got != want {
+		t.Errorf("the upstream got %q", got)
+	}
+	if to := r.dialer.Targets[0].Address.String(); to != "192.0.2.7:8080" {
+		t.Errorf("it is at %s", to)
 	}
 }
