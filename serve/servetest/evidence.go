@@ -173,3 +173,41 @@ func evidence(t *testing.T, s Suite) {
 	_ = l.Close()
 	o.stop()
 }
+
+// alive looks at connections whose peer is quiet, has spoken, has ended or is gone, while the thread hears of nothing.
+func alive(t *testing.T, s Suite) {
+	o := openOffice(t, s, nil)
+	if o == nil {
+		return
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		name string
+		act  func(c net.Conn)
+		want bool
+	}{
+		{"quiet", func(net.Conn) {}, true},
+		{"has spoken", func(c net.Conn) { _, _ = c.Write([]byte("unasked")) }, false},
+		{"has ended", func(c net.Conn) { _ = c.(*net.TCPConn).CloseWrite() }, false},
+		{"is gone", reset, false},
+	} {
+		for _, warm := range []bool{false, true} {
+			q := o.inquire(l, warm)
+			var is bool
+			o.on(func() {
+				row.act(q.peer)
+				is = q.c.Alive()
+			})
+			if is != row.want {
+				t.Errorf("%s, warm %v: alive: %v", row.name, warm, is)
+			}
+			reset(q.peer)
+			_ = q.call.end()
+		}
+	}
+	_ = l.Close()
+	o.stop()
+}

@@ -85,6 +85,7 @@ var behaviours = []behaviour{
 	{"move in vain", moveInVain},
 	{"move under load", moveUnderLoad},
 	{"move and stop", moveAndStop},
+	{"alive", alive},
 	{"evidence", evidence},
 	{"limit of connections", connectionLimit},
 	{"idle make room", idleMakeRoom},
