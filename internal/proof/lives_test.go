@@ -189,6 +189,13 @@ func TestClientVanishes(t *testing.T) {
 				if r := requests[0]; r.Method != "GET" && r.Complete {
 					t.Errorf("the upstream took a part for the whole: %+v", r)
 				}
+				status := 499
+				if strings.HasPrefix(test.name, "within the answer") || test.name == "within a large answer" {
+					status = 200
+				}
+				if r := p.logged()[0]; r.Cause != "client_gone" || r.Status != status || r.Upstream != s.Address() {
+					t.Errorf("the log says %+v", r)
+				}
 			})
 		}
 	}
