@@ -48,8 +48,8 @@ type session struct {
 	asked int64  // when the request was complete
 	heard int64  // when bytes of the answer last came, or could come again
 	moved int64  // when bytes of the request last left
-	left  uint64 // how many had
-	out   uint64 // how many the link had taken before
+	left  uint64 // how many bytes had, of all that the link has taken
+	out   uint64 // how many bytes the link had taken before this exchange
 
 	onBody    func(chunk []byte, done bool)
 	onFlushed func()
@@ -98,7 +98,7 @@ func (s *session) begin(x *web.Exchange) {
 	}
 	s.x = x
 	if r.Has(vias) && a.proxy.rounds(r) >= mostRounds {
-		s.origin("", Loop)
+		s.refuse("", Loop)
 		return
 	}
 	s.began = x.Conn().Now()
@@ -108,11 +108,7 @@ func (s *session) begin(x *web.Exchange) {
 	a.earn()
 	x.Note("", 0, "")
 	x.OnClosed(s.onClosed)
-	if o.Timeouts.Exchange < math.MaxInt64 {
-		x.OnExpired(s.began+int64(o.Timeouts.Exchange), s.onExpired)
-	} else {
-		x.OnExpired(math.MaxInt64, s.onExpired)
-	}
+	s.arm()
 	s.want.Key = a.key(x)
 	if o.Sticky != "" {
 		s.want.Prefer = a.proxy.preferred(x)
@@ -169,29 +165,21 @@ func (s *session) Denied(err error) {
 	cause, e := denial(err)
 	if e != nil {
 		s.attempts++
-		s.x.Note(e.Address(), s.attempts, "")
-		s.origin(e.Address(), cause)
+		s.refuse(e.Address(), cause)
 		return
 	}
-	s.origin("", cause)
-}
-
-// origin answers with a cause, for an endpoint.
-func (s *session) origin(address string, cause Cause) {
-	x := s.x
-	x.Note(address, s.attempts, cause.String())
-	s.refuse(cause)
+	s.refuse("", cause)
 }
 
 // refuse gives the answer that a cause stands for. There is no link any more.
-func (s *session) refuse(cause Cause) {
+func (s *session) refuse(address string, cause Cause) {
 	x := s.x
+	x.Note(address, s.attempts, cause.String())
 	if s.defers && !s.continued {
-		x.Close()
+		x.Close() // its content may come or not
 	}
-	line := s.agent.proxy.faults[cause]
+	x.AddLines(s.agent.proxy.faults[cause])
 	s.drop()
-	x.AddLines(line)
 	x.Fail(cause.Status())
 }
 
@@ -222,9 +210,8 @@ func (s *session) closed(error) {
 	if s.phase == waiting {
 		s.agent.group.Cancel(&s.want)
 	}
-	if l := s.link; l != nil {
-		s.link, l.Owner = nil, nil
-		l.Conn.Abort(conn.ErrAborted)
+	if s.link != nil {
+		s.breakLink()
 	}
 	s.drop()
 }
@@ -249,7 +236,7 @@ func (s *session) failed(cause Cause, dead bool) {
 		s.want.Fresh = true
 		s.again()
 	case stale:
-		s.origin(l.Endpoint.Address(), StaleLink)
+		s.refuse(l.Endpoint.Address(), StaleLink)
 	case repeats && (cause == Reset || cause == ClosedEarly) && s.affords():
 		s.agent.group.Report(l.Endpoint, upstream.Failure)
 		s.retries++
@@ -258,7 +245,7 @@ func (s *session) failed(cause Cause, dead bool) {
 		s.again()
 	default:
 		s.agent.group.Report(l.Endpoint, upstream.Failure)
-		s.origin(l.Endpoint.Address(), cause)
+		s.refuse(l.Endpoint.Address(), cause)
 	}
 }
 
@@ -305,11 +292,9 @@ func (s *session) breakOff(e *upstream.Endpoint, cause Cause) {
 
 var errBroken = errors.New("the upstream broke off its answer")
 
-// arm sets the deadline of what is waited for. It may fire early: expired looks again.
+// arm sets the deadline of what is waited for. What moves it to later need not say so: expired looks again.
 func (s *session) arm() {
-	if at := s.deadline(); at > 0 {
-		s.x.OnExpired(at, s.onExpired)
-	}
+	s.x.OnExpired(s.deadline(), s.onExpired)
 }
 
 // deadline is when the first of the timeouts that hold now is over.
@@ -352,7 +337,7 @@ func (s *session) expired() {
 	switch {
 	case after(s.began, t.Exchange) <= now && s.link == nil:
 		s.agent.group.Cancel(&s.want)
-		s.origin("", ExchangeTimeout)
+		s.refuse("", ExchangeTimeout)
 	case after(s.began, t.Exchange) <= now:
 		s.failed(ExchangeTimeout, false)
 	case s.link.Conn.Queued() > 0 && after(s.moved, t.Send) <= now:
