@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -102,12 +103,27 @@ var passing = []headCase{
 		lines("GET /group%2Fname/%20 HTTP/1.1", "Host: a", "Via: 1.1 myriad"),
 	},
 	{
+		"a long head",
+		[]option{plain},
+		lines("GET / HTTP/1.1", "Host: a", long),
+		lines("GET / HTTP/1.1", "Host: a", long, "Via: 1.1 myriad"),
+	},
+	{
+		"a head that grows on the way",
+		rewrite("/api", ""),
+		lines("GET /api/%20"+strings.Repeat("|", 1500)+" HTTP/1.1", "Host: a"),
+		lines("GET /%20"+strings.Repeat("%7C", 1500)+" HTTP/1.1", "Host: a", "Via: 1.1 myriad"),
+	},
+	{
 		"who has been there before",
 		[]option{plain},
 		lines("GET / HTTP/1.1", "Host: a", "Via: 1.1 other"),
 		lines("GET / HTTP/1.1", "Host: a", "Via: 1.1 other", "Via: 1.1 myriad"),
 	},
 }
+
+// long is a field that makes a head too long to be written in place.
+var long = "X-Long: " + strings.Repeat("x", 6000)
 
 func anyMethod(_ *proxy.Options, _ *upstream.Options, s *web.Server) { s.AnyMethod = true }
 

@@ -96,6 +96,12 @@ var heads = []answerCase{
 		state:  conn.Open,
 	},
 	{
+		name: "a long head", in: get,
+		answer: lines("HTTP/1.1 200 OK", dateIs, long, "Content-Length: 5") + "hello",
+		want:   lines("HTTP/1.1 200 OK", dateIs, long, "Content-Length: 5") + "hello",
+		state:  conn.Open,
+	},
+	{
 		name: "another reason", in: get,
 		answer: lines("HTTP/1.1 999 Go away", dateIs, "Content-Length: 0"),
 		want:   lines("HTTP/1.1 999 Go away", dateIs, "Content-Length: 0"),
