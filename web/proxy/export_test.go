@@ -12,3 +12,12 @@ func (h *Handler) Busy(number int) int {
 	}
 	return 0
 }
+
+// DenialOf is the word for why there is no link.
+func DenialOf(err error) (word, address string) {
+	cause, e := denial(err)
+	if e != nil {
+		address = e.Address()
+	}
+	return cause.String(), address
+}

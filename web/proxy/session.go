@@ -189,11 +189,7 @@ func (s *session) drop() { s.agent.put(s) }
 // release gives the link back.
 func (s *session) release(reusable bool) {
 	l := s.link
-	s.link = nil
-	if l == nil {
-		return
-	}
-	l.Owner = nil
+	s.link, l.Owner = nil, nil
 	if s.heldUp {
 		s.heldUp = false
 		l.Conn.Resume()
