@@ -13,6 +13,7 @@
 //	TUNNELS=15000       idle tunnels (TestIdleTunnels), after which SETTLE=50 tenths of a second are waited for memory to
 //	                    come to rest, and TALK=2000 milliseconds each measurement takes
 //	REDIS=100000        requests of redis-benchmark of each kind (TestRedis)
+//	CHAOS=40000         visits of clients to a chaos (TestChaos), SEED=n those of a run before
 package proof
 
 import (
