@@ -44,6 +44,7 @@ func (k Known) Load(path string, overrides []Override) (c *Config, warnings []Pr
 
 func (k Known) load(name, text string, overrides []Override) (*Config, []Problem, error) {
 	c := Default()
+	text = strings.TrimPrefix(text, byteOrderMark)
 	c.source = newSource(name, text)
 	body, problems := parse(c.source, text)
 	unread := len(problems) > 0
@@ -62,6 +63,9 @@ func (k Known) load(name, text string, overrides []Override) (*Config, []Problem
 	}
 	return c, warnings, nil
 }
+
+// byteOrderMark is what some editors write in front of UTF-8. It is no part of the first key.
+const byteOrderMark = "\ufeff"
 
 // largestFile is far beyond what a person writes, and bounds what a mistaken path can cost.
 const largestFile = 256 << 10

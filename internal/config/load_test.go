@@ -149,3 +149,26 @@ func TestMarshalledConfigurationLoadsEqual(t *testing.T) {
 		}
 	}
 }
+
+// TestByteOrderMark has a file say the same, in the same places, with a byte order mark and without.
+func TestByteOrderMark(t *testing.T) {
+	for _, text := range []string{
+		"engine: {driver: poll}\nroutes: [{respond: {body: a}}]\n",
+		"engin: {}\n",
+		"engine:\r\n  driver: none\r\n",
+		"",
+	} {
+		plain, warnings, err := known.load("a.yaml", text, nil)
+		want := report(warnings, err)
+		marked, warnings, err := known.load("a.yaml", "\ufeff"+text, nil)
+		if diff := cmp.Diff(want, report(warnings, err)); diff != "" {
+			t.Errorf("%q is read otherwise with a mark (-without +with):\n%s", text, diff)
+		}
+		if diff := cmp.Diff(plain, marked, sameConfig); diff != "" {
+			t.Errorf("%q means something else with a mark (-without +with):\n%s", text, diff)
+		}
+	}
+	if _, _, err := known.load("a.yaml", "\ufeff\ufeffengine: {driver: poll}\n", nil); err == nil {
+		t.Error("a second mark is taken for a first")
+	}
+}
