@@ -19,6 +19,9 @@ BENCH     ?= .
 BENCHTIME ?= 500ms
 COUNT     ?= 6
 
+# How the experiments are run: --quick is small numbers. `make lab LAB=` makes the full run, which takes hours.
+LAB ?= --quick
+
 # What a server is started with, and who keeps the long experiments.
 CONFIG  ?= examples/site/myriad.yaml
 MILLION ?= ./examples/million
@@ -88,6 +91,11 @@ bench-compare: $(TOOLS)/benchstat ## compare out/bench-old.txt with out/bench.tx
 	@for f in out/bench-old.txt out/bench.txt; do \
 		[ -s $$f ] || { echo "bench-compare: no $$f: run make bench before the change and after it" >&2; exit 1; }; done
 	$(TOOLS)/benchstat out/bench-old.txt out/bench.txt
+
+.PHONY: lab
+lab: build ## run every experiment in small (5 minutes at most) and write lab/report.html; LAB= for a full run
+	@scripts/needs strace redis-server ip
+	bin/myriad lab run $(LAB) --out lab
 
 ##@ Check
 

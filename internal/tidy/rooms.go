@@ -21,6 +21,7 @@ var rooms = []room{
 	{0, "internal/wheel"},
 	{0, "internal/meter"},
 	{0, "internal/config"},
+	{0, "internal/lab/figure"},
 
 	{1, "driver"},
 	{1, "conn"},

@@ -1,0 +1,99 @@
+package lab
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/myriad-server/myriad/internal/sys"
+)
+
+// Machine is what was measured on, and with which programs.
+type Machine struct {
+	Processor  string            `json:"processor"`
+	Processors int               `json:"processors"`
+	Memory     int64             `json:"memory_bytes"`
+	Kernel     string            `json:"kernel"`
+	Servers    []int             `json:"processors_of_servers"`
+	Load       []int             `json:"processors_of_load"`
+	Versions   map[string]string `json:"versions"`
+}
+
+func describe(s *Stand) Machine {
+	m := Machine{
+		Processor: "unknown", Processors: runtime.NumCPU(), Servers: s.servers, Load: s.load,
+		Versions: map[string]string{"go": runtime.Version()},
+	}
+	cpu, _ := os.ReadFile("/proc/cpuinfo")
+	if _, rest, ok := strings.Cut(string(cpu), "model name"); ok {
+		line, _, _ := strings.Cut(rest, "\n")
+		_, name, _ := strings.Cut(line, ":")
+		m.Processor = strings.TrimSpace(name)
+	}
+	release, _ := os.ReadFile("/proc/sys/kernel/osrelease")
+	m.Kernel = "Linux " + strings.TrimSpace(string(release))
+	memory, _ := os.ReadFile("/proc/meminfo")
+	m.Memory = number(string(memory), "MemTotal:") << 10
+	if out, err := exec.Command(s.Program, "version").Output(); err == nil {
+		m.Versions["myriad"] = strings.TrimSpace(string(out))
+	}
+	for _, tool := range [][]string{{"nginx", "-v"}, {"redis-server", "--version"}, {"strace", "--version"}} {
+		if out, err := exec.Command(tool[0], tool[1:]...).CombinedOutput(); err == nil {
+			line, _, _ := strings.Cut(string(out), "\n")
+			m.Versions[tool[0]] = strings.TrimSpace(line)
+		}
+	}
+	return m
+}
+
+// number is the integer behind a word, 0 if there is none.
+func number(text, word string) int64 {
+	_, rest, found := strings.Cut(text, word)
+	fields := strings.Fields(rest[:min(len(rest), 64)])
+	if !found || len(fields) == 0 {
+		return 0
+	}
+	n, _ := strconv.ParseInt(fields[0], 10, 64)
+	return n
+}
+
+// usage is what a process has used so far and has now.
+type usage struct {
+	time     time.Duration // of processors
+	threads  int64
+	resident int64 // bytes
+	switches int64 // of context, given up and taken away, by the threads that live
+	reads    int64 // system calls read(2) and its kin
+	writes   int64
+}
+
+// used reads it from the kernel.
+func used(pid int) (u usage, err error) {
+	if u.time, err = sys.ProcessTime(pid); err != nil {
+		return u, err
+	}
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return u, err
+	}
+	u.threads, u.resident = number(string(status), "Threads:"), number(string(status), "VmRSS:")<<10
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	if err != nil {
+		return u, err
+	}
+	for _, t := range threads {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/status", pid, t.Name()))
+		if err != nil {
+			continue // it has ended meanwhile
+		}
+		u.switches += number(string(text), "\nvoluntary_ctxt_switches:") + number(string(text), "nonvoluntary_ctxt_switches:")
+	}
+	if calls, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", pid)); err == nil {
+		u.reads, u.writes = number(string(calls), "syscr:"), number(string(calls), "syscw:")
+	}
+	return u, nil
+}
