@@ -34,9 +34,13 @@ const (
 	lazyPatience     = 20 * time.Millisecond  // for a send whose success may be reported late
 	stopsPerTurn     = 4096                   // connections told to stop in one turn
 	fullPatience     = 2 * time.Millisecond   // until a driver that was full is asked again
-	maxLoops         = 256
+	maxLoops         = MaxLoops
 	none             = ^uint32(0)
 )
+
+// MaxLoops is how many loops one process can have at a time: a connection holds the number of its loop in eight bits,
+// and so does its ID.
+const MaxLoops = 256
 
 // Options is what a loop is made of. All fields but Pipes, Place, Pressed, Clock and Log are required.
 type Options struct {

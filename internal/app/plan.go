@@ -8,6 +8,7 @@ import (
 	"github.com/myriad-server/myriad/driver"
 	"github.com/myriad-server/myriad/internal/config"
 	"github.com/myriad-server/myriad/internal/standard"
+	"github.com/myriad-server/myriad/loop"
 	"github.com/myriad-server/myriad/serve"
 )
 
@@ -62,7 +63,7 @@ func NewPlan(c *config.Config, h Host) (*Plan, error) {
 			return nil, err
 		}
 		if p.Loops = int(c.Engine.Loops); p.Loops == 0 {
-			p.Loops = h.Processors
+			p.Loops = min(h.Processors, loop.MaxLoops)
 		}
 	} else if c.Engine.Driver != standard.Auto {
 		p.Warnings = append(p.Warnings, fmt.Sprintf("the %s model moves bytes by %s: engine.driver %s is not used",

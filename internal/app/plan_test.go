@@ -1,6 +1,7 @@
 package app
 
 import (
+	"fmt"
 	"io/fs"
 	"net/netip"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"github.com/myriad-server/myriad/driver"
 	"github.com/myriad-server/myriad/internal/config"
 	"github.com/myriad-server/myriad/internal/listen"
+	"github.com/myriad-server/myriad/loop"
 	"github.com/myriad-server/myriad/proto/http1"
 	"github.com/myriad-server/myriad/serve"
 	"github.com/myriad-server/myriad/web"
@@ -74,6 +76,24 @@ func TestPlanLoopsAndAccept(t *testing.T) {
 	c := configured(t, "listeners[0].reuseport=false", "engine.accept=reuseport")
 	if _, err := NewPlan(c, roomy()); err == nil || !strings.Contains(err.Error(), "listeners[0].reuseport is false") {
 		t.Errorf("two keys that exclude each other: %v", err)
+	}
+}
+
+// TestMostLoops holds the bound of engine.loops against what a process can have: no more is planned, and no less may be
+// asked for.
+func TestMostLoops(t *testing.T) {
+	large := roomy()
+	large.Processors = 4 * loop.MaxLoops
+	if p := planned(t, large); p.Loops != loop.MaxLoops {
+		t.Errorf("auto is %d loops with %d processors, want %d", p.Loops, large.Processors, loop.MaxLoops)
+	}
+	if p := planned(t, large, fmt.Sprint("engine.loops=", loop.MaxLoops)); p.Loops != loop.MaxLoops {
+		t.Errorf("%d loops are planned, want %d", p.Loops, loop.MaxLoops)
+	}
+	over := []config.Override{config.SetFlag(fmt.Sprint("engine.loops=", loop.MaxLoops+1))}
+	_, _, err := Known().Load("", over)
+	if err == nil || !strings.Contains(err.Error(), fmt.Sprint("write at most ", loop.MaxLoops)) {
+		t.Errorf("more loops than a process can have: %v", err)
 	}
 }
 

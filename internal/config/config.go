@@ -85,9 +85,9 @@ type Engine struct {
 	Driver string `yaml:"driver"`
 	// Who runs which connection: a model's name.
 	Model string `yaml:"model"`
-	// Event loops, each with its own driver and thread. "auto" is one for each processor that the process may use. Models
-	// without event loops refuse a number.
-	Loops CountOrAuto `yaml:"loops" min:"1" max:"1024"`
+	// Event loops, each with its own driver and thread. "auto" is one for each processor that the process may use, and
+	// 256 at most. Models without event loops refuse a number.
+	Loops CountOrAuto `yaml:"loops" min:"1" max:"256"`
 	// Workers of the workpool model, one connection each.
 	Workers int `yaml:"workers" min:"1" max:"100000"`
 	// Accepted connections that wait for a worker of the workpool model.
