@@ -18,7 +18,8 @@ type move struct {
 }
 
 // unmovable are the flags of a connection that something is going on with.
-const unmovable = flagWatched | flagEnded | flagFinal | flagLast | flagRefeed | flagHungry | flagMoving | flagPiped | flagFed
+const unmovable = flagWatched | flagEnded | flagFinal | flagLast | flagRefeed | flagHungry | flagMoving |
+	flagPiped | flagFed
 
 // Move hands the connection over to another loop, as soon as its receive is cancelled. Until then it may end, receive,
 // or be given something to send; then it stays. Where to has ended, nobody is left to be told.
