@@ -48,7 +48,7 @@ const (
 type client struct {
 	recv, send driver.Token // in flight, or zero
 	since      int64        // when its connection was begun
-	parser     *parser      // of the answer that has begun to come; HTTP only
+	answer     *answer      // of the answer that has begun to come; HTTP only
 	got        int          // bytes of the answer that have come; streams only
 	asked      int          // requests of this connection
 	first      uint16       // of its times

@@ -19,7 +19,7 @@ func (w *worker) close(c *client) {
 	if c.flags&flagEnded == 0 {
 		w.tally.closedByUs++
 	}
-	if c.parser != nil {
+	if c.answer != nil {
 		w.speech.forget(c)
 	}
 	if w.plan.Reset {

@@ -10,20 +10,20 @@ import (
 	"github.com/myriad-server/myriad/proto/http1"
 )
 
-// http is the speech of HTTP/1.1.
-type http struct {
+// hypertext is the speech of HTTP/1.1.
+type hypertext struct {
 	w        *worker
 	plan     *Plan
 	method   http1.Method
 	requests []byte   // Pipeline of them
 	one      int      // bytes of a request
 	last     [][]byte // the last request of a connection
-	spare    []*parser
+	spare    []*answer
 	limits   http1.Limits
 }
 
-// parser reads an answer. A client has one only while an answer is on its way.
-type parser struct {
+// answer reads an answer. A client has one only while an answer is on its way.
+type answer struct {
 	head    http1.Response
 	body    http1.BodyDecoder
 	held    []byte // of a head that is not complete
@@ -32,7 +32,7 @@ type parser struct {
 	wrong   bool // content that is not as expected
 }
 
-func (h *http) prepare(w *worker) (err error) {
+func (h *hypertext) prepare(w *worker) (err error) {
 	h.w = w
 	h.limits = http1.DefaultLimits()
 	h.limits.HeadBytes = 64 << 10
@@ -57,7 +57,7 @@ func (h *http) prepare(w *worker) (err error) {
 }
 
 // compose writes a request.
-func (h *http) compose(last bool) []byte {
+func (h *hypertext) compose(last bool) []byte {
 	r := &h.plan.Request
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\n", r.Method, h.plan.Target.URI)
@@ -97,7 +97,7 @@ func methodOf(name string) http1.Method {
 	return http1.GET
 }
 
-func (h *http) request(_ *client, n int, last bool) ([]byte, [][]byte) {
+func (h *hypertext) request(_ *client, n int, last bool) ([]byte, [][]byte) {
 	switch {
 	case !last:
 		return h.requests[:n*h.one], nil
@@ -107,15 +107,15 @@ func (h *http) request(_ *client, n int, last bool) ([]byte, [][]byte) {
 	return h.requests[:(n-1)*h.one], h.last
 }
 
-func (h *http) received(c *client, in []byte) string {
-	p := c.parser
+func (h *hypertext) received(c *client, in []byte) string {
+	p := c.answer
 	for len(in) > 0 {
 		if c.flying == 0 {
 			return causeUnasked
 		}
 		if p == nil {
 			p = h.take()
-			c.parser = p
+			c.answer = p
 		}
 		if !p.inBody {
 			rest, cause := h.parseHead(p, in)
@@ -130,7 +130,7 @@ func (h *http) received(c *client, in []byte) string {
 		for !done {
 			payload, used, over, err := p.body.Decode(in)
 			if err != nil {
-				return causeMalformed + err.Error()
+				return malformed(err)
 			}
 			h.check(p, payload)
 			in, done = in[used:], over
@@ -147,7 +147,7 @@ func (h *http) received(c *client, in []byte) string {
 }
 
 // parseHead reads a head, or as much of it as there is, and returns what follows.
-func (h *http) parseHead(p *parser, in []byte) (rest []byte, cause string) {
+func (h *hypertext) parseHead(p *answer, in []byte) (rest []byte, cause string) {
 	whole := in
 	if len(p.held) > 0 {
 		p.held = append(p.held, in...)
@@ -156,7 +156,7 @@ func (h *http) parseHead(p *parser, in []byte) (rest []byte, cause string) {
 	n, err := p.head.Parse(whole, h.method, &h.limits)
 	switch {
 	case err != nil:
-		return nil, causeMalformed + err.Error()
+		return nil, malformed(err)
 	case n == 0:
 		if len(p.held) == 0 {
 			p.held = append(p.held, in...)
@@ -173,8 +173,11 @@ func (h *http) parseHead(p *parser, in []byte) (rest []byte, cause string) {
 	return rest, ""
 }
 
+// malformed is the cause that an error of the codec is.
+func malformed(err error) string { return causeMalformed + strings.TrimPrefix(err.Error(), "http1: ") }
+
 // check compares content with what is expected.
-func (h *http) check(p *parser, payload []byte) {
+func (h *hypertext) check(p *answer, payload []byte) {
 	if want := h.plan.Request.Expect; want != nil && !p.wrong {
 		end := p.counted + len(payload)
 		p.wrong = end > len(want) || !bytes.Equal(payload, want[p.counted:end])
@@ -185,7 +188,7 @@ func (h *http) check(p *parser, payload []byte) {
 var statusCauses = [...]string{1: "status 1xx", 2: "status 2xx", 3: "status 3xx", 4: "status 4xx", 5: "status 5xx"}
 
 // finish ends an answer.
-func (h *http) finish(c *client, p *parser) {
+func (h *hypertext) finish(c *client, p *answer) {
 	r := &h.plan.Request
 	status := p.head.Status
 	cause := ""
@@ -206,8 +209,8 @@ func (h *http) finish(c *client, p *parser) {
 }
 
 // ended completes an answer whose content goes on until the end.
-func (h *http) ended(c *client) string {
-	p := c.parser
+func (h *hypertext) ended(c *client) string {
+	p := c.answer
 	switch {
 	case p == nil:
 		return causeClosed
@@ -218,21 +221,21 @@ func (h *http) ended(c *client) string {
 	return causeShort
 }
 
-func (h *http) counts() bool { return false }
+func (h *hypertext) counts() bool { return false }
 
-func (h *http) take() *parser {
+func (h *hypertext) take() *answer {
 	if n := len(h.spare); n > 0 {
 		p := h.spare[n-1]
 		h.spare = h.spare[:n-1]
 		return p
 	}
-	return &parser{}
+	return &answer{}
 }
 
 // forget takes the parser of a client back.
-func (h *http) forget(c *client) {
-	p := c.parser
-	c.parser = nil
+func (h *hypertext) forget(c *client) {
+	p := c.answer
+	c.answer = nil
 	p.head.Reset()
 	p.held, p.inBody = p.held[:0], false
 	if cap(p.held) > 4<<10 {

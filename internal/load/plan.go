@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -86,7 +87,7 @@ type Plan struct {
 	Seed    uint64
 	PID     int // of the server, if it is not to be found by itself
 
-	// SlowAnswers is for tests: how long after the end answers are waited for. Timeout if zero.
+	// Grace is how long after the end answers are waited for; Timeout if zero.
 	Grace time.Duration
 }
 
@@ -105,67 +106,98 @@ func (p *Plan) Open() bool { return len(p.Stages) > 0 }
 // Check tells everything that is wrong with a plan.
 func (p *Plan) Check() error {
 	var wrong []error
-	must := func(ok bool, format string, v ...any) {
-		if !ok {
-			wrong = append(wrong, fmt.Errorf(format, v...))
-		}
+	for _, f := range p.faults() {
+		wrong = append(wrong, f)
 	}
-	must(p.Target.Scheme != "", "there is no target")
-	must(p.Connections >= 0 && p.Idle >= 0 && p.Slow.Connections >= 0, "a number of connections is negative")
-	must(p.Connections+p.Idle+p.Slow.Connections > 0, "there is no connection to make")
-	must(p.Connections+p.Slow.Connections <= 1<<22, "more than 4,194,304 connections that are not idle")
-	must(p.Duration > 0, "duration must be positive")
-	must(p.WarmUp >= 0 && p.RampUp >= 0 && p.Think >= 0, "a time is negative")
-	must(p.Timeout > 0, "timeout must be positive")
-	must(p.Pipeline >= 1 && p.Pipeline <= 1024, "pipeline is %d; it must be 1 to 1,024", p.Pipeline)
-	must(p.Threads >= 1 && p.Threads <= 64, "threads is %d; it must be 1 to 64", p.Threads)
-	must(p.Backlog >= 1, "backlog must be positive: a request that is due must be able to wait")
-	must(p.PerConnect >= 0, "requests per connection is negative")
-	must(p.Think == 0 || p.Pipeline == 1, "think time and pipelining exclude each other")
-	must(p.Think == 0 || !p.Open(), "think time is for a closed loop: in an open loop the rate says when to ask")
-	must(p.Arrivals == Constant || p.Arrivals == Poisson, "arrivals is %q; it must be constant or poisson", p.Arrivals)
-	for i, s := range p.Stages {
-		must(s.For > 0 && s.From >= 0 && s.To >= 0 && s.From+s.To > 0 && s.From <= 1e8 && s.To <= 1e8,
-			"stages[%d]: rates must be 0 to 100,000,000, one of them positive, for a positive time", i)
-	}
-	must(p.Slow.Read >= 0 && p.Slow.Write >= 0, "a speed of slow connections is negative")
-	must(p.Slow.Connections == 0 || p.Slow.Read+p.Slow.Write > 0, "slow connections need a speed to read or write at")
-	return errors.Join(append(wrong, p.checkRequest()...)...)
+	return errors.Join(wrong...)
 }
 
-func (p *Plan) checkRequest() (wrong []error) {
+// connectionsMost is how many connections can be at work in one run.
+const connectionsMost = 1 << 22
+
+// faults is everything that is wrong with a plan, by the keys of a scenario.
+func (p *Plan) faults() (faults []Fault) {
+	must := func(ok bool, key, format string, v ...any) {
+		if !ok {
+			faults = append(faults, Fault{key, fmt.Sprintf(format, v...)})
+		}
+	}
+	within := func(key string, n, least, most int) {
+		must(n >= least && n <= most, key, "it is %d; it must be %d to %d", n, least, most)
+	}
+	within("connections", p.Connections, 0, connectionsMost)
+	within("idle", p.Idle, 0, connectionsMost)
+	within("slow", p.Slow.Connections, 0, connectionsMost)
+	must(p.Connections+p.Idle+p.Slow.Connections > 0, "connections", "there is no connection to make")
+	must(p.Duration > 0, "duration", "it must be positive")
+	must(p.WarmUp >= 0, "warmup", "it is negative")
+	must(p.RampUp >= 0, "ramp", "it is negative")
+	must(p.Think >= 0, "think", "it is negative")
+	must(p.Timeout > 0, "timeout", "it must be positive")
+	within("pipeline", p.Pipeline, 1, 1024)
+	within("threads", p.Threads, 1, 64)
+	within("backlog", p.Backlog, 1, 1<<28)
+	must(p.PerConnect >= 0, "per-connection", "it is negative")
+	must(p.Think == 0 || p.Pipeline == 1, "think", "it is for one request at a time, and pipeline says more")
+	must(p.Think == 0 || !p.Open(), "think", "it is for a closed loop; in an open one the rate says when to ask")
+	must(p.Arrivals == Constant || p.Arrivals == Poisson, "arrivals", "it is %q; it must be constant or poisson",
+		p.Arrivals)
+	for i, s := range p.Stages {
+		must(s.For > 0 && s.From >= 0 && s.To >= 0 && s.From+s.To > 0 && max(s.From, s.To) <= rateMost,
+			fmt.Sprintf("stages[%d]", i), "rates must be 0 to %.0f, one of them positive, for a positive time", rateMost)
+	}
+	within("slow-read", p.Slow.Read, 0, 1<<30)
+	within("slow-write", p.Slow.Write, 0, 1<<30)
+	must(p.Slow.Connections == 0 || p.Slow.Read+p.Slow.Write > 0, "slow", "a speed to read or to write at is missing")
+	return append(faults, p.requestFaults()...)
+}
+
+// rateMost is the highest rate of an open loop.
+const rateMost = 1e8
+
+func (p *Plan) requestFaults() (faults []Fault) {
+	must := func(ok bool, key, format string, v ...any) {
+		if !ok {
+			faults = append(faults, Fault{key, fmt.Sprintf(format, v...)})
+		}
+	}
 	r := &p.Request
 	if p.Target.HTTP() {
-		if r.Status != 0 && (r.Status < 200 || r.Status > 599) {
-			wrong = append(wrong, fmt.Errorf("status is %d; it must be 200 to 599", r.Status))
+		must(r.Status == 0 || r.Status >= 200 && r.Status <= 599, "expect-status", "it is %d; it must be 200 to 599",
+			r.Status)
+		must(r.Method != "CONNECT", "method", "tunnels are not asked for")
+		must(validToken(r.Method), "method", "%q is no method", r.Method)
+		for i, line := range r.Headers {
+			name, _, ok := strings.Cut(line, ":")
+			must(ok && validToken(name) && !strings.ContainsAny(line, "\r\n"), fmt.Sprintf("headers[%d]", i),
+				"%q is no field as \"Name: value\"", line)
 		}
-		return wrong
+		return faults
 	}
-	switch r.Pattern {
-	case Echo, PingPong:
-	case Upload, Download:
-		if p.Target.Scheme == "udp" {
-			wrong = append(wrong, fmt.Errorf("the pattern %s is for streams", r.Pattern))
+	bulk := r.Pattern == Upload || r.Pattern == Download
+	must(bulk || r.Pattern == Echo || r.Pattern == PingPong, "pattern",
+		"it is %q; it must be echo, pingpong, upload or download", r.Pattern)
+	must(r.Bytes >= 1 && r.Bytes <= 16<<20, "bytes", "it is %d; it must be 1 to 16777216", r.Bytes)
+	must(r.AnswerBytes >= 0, "answer-bytes", "it is negative")
+	must(!bulk || !p.Open() && p.Think == 0, "pattern", "%s is as fast as it goes: without rate and think", r.Pattern)
+	must(r.Pattern != Download || p.Pipeline == 1, "pipeline", "a download is one long answer")
+	if p.Target.Datagrams() {
+		must(!bulk, "pattern", "%s is for streams", r.Pattern)
+		must(r.Bytes <= maxDatagram, "bytes", "it is %d; a datagram has %d at most here", r.Bytes, maxDatagram)
+		must(p.Pipeline == 1, "pipeline", "datagrams are asked one at a time")
+		must(p.Slow.Connections == 0, "slow", "datagrams are not sent slowly")
+	}
+	return faults
+}
+
+// validToken reports whether a name can be that of a method or a field (RFC 9110 section 5.6.2).
+func validToken(name string) bool {
+	for _, c := range []byte(name) {
+		if c <= ' ' || c >= 0x7f || strings.IndexByte("\"(),/:;<=>?@[\\]{}", c) >= 0 {
+			return false
 		}
-		if p.Open() || p.Think > 0 {
-			wrong = append(wrong, fmt.Errorf("the pattern %s is as fast as it goes: no rate, no think time", r.Pattern))
-		}
-	default:
-		wrong = append(wrong, fmt.Errorf("pattern is %q; it must be echo, pingpong, upload or download", r.Pattern))
 	}
-	if r.Bytes < 1 || r.Bytes > 16<<20 || r.AnswerBytes < 0 {
-		wrong = append(wrong, errors.New("bytes must be 1 to 16,777,216"))
-	}
-	if p.Target.Scheme == "udp" && r.Bytes > maxDatagram {
-		wrong = append(wrong, fmt.Errorf("bytes is %d; a datagram holds %d at most", r.Bytes, maxDatagram))
-	}
-	if p.Target.Scheme == "udp" && p.Pipeline > 1 {
-		wrong = append(wrong, errors.New("datagrams are not pipelined"))
-	}
-	if p.Slow.Connections > 0 && p.Target.Scheme == "udp" {
-		wrong = append(wrong, errors.New("datagrams are not sent slowly"))
-	}
-	return wrong
+	return name != ""
 }
 
 // maxDatagram is what fits a block of the pool with its address.

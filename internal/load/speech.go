@@ -26,7 +26,7 @@ type speech interface {
 // speak is the speech of a plan.
 func speak(p *Plan) speech {
 	if p.Target.HTTP() {
-		return &http{plan: p}
+		return &hypertext{plan: p}
 	}
 	if p.Target.Datagrams() {
 		return &datagrams{request0: p.Request}

@@ -24,6 +24,7 @@ const (
 	dialPause        = 50 * time.Millisecond // before a connection that failed is made again
 	fullPatience     = 2 * time.Millisecond  // until a driver that was full is asked again
 	lazyPatience     = 20 * time.Millisecond // for a send whose success may be reported late
+	graceSlack       = 10 * time.Millisecond // so that a request times out before it is given up
 	commandPatience  = 20 * time.Millisecond // between two looks at the command
 )
 
@@ -200,8 +201,8 @@ func (w *worker) turn() error {
 			w.complete(&w.completions[i])
 		}
 		w.expire()
+		w.arrive() // before the end is seen, which the last of them may be due at
 		w.advance()
-		w.arrive()
 		w.settle()
 		w.publish()
 	}
@@ -307,6 +308,7 @@ func (w *worker) move(p phase) {
 	if w.phase < phaseOver || p != phaseOver {
 		w.phase = p
 	}
+	w.publish() // whoever is told looks
 	if p != phaseOver && w.told != nil {
 		w.told(p)
 	}
@@ -357,7 +359,7 @@ func (w *worker) stop() {
 	w.end = min(w.end, w.now)
 	grace := w.plan.Grace
 	if grace == 0 {
-		grace = w.plan.Timeout
+		grace = w.plan.Timeout + graceSlack
 	}
 	w.drained = w.now + int64(grace)
 	w.cutLast()
@@ -371,6 +373,9 @@ func (w *worker) arrive() {
 	}
 	for w.schedule.next != ended && w.begin+w.schedule.next <= w.now {
 		due := w.begin + w.schedule.next
+		if due > w.end {
+			break
+		}
 		w.schedule.advance()
 		if w.queue.n > 0 && w.backlog.n == 0 && due >= w.from {
 			w.lag.Record(time.Duration(w.now - due))
