@@ -26,6 +26,80 @@ func (s *section) lines(head []byte, i, j int) []byte {
 	return head[s.fields[i].name:end:end]
 }
 
+// AppendEndToEnd appends the field lines that are for whoever comes behind a proxy, as they were received: all but those
+// of the fields in drop or called like one of other, which is in lower case; those that a Connection field names (RFC
+// 9110 section 7.6.1); and those called "Proxy", which many programs take for a setting, or "Proxy-" and something.
+func (r *Request) AppendEndToEnd(dst []byte, drop FieldSet, other []string) []byte {
+	return r.section.appendEndToEnd(dst, r.head, drop, other)
+}
+
+// AppendEndToEnd appends the field lines that are for whoever comes behind a proxy, as Request.AppendEndToEnd does.
+func (r *Response) AppendEndToEnd(dst []byte, drop FieldSet, other []string) []byte {
+	return r.section.appendEndToEnd(dst, r.head, drop, other)
+}
+
+// appendEndToEnd copies lines that stay together in one piece.
+func (s *section) appendEndToEnd(dst, head []byte, drop FieldSet, other []string) []byte {
+	named := s.has(Connection) && s.namesFields(head)
+	from := 0
+	for i := range s.fields {
+		f := &s.fields[i]
+		gone := drop.Contains(f.known)
+		if !gone && (f.known == UnknownField || named) {
+			name := head[f.name : f.name+uint32(f.size)]
+			gone = f.known == UnknownField && (forProxies(name) || among(name, other)) ||
+				named && s.connectionNames(head, name)
+		}
+		if gone {
+			dst = append(dst, s.lines(head, from, i)...)
+			from = i + 1
+		}
+	}
+	return append(dst, s.lines(head, from, len(s.fields))...)
+}
+
+// namesFields says that there is more to the Connection fields than one of the two usual options.
+func (s *section) namesFields(head []byte) bool {
+	value, _ := s.known(head, Connection)
+	return s.repeated(Connection) || !EqualFold(value, "keep-alive") && !EqualFold(value, "close")
+}
+
+func forProxies(name []byte) bool {
+	const prefix = "proxy"
+	if len(name) < len(prefix) || name[0]|0x20 != 'p' || !EqualFold(name[:len(prefix)], prefix) {
+		return false
+	}
+	return len(name) == len(prefix) || name[len(prefix)] == '-'
+}
+
+func among(name []byte, lower []string) bool {
+	for _, l := range lower {
+		if EqualFold(name, l) {
+			return true
+		}
+	}
+	return false
+}
+
+// AppendKnown appends all lines of a known field as they were received.
+func (r *Request) AppendKnown(dst []byte, id KnownField) []byte {
+	return r.section.appendKnown(dst, r.head, id)
+}
+
+// AppendKnown appends all lines of a known field as they were received.
+func (r *Response) AppendKnown(dst []byte, id KnownField) []byte {
+	return r.section.appendKnown(dst, r.head, id)
+}
+
+func (s *section) appendKnown(dst, head []byte, id KnownField) []byte {
+	for i := range s.fields {
+		if s.fields[i].known == id {
+			dst = append(dst, s.lines(head, i, i+1)...)
+		}
+	}
+	return dst
+}
+
 // Has reports whether any of the known fields of a set is there.
 func (r *Request) Has(set FieldSet) bool { return r.section.present&uint64(set) != 0 }
 

@@ -76,3 +76,36 @@ func TestAppendTrailers(t *testing.T) {
 		}
 	}
 }
+
+func TestAppendEndToEnd(t *testing.T) {
+	drop := http1.FieldsOf(http1.Host, http1.Connection, http1.Cookie)
+	for _, c := range []struct{ fields, want string }{
+		{"X-A: 1\r\nX-B:\t2 \r\n", "X-A: 1\r\nX-B:\t2 \r\n"},
+		{"X-A: 1\r\ncookie: c\r\nX-B: 2\r\nCookie: d\r\n", "X-A: 1\r\nX-B: 2\r\n"},
+		{"Connection: keep-alive\r\nClose: 1\r\n", "Close: 1\r\n"},
+		{"Connection: keep-alive, x-a\r\nX-A: 1\r\nVia: v\r\n", "Via: v\r\n"},
+		{"Connection: close\r\nVia: v\r\nConnection: VIA,,\r\nX-A: 1\r\n", "X-A: 1\r\n"},
+		{"Proxy: p\r\nPROXY-x: y\r\nProxyx: z\r\nProx: y\r\n", "Proxyx: z\r\nProx: y\r\n"},
+		{"X-Gone: 1\r\nx-gONE: 2\r\nX-Gon: 3\r\n", "X-Gon: 3\r\n"},
+		{"", ""},
+	} {
+		var q http1.Request
+		var p http1.Response
+		if n, err := q.Parse([]byte("GET / HTTP/1.1\r\nHost: h\r\n"+c.fields+"\r\n"), nil); n == 0 || err != nil {
+			t.Fatal(n, err)
+		}
+		if n, err := p.Parse([]byte("HTTP/1.1 200 OK\r\n"+c.fields+"\r\n"), http1.GET, nil); n == 0 || err != nil {
+			t.Fatal(n, err)
+		}
+		other := []string{"x-gone"}
+		if got := string(q.AppendEndToEnd(nil, drop, other)); got != c.want {
+			t.Errorf("a request with %q became %q", c.fields, got)
+		}
+		if got := string(p.AppendEndToEnd(nil, drop, other)); got != c.want {
+			t.Errorf("a response with %q became %q", c.fields, got)
+		}
+		if got := string(q.AppendKnown(nil, http1.Host)); got != "Host: h\r\n" {
+			t.Errorf("the host became %q", got)
+		}
+	}
+}

@@ -62,7 +62,7 @@ func (s *session) appendHead(b []byte, x *web.Exchange, e *upstream.Endpoint) []
 			drop |= claims
 		}
 	}
-	b = appendFields(b, r, drop, h.request.other)
+	b = r.AppendEndToEnd(b, drop, h.request.other)
 	if known != nil {
 		b = a.appendForwarded(b, x, known)
 	}
@@ -85,7 +85,7 @@ func (s *session) appendOptions(b []byte, r *http1.Request) []byte {
 	trailers := r.Has(http1.FieldsOf(http1.TE)) && acceptsTrailers(r)
 	switch {
 	case s.upgrades:
-		b = appendKnown(b, r, http1.Upgrade)
+		b = r.AppendKnown(b, http1.Upgrade)
 		b = append(b, "Connection: Upgrade\r\n"...)
 	case s.agent.proxy.options.Close && trailers:
 		b = append(b, "TE: trailers\r\nConnection: TE, close\r\n"...)
@@ -95,16 +95,6 @@ func (s *session) appendOptions(b []byte, r *http1.Request) []byte {
 		b = append(b, "TE: trailers\r\nConnection: TE\r\n"...)
 	}
 	return append(b, "\r\n"...)
-}
-
-// appendKnown appends all lines of a known field.
-func appendKnown[H head](b []byte, r H, id http1.KnownField) []byte {
-	for i := range r.Fields() {
-		if r.KnownAt(i) == id {
-			b = append(b, r.Lines(i, i+1)...)
-		}
-	}
-	return b
 }
 
 // acceptsTrailers says that a TE field has the member "trailers"; any other speaks about this connection.
@@ -210,40 +200,6 @@ func (h *Handler) appendHost(b []byte, r *http1.Request, e *upstream.Endpoint) [
 	return append(b, "\r\n"...)
 }
 
-// head is what a request and an answer have in common.
-type head interface {
-	Fields() int
-	KnownAt(i int) http1.KnownField
-	FieldAt(i int) (name, value []byte)
-	Lines(i, j int) []byte
-	Has(set http1.FieldSet) bool
-	ConnectionNames(name []byte) bool
-	Field(id http1.KnownField) ([]byte, bool)
-}
-
-var connections = http1.FieldsOf(http1.Connection)
-
-// appendFields appends the field lines that are neither in drop nor called like one of other, nor named by a Connection
-// field, nor for proxies alone. Lines that stay together go together.
-func appendFields[H head](b []byte, r H, drop http1.FieldSet, other []string) []byte {
-	named := r.Has(connections) && namesFields(r)
-	from := 0
-	for i := range r.Fields() {
-		known := r.KnownAt(i)
-		gone := drop.Contains(known)
-		if !gone && (known == http1.UnknownField || named) {
-			name, _ := r.FieldAt(i)
-			gone = known == http1.UnknownField && (forProxies(name) || among(name, other)) ||
-				named && r.ConnectionNames(name)
-		}
-		if gone {
-			b = append(b, r.Lines(from, i)...)
-			from = i + 1
-		}
-	}
-	return append(b, r.Lines(from, r.Fields())...)
-}
-
 // mostRounds is how often a request may pass through proxies of one name: several in a row may share it, but a request
 // that comes back to where it was would come back for ever.
 const mostRounds = 16
@@ -260,31 +216,6 @@ func (h *Handler) rounds(r *http1.Request) (n int) {
 		n += bytes.Count(list, h.name)
 	}
 	return n
-}
-
-// namesFields says that the Connection field may name others: that it is neither of the usual ones.
-func namesFields[H head](r H) bool {
-	value, _ := r.Field(http1.Connection)
-	return !http1.EqualFold(value, "keep-alive") && !http1.EqualFold(value, "close")
-}
-
-// forProxies says that a field is "Proxy", which no client has a reason to send but many programs take for a setting,
-// or begins with "Proxy-".
-func forProxies(name []byte) bool {
-	const prefix = "proxy"
-	if len(name) < len(prefix) || name[0]|0x20 != 'p' || !http1.EqualFold(name[:len(prefix)], prefix) {
-		return false
-	}
-	return len(name) == len(prefix) || name[len(prefix)] == '-'
-}
-
-func among(name []byte, lower []string) bool {
-	for _, l := range lower {
-		if http1.EqualFold(name, l) {
-			return true
-		}
-	}
-	return false
 }
 
 // wantsUpgrade says that a request asks for another protocol that can be passed on: not for HTTP/2, which would carry

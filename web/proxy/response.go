@@ -61,7 +61,7 @@ func (s *session) interim() {
 		return
 	}
 	a := s.agent
-	a.scratch = appendFields(a.scratch[:0], &s.response, private|a.proxy.response.known, a.proxy.response.other)
+	a.scratch = s.response.AppendEndToEnd(a.scratch[:0], private|a.proxy.response.known, a.proxy.response.other)
 	s.x.Interim(status, a.scratch)
 }
 
@@ -91,7 +91,7 @@ func (s *session) answer(rest []byte) {
 		return
 	}
 	b = s.appendStatus(b)
-	b = appendFields(b, &s.response, private|h.response.known, h.response.other)
+	b = s.response.AppendEndToEnd(b, private|h.response.known, h.response.other)
 	if !s.response.Has(dates) {
 		b = x.Date(b, false)
 	}

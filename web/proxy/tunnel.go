@@ -46,12 +46,12 @@ func (s *session) switched(rest []byte) {
 		return
 	}
 	b = s.appendStatus(b)
-	b = appendFields(b, &s.response, private|h.response.known, h.response.other)
+	b = s.response.AppendEndToEnd(b, private|h.response.known, h.response.other)
 	if !s.response.Has(dates) {
 		b = x.Date(b, false)
 	}
 	b = append(b, h.response.lines...)
-	b = appendKnown(b, &s.response, http1.Upgrade)
+	b = s.response.AppendKnown(b, http1.Upgrade)
 	b = append(b, "Connection: Upgrade\r\n"...)
 	c := x.Conn()
 	t := &tunnel{agent: s.agent, link: l, client: c, heard: c.Now()}
