@@ -26,9 +26,10 @@ func (s *section) lines(head []byte, i, j int) []byte {
 	return head[s.fields[i].name:end:end]
 }
 
-// AppendEndToEnd appends the field lines that are for whoever comes behind a proxy, as they were received: all but those
-// of the fields in drop or called like one of other, which is in lower case; those that a Connection field names (RFC
-// 9110 section 7.6.1); and those called "Proxy", which many programs take for a setting, or "Proxy-" and something.
+// AppendEndToEnd appends the field lines that are for whoever comes behind a proxy, as they were received: all but
+// those of the fields in drop or called like one of other, which is in lower case; those that a Connection field names
+// (RFC 9110 section 7.6.1); and those called "Proxy", which many programs take for a setting, or "Proxy-" and
+// something.
 func (r *Request) AppendEndToEnd(dst []byte, drop FieldSet, other []string) []byte {
 	return r.section.appendEndToEnd(dst, r.head, drop, other)
 }
