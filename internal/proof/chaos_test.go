@@ -27,7 +27,7 @@ type guest struct {
 // slow, and send several requests at a time. What is asked in order is answered in order, no request comes twice that
 // must not, and in the end nothing is left. SEED replays what the clients do, CHAOS is the number of their requests.
 func TestChaos(t *testing.T) {
-	seed, total := number(t, "SEED", int(time.Now().UnixNano()%1_000_000)), number(t, "CHAOS", 2000)
+	seed, total := number(t, "SEED", int(time.Now().UnixNano()%1_000_000)), number(t, "CHAOS", scaled(2000))
 	t.Logf("SEED=%d", seed)
 	before := measure(t)
 	var upstreams []*faults.Server

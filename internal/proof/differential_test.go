@@ -238,7 +238,7 @@ func (s *side) end() {
 // TestDifferential sends the same requests to servers that people run, directly and through the proxy, and wants the
 // same answers. SEED replays a run, DIFFERENTIAL is the number of requests to each server.
 func TestDifferential(t *testing.T) {
-	seed, total := number(t, "SEED", int(time.Now().UnixNano()%1_000_000)), number(t, "DIFFERENTIAL", 500)
+	seed, total := number(t, "SEED", int(time.Now().UnixNano()%1_000_000)), number(t, "DIFFERENTIAL", scaled(500))
 	folder := folderOf(t)
 	for number, kind := range backends {
 		t.Run(kind.name, func(t *testing.T) {

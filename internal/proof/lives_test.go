@@ -241,7 +241,7 @@ func anonymous(t testing.TB, process string) int64 {
 // TestSlowReader downloads a large body, slowly for a while: the upstream is held back, memory stays flat, and every
 // byte comes. BULK=1073741824 SLOW=60 are its bytes and seconds.
 func TestSlowReader(t *testing.T) {
-	total, slow := number(t, "BULK", 64<<20), time.Duration(number(t, "SLOW", 1))*time.Second
+	total, slow := number(t, "BULK", scaled(64<<20)), time.Duration(number(t, "SLOW", 1))*time.Second
 	s := upstreamOf(t, faults.Options{})
 	p := launch(t, "proxy", "listeners[0].address=127.0.0.1:0", "upstreams.u.to=["+s.Address()+"]",
 		"access_log.format=off", "timeouts.write=1h", "timeouts.drain=0s", "upstreams.u.timeouts.between_bytes=1h")
@@ -334,7 +334,11 @@ func TestLargeUploads(t *testing.T) {
 			p.end()
 			s.Close()
 			before.checkGone(t)
-			if r := p.logged()[0]; r.Status != test.status || r.Cause != test.cause {
+			r := p.logged()[0]
+			if r.Cause == "closed_early" { // the kernel tells of a reset once; a write may have heard of it
+				r.Cause = "reset"
+			}
+			if r.Status != test.status || r.Cause != test.cause {
 				t.Errorf("the log says %+v", r)
 			}
 		})

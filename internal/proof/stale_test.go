@@ -27,6 +27,14 @@ func number(t testing.TB, name string, otherwise int) int {
 	return n
 }
 
+// scaled is less under the race detector, with which everything takes several times as long.
+func scaled(n int) int {
+	if raceDetector {
+		return n / 5
+	}
+	return n
+}
+
 // restless are the ends of idle connections that no proxy can foresee: at random, some at the very moment at which a
 // request comes, half of them by reset.
 var restless = faults.Idle{Share: 0.2, To: 3 * time.Millisecond, Late: 0.02, Reset: 0.5}
@@ -34,7 +42,7 @@ var restless = faults.Idle{Share: 0.2, To: 3 * time.Millisecond, Late: 0.02, Res
 // TestStaleConnections sends requests that are safe to send again, over an upstream that ends its idle connections at
 // random. Not one of them may fail. REQUESTS=1000000 sends as many.
 func TestStaleConnections(t *testing.T) {
-	total := number(t, "REQUESTS", 20_000)
+	total := number(t, "REQUESTS", scaled(20_000))
 	s := upstreamOf(t, faults.Options{Idle: restless, Seed: 42})
 	p := start(t, []string{s.Address()}, "access_log.format=off")
 	const clients = 16
@@ -99,7 +107,7 @@ func TestNeverTwice(t *testing.T) {
 }
 
 func neverTwice(t *testing.T, lines ...string) {
-	const total, clients = 4000, 8
+	total, clients := int64(scaled(4000)), 8
 	s := upstreamOf(t, faults.Options{Idle: restless, Record: true, Seed: 43})
 	p := start(t, []string{s.Address()}, lines...)
 	before := p.before
@@ -142,7 +150,7 @@ func neverTwice(t *testing.T, lines ...string) {
 			t.Errorf("the upstream got %s %d times", target, times)
 		}
 	}
-	if lost := int64(total) - good.Load() - told.Load(); lost != 0 || int64(len(seen)) < good.Load() {
+	if lost := total - good.Load() - told.Load(); lost != 0 || int64(len(seen)) < good.Load() {
 		t.Errorf("%d sent, %d answered, %d refused, %d seen", total, good.Load(), told.Load(), len(seen))
 	}
 	stale := int64(0)

@@ -37,7 +37,7 @@ func TestRedis(t *testing.T) {
 	address := fmt.Sprintf("127.0.0.1:%d", port)
 	run(t, address, new(journal), server, "--port", fmt.Sprint(port), "--bind", "127.0.0.1", "--unixsocket",
 		home+"/redis.sock", "--save", "", "--appendonly", "no", "--dir", home)
-	requests := fmt.Sprint(number(t, "REDIS", 5000))
+	requests := fmt.Sprint(number(t, "REDIS", scaled(5000)))
 	for name, to := range map[string]string{"tcp": address, "unix": "unix:" + home + "/redis.sock"} {
 		t.Run("to "+name, func(t *testing.T) {
 			p := startStream(t, config.StreamTCP, []string{to}, []string{"127.0.0.1:0", "unix:" + home + "/" + name + ".sock"})
@@ -61,7 +61,7 @@ func TestRedis(t *testing.T) {
 
 // TestBulk sends a lot in both directions at once and then half-closes, over all pairs of sockets.
 func TestBulk(t *testing.T) {
-	const total = 16 << 20
+	total := scaled(16 << 20)
 	content := make([]byte, total)
 	faults.Pattern(content, 0)
 	for _, kind := range []string{"tcp", "unix"} {

@@ -86,7 +86,7 @@ func TestWebSocket(t *testing.T) {
 		options    *websocket.DialOptions
 		speak      func(w *wire)
 	}{
-		{"messages", "/", nil, messages(16 << 20)},
+		{"messages", "/", nil, messages(scaled(16 << 20))},
 		{"compressed", "/?compressed", &websocket.DialOptions{
 			CompressionMode: websocket.CompressionContextTakeover, CompressionThreshold: 1,
 		}, messages(100_000)},
@@ -216,7 +216,7 @@ func TestManyWebSockets(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	defer cancel()
 	var running sync.WaitGroup
-	for number := range 200 {
+	for number := range scaled(200) {
 		running.Go(func() {
 			c, _, err := p.open(ctx, fmt.Sprintf("/%d", number), nil)
 			if err != nil {
