@@ -51,8 +51,8 @@ func dispatch() Experiment {
 			"their queue (SIGIO), unless there is one for each descriptor. A sweep every 10 ms wastes the processor.",
 		Varied: "the driver, the idle connections beside the load, the requests that become due in a second",
 		Method: "One server process of the reactor model with one loop for each driver, on a processor of its own; the " +
-			"idle connections have asked once. Requests become due at random (Poisson) over 64 connections, and a response time " +
-			"counts from when its request was due. The processor time is the kernel's account of the process. For the " +
+			"idle connections have asked once. Requests become due at random (Poisson) over 64 connections, and a response " +
+			"time counts from when its request was due. The processor time is the kernel's account of the process. For the " +
 			"overflow, 512 connections ask at once while the process may have 64 queued signals, and strace counts the SIGIO.",
 		Quick: time.Minute, Full: 90 * time.Minute,
 		measure: measureDispatch, judge: judgeDispatch,

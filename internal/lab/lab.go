@@ -36,7 +36,7 @@ type Experiment struct {
 
 // All returns every experiment, in the order in which they are run.
 func All() []Experiment {
-	return []Experiment{dispatch()}
+	return []Experiment{dispatch(), models(), idle(), unix()}
 }
 
 // Find returns an experiment by its name.

@@ -20,6 +20,8 @@ type demand struct {
 	think       time.Duration
 	perConnect  int  // requests on a connection before it is closed; 0: no end
 	any         bool // any content will do, not only hello
+	rampUp      time.Duration
+	watch       int // a process to look at while the load is on it
 }
 
 // outcome is what a generator reports. Times are milliseconds.
@@ -33,6 +35,42 @@ type outcome struct {
 	made      uint64 // connections
 	dropped   uint64 // due but never sent
 	errors    map[string]uint64
+	watched   watched
+}
+
+// watched is what a process was like under load.
+type watched struct {
+	first, last usage
+	between     time.Duration // the two looks
+	looks       int
+}
+
+// switches is the context switches in a second, of the threads that lived at both looks.
+func (w *watched) switches() float64 {
+	if w.between <= 0 {
+		return 0
+	}
+	return float64(w.last.switches-w.first.switches) / w.between.Seconds()
+}
+
+// look is what the generator calls now and then.
+func (w *watched) look(pid int, every time.Duration) func(load.Live) {
+	var begin, next time.Time
+	return func(l load.Live) {
+		now := time.Now()
+		if pid == 0 || l.Phase != "running" || now.Before(next) {
+			return
+		}
+		u, err := used(pid)
+		if err != nil {
+			return
+		}
+		if w.looks == 0 {
+			begin, w.first = now, u
+		}
+		w.last, w.between, next = u, now.Sub(begin), now.Add(every)
+		w.looks++
+	}
 }
 
 // ask puts a target under load, in this process and on its processor. The generator is the one of myriad bench.
@@ -53,7 +91,9 @@ func (s *Stand) ask(ctx context.Context, d demand) (o outcome, err error) {
 		plan.Stages = []load.Stage{{From: d.rate, To: d.rate, For: d.warmUp + d.length}}
 		plan.Arrivals = load.Poisson
 	}
-	r, err := load.Run(ctx, plan, nil)
+	plan.RampUp = d.rampUp
+	var w watched
+	r, err := load.Run(ctx, plan, w.look(d.watch, d.length/4))
 	if err != nil {
 		return o, fmt.Errorf("the load on %s: %w", d.target, err)
 	}
@@ -63,7 +103,7 @@ func (s *Stand) ask(ctx context.Context, d demand) (o outcome, err error) {
 	return outcome{
 		perSecond: r.Requests.PerSecond, good: r.Requests.Good, failed: r.Requests.Failed, begun: r.Requests.Begun,
 		p50: milliseconds(r.Latency.P50), p99: milliseconds(r.Latency.P99), mean: milliseconds(r.Latency.Mean),
-		made: r.Connections.Made, dropped: r.Requests.Dropped + r.Requests.Left, errors: r.Errors,
+		made: r.Connections.Made, dropped: r.Requests.Dropped + r.Requests.Left, errors: r.Errors, watched: w,
 	}, nil
 }
 

@@ -102,9 +102,10 @@ type process struct {
 type spec struct {
 	name    string
 	command []string
-	address string // where it accepts connections, once it is ready; "" is not waited for
-	onLoad  bool   // on the processor of the load instead of that of the servers
-	signals uint64 // RLIMIT_SIGPENDING, if not 0
+	address string   // where it accepts connections, once it is ready; "" is not waited for
+	onLoad  bool     // on the processor of the load instead of that of the servers
+	signals uint64   // RLIMIT_SIGPENDING, if not 0
+	out     *os.File // standard output; nil: the log
 }
 
 // start starts a process on its processor and waits until it accepts connections.
@@ -117,6 +118,9 @@ func (s *Stand) start(ctx context.Context, p spec) (*process, error) {
 	defer func() { _ = file.Close() }()
 	command := exec.Command(p.command[0], p.command[1:]...)
 	command.Stdout, command.Stderr, command.Dir = file, file, s.dir
+	if p.out != nil {
+		command.Stdout = p.out
+	}
 	processors := s.servers
 	if p.onLoad {
 		processors = s.load
@@ -193,11 +197,16 @@ func (p *process) said() string {
 	return string(text[max(0, len(text)-2000):])
 }
 
+// forget takes a process from the list of those that run.
+func (s *Stand) forget(p *process) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running = slices.DeleteFunc(s.running, func(q *process) bool { return q == p })
+}
+
 // end ends a process.
 func (s *Stand) end(p *process) error {
-	s.mu.Lock()
-	s.running = slices.DeleteFunc(s.running, func(q *process) bool { return q == p })
-	s.mu.Unlock()
+	s.forget(p)
 	_ = p.command.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-p.ended: // by our signal: its status says nothing
@@ -277,16 +286,16 @@ type account struct {
 func (p *process) account(ctx context.Context) (a account, err error) {
 	ctx, cancel := context.WithTimeout(ctx, startWithin)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.address+"/status", nil)
-	if err != nil {
-		return a, err
-	}
-	transport := &http.Transport{DisableKeepAlives: true}
+	transport, host := &http.Transport{DisableKeepAlives: true}, p.address
 	if path, ok := strings.CutPrefix(p.address, "unix:"); ok {
-		request.URL.Host = "localhost"
+		host = "localhost"
 		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", path)
 		}
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+host+"/status", nil)
+	if err != nil {
+		return a, err
 	}
 	response, err := (&http.Client{Transport: transport}).Do(request)
 	if err != nil {
