@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/myriad-server/myriad/internal/crowd"
 	"github.com/myriad-server/myriad/internal/sys"
 )
 
@@ -34,9 +35,9 @@ type experiment struct {
 	dir        string
 	report     *report
 	full, few  *server
-	tables     []*table // the connections of full
-	groups     map[string]*table
-	fewIdle    *table
+	tables     []*crowd.Table // the connections of full
+	groups     map[string]*crowd.Table
+	fewIdle    *crowd.Table
 	net        [2]byte // second and third byte of the source addresses
 	sources    int
 	limitSlots int
@@ -76,12 +77,12 @@ func (e *experiment) source() netip.Addr {
 	return netip.AddrFrom4([4]byte{127, e.net[0], e.net[1] + byte(i/250), byte(1 + i%250)})
 }
 
-func (e *experiment) open(s *server, slots int) (*table, error) {
+func (e *experiment) open(s *server, slots int) (*crowd.Table, error) {
 	request, a, err := s.example()
 	if err != nil {
 		return nil, err
 	}
-	return openTable(s.address, e.source(), slots, request, a)
+	return crowd.Open(s.address, e.source(), slots, request, a)
 }
 
 // prepare opens every table, and connects the baseline of both servers.
@@ -96,7 +97,7 @@ func (e *experiment) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	e.limitSlots = int(min(soft, tableMost))
+	e.limitSlots = int(min(soft, crowd.SlotsMost))
 	for left := e.options.Connections; left > 0; left -= e.limitSlots {
 		t, err := e.open(e.full, min(left, e.limitSlots))
 		if err != nil {
@@ -104,7 +105,7 @@ func (e *experiment) prepare(ctx context.Context) error {
 		}
 		e.tables = append(e.tables, t)
 	}
-	e.groups = map[string]*table{}
+	e.groups = map[string]*crowd.Table{}
 	for _, name := range []string{groupControl, groupFirst, groupSpread, groupLast} {
 		s := e.full
 		if name == groupControl {
@@ -130,8 +131,8 @@ func (e *experiment) prepare(ctx context.Context) error {
 }
 
 // connect makes connections of a table, each with a request that is answered. None may fail.
-func (e *experiment) connect(ctx context.Context, t *table, from, to int) error {
-	well, err := t.each(ctx, from, to, stepSocket, stepReceive)
+func (e *experiment) connect(ctx context.Context, t *crowd.Table, from, to int) error {
+	well, err := t.Each(ctx, from, to, crowd.Socket, crowd.Receive)
 	if err == nil && well != to-from {
 		err = fmt.Errorf("%d of %d", well, to-from)
 	}
@@ -146,7 +147,7 @@ func (e *experiment) connectRange(ctx context.Context, from, to int) error {
 	for from < to {
 		i := from / e.limitSlots
 		base := i * e.limitSlots
-		end := min(to, base+len(e.tables[i].state))
+		end := min(to, base+e.tables[i].Slots())
 		if err := e.connect(ctx, e.tables[i], from-base, end-base); err != nil {
 			return err
 		}
@@ -199,7 +200,7 @@ func (e *experiment) measure(ctx context.Context, name string, length time.Durat
 	if err != nil {
 		return sample{}, err
 	}
-	m, err := e.groups[name].measure(ctx, s.pid(), length)
+	m, err := measure(ctx, e.groups[name], s.pid(), length)
 	if err != nil {
 		return m, fmt.Errorf("measuring the %s group: %w", name, err)
 	}
@@ -322,10 +323,10 @@ func (e *experiment) beside(ctx context.Context) (err error) {
 func (e *experiment) again(ctx context.Context) error {
 	progress("asking every connection once more")
 	began := time.Now()
-	all := append([]*table{e.groups[groupFirst], e.groups[groupSpread], e.groups[groupLast]}, e.tables...)
+	all := append([]*crowd.Table{e.groups[groupFirst], e.groups[groupSpread], e.groups[groupLast]}, e.tables...)
 	for _, t := range all {
-		well, err := t.each(ctx, 0, len(t.state), stepSend, stepReceive)
-		e.report.Asked += len(t.state)
+		well, err := t.Each(ctx, 0, t.Slots(), crowd.Send, crowd.Receive)
+		e.report.Asked += t.Slots()
 		e.report.Answered += well
 		if err != nil {
 			if ctx.Err() != nil {
@@ -354,18 +355,18 @@ func (e *experiment) leave(ctx context.Context) error {
 	progress("closing")
 	began := time.Now()
 	left := e.held()
-	all := append([]*table{e.groups[groupFirst], e.groups[groupSpread], e.groups[groupLast]}, e.tables...)
+	all := append([]*crowd.Table{e.groups[groupFirst], e.groups[groupSpread], e.groups[groupLast]}, e.tables...)
 	for _, t := range all {
-		if _, err := t.each(ctx, 0, len(t.state), stepClose, stepClose); err != nil && ctx.Err() != nil {
+		if _, err := t.Each(ctx, 0, t.Slots(), crowd.Finish, crowd.Finish); err != nil && ctx.Err() != nil {
 			return err
 		}
-		left -= len(t.state)
+		left -= t.Slots()
 		if err := e.drained(ctx, left); err != nil {
 			return err
 		}
 	}
-	for _, t := range []*table{e.fewIdle, e.groups[groupControl]} {
-		if _, err := t.each(ctx, 0, len(t.state), stepClose, stepClose); err != nil {
+	for _, t := range []*crowd.Table{e.fewIdle, e.groups[groupControl]} {
+		if _, err := t.Each(ctx, 0, t.Slots(), crowd.Finish, crowd.Finish); err != nil {
 			return err
 		}
 	}
@@ -413,13 +414,13 @@ func (e *experiment) end(ctx context.Context) {
 		}
 	}
 	for _, t := range e.tables {
-		t.release()
+		t.Close()
 	}
 	for _, t := range e.groups {
-		t.release()
+		t.Close()
 	}
 	if e.fewIdle != nil {
-		e.fewIdle.release()
+		e.fewIdle.Close()
 	}
 	// Also after an interruption: what this program leaves behind slows down whatever runs next.
 	after, err := settled(context.WithoutCancel(ctx), e.report.Begin, settleWithin)

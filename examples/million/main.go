@@ -21,6 +21,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/myriad-server/myriad/internal/crowd"
 	"github.com/myriad-server/myriad/internal/sys"
 )
 
@@ -44,7 +45,7 @@ const (
 )
 
 func (o *options) possible() bool {
-	return o.Active >= 1 && o.Active <= windowLanes && o.Baseline >= o.Active && o.Baseline <= tableMost &&
+	return o.Active >= 1 && o.Active <= crowd.Window && o.Baseline >= o.Active && o.Baseline <= crowd.SlotsMost &&
 		o.Connections >= 2*o.Baseline && o.Rounds >= 1 && o.Length > 0
 }
 
@@ -66,7 +67,7 @@ func main() {
 	o.Memory = mebibytes << 20
 	if flag.NArg() > 0 || !o.possible() {
 		fmt.Fprintf(os.Stderr, "million: needs 1 <= active <= baseline <= n/2, active <= %d, baseline <= %d, rounds >= 1\n",
-			windowLanes, tableMost)
+			crowd.Window, crowd.SlotsMost)
 		os.Exit(exitImpossible)
 	}
 	// Rings belong to the thread that made them, and a thread's processors are inherited by what it starts.

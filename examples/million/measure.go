@@ -2,10 +2,10 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
+	"github.com/myriad-server/myriad/internal/crowd"
 	"github.com/myriad-server/myriad/internal/sys"
 )
 
@@ -25,10 +25,7 @@ type sample struct {
 
 // measure keeps every connection of the table busy for a time, each with one request at a time, and takes the
 // processor time of the server and the time of every request.
-func (t *table) measure(ctx context.Context, pid int, length time.Duration) (s sample, err error) {
-	if t.since == nil {
-		t.since = make([]int64, len(t.state))
-	}
+func measure(ctx context.Context, t *crowd.Table, pid int, length time.Duration) (s sample, err error) {
 	s.delays = make([]uint32, 0, 1<<18)
 	before, err := sys.ProcessTime(pid)
 	if err != nil {
@@ -36,48 +33,11 @@ func (t *table) measure(ctx context.Context, pid int, length time.Duration) (s s
 	}
 	waitedBefore := waited(pid)
 	began := time.Now()
-	now := int64(0)
-	flying := 0
-	begin := func(slot int, lane uint16) {
-		t.since[slot] = now
-		t.chain(slot, lane, stepSend, stepReceive)
-		flying++
-	}
-	for slot := range t.state {
-		begin(slot, t.take())
-	}
-	for flying > 0 {
-		if err := t.enter(1); err != nil {
-			return s, err
-		}
-		now = int64(time.Since(began))
-		if now > int64(length+stalledAfter) {
-			return s, fmt.Errorf("%d of %d active connections say nothing for %v", flying, len(t.state), stalledAfter)
-		}
-		ready := t.ring.Ready()
-		for i := range ready {
-			o := *t.ring.Outcome(i)
-			slot, lane, what := int(uint32(o.UserData)), uint16(o.UserData>>32), step(o.UserData>>48&0xff)
-			flying--
-			if err == nil {
-				err = t.judge(&o, lane, what)
-			}
-			s.delays = append(s.delays, uint32(now-t.since[slot]))
-			if now < int64(length) && err == nil && ctx.Err() == nil {
-				begin(slot, lane)
-			} else {
-				t.free = append(t.free, lane)
-			}
-		}
-		t.ring.Seen(ready)
-	}
+	err = t.Busy(ctx, length, func(took time.Duration) { s.delays = append(s.delays, uint32(took)) })
 	s.Length = time.Since(began)
 	after, errAfter := sys.ProcessTime(pid)
 	if err == nil {
 		err = errAfter
-	}
-	if err == nil {
-		err = ctx.Err()
 	}
 	s.Processor, s.Waited = after-before, waited(pid)-waitedBefore
 	s.conclude()

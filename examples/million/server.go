@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/myriad-server/myriad/internal/crowd"
 	"github.com/myriad-server/myriad/internal/sys"
 )
 
@@ -192,7 +193,7 @@ func (s *server) status(ctx context.Context) (st status, err error) {
 }
 
 // example asks once, to learn how long an answer is.
-func (s *server) example() (request []byte, a answer, err error) {
+func (s *server) example() (request []byte, a crowd.Answer, err error) {
 	request = []byte("GET / HTTP/1.1\r\nHost: " + s.address.String() + "\r\n\r\n")
 	c, err := net.DialTimeout("tcp4", s.address.String(), startWithin)
 	if err != nil {
@@ -203,19 +204,18 @@ func (s *server) example() (request []byte, a answer, err error) {
 	if _, err := c.Write(request); err != nil {
 		return nil, a, err
 	}
-	text := make([]byte, laneBytes)
+	text := make([]byte, crowd.AnswerMost)
 	for {
-		n, err := c.Read(text[a.size:])
+		n, err := c.Read(text[a.Size:])
 		if err != nil {
 			return nil, a, err
 		}
-		a.size += n
-		head, content, found := strings.Cut(string(text[:a.size]), "\r\n\r\n")
+		a.Size += n
+		head, content, found := strings.Cut(string(text[:a.Size]), "\r\n\r\n")
 		if !found || len(content) < len(body) {
 			continue
 		}
-		a.body = []byte(body)
-		if !a.good(text[:a.size]) {
+		if a = answerOf(a.Size, []byte(body)); !a.Good(text[:a.Size]) {
 			return nil, a, fmt.Errorf("an unexpected answer: %q %q", head, content)
 		}
 		return request, a, nil

@@ -28,6 +28,7 @@ var rooms = []room{
 	{1, "proto/*"},
 	{1, "internal/listen"},
 	{1, "internal/proc"},
+	{1, "internal/crowd"},
 
 	{2, "driver/emulate"},
 	{2, "driver/drivertest"},

@@ -1,8 +1,7 @@
-package main
+package crowd
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -10,9 +9,15 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/myriad-server/myriad/internal/sys"
 )
+
+// answerOf is the answer of the echoer, with a body.
+func answerOf(body string) Answer {
+	return Answer{Size: len(testAnswer), Good: func(p []byte) bool { return strings.HasSuffix(string(p), body) }}
+}
 
 const testSlots = 300
 
@@ -43,14 +48,14 @@ func (e echoer) serve() {
 
 const (
 	testRequest = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-	testAnswer  = statusOK + "Content-Length: 2\r\n\r\nhi"
+	testAnswer  = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 )
 
 var tablesMade int
 
-func openTestTable(t *testing.T, answers func(int) int) (*table, uint16) {
+func openTestTable(t *testing.T, answers func(int) int) (*Table, uint16) {
 	t.Helper()
-	l, err := net.Listen("tcp4", loopbackHost+":0")
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +67,7 @@ func openTestTable(t *testing.T, answers func(int) int) (*table, uint16) {
 	tablesMade++
 	pid := os.Getpid()
 	source := netip.AddrFrom4([4]byte{127, byte(1 + pid>>8&0x7f), byte(pid), byte(1 + tablesMade%250)})
-	table, err := openTable(target, source, testSlots, []byte(testRequest), answer{len(testAnswer), []byte("hi")})
+	table, err := Open(target, source, testSlots, []byte(testRequest), answerOf("hi"))
 	if err != nil {
 		var lacks sys.RingLacks
 		if why := sys.RingsDisabled(); why > 0 || errors.As(err, &lacks) {
@@ -70,14 +75,14 @@ func openTestTable(t *testing.T, answers func(int) int) (*table, uint16) {
 		}
 		t.Fatal(err)
 	}
-	t.Cleanup(table.release)
+	t.Cleanup(table.Close)
 	return table, target.Port()
 }
 
 func TestEveryConnectionIsAskedAndCounted(t *testing.T) {
 	table, port := openTestTable(t, func(int) int { return 3 })
-	for _, phase := range []struct{ first, last step }{{stepSocket, stepReceive}, {stepSend, stepReceive}} {
-		if well, err := table.each(t.Context(), 0, testSlots, phase.first, phase.last); well != testSlots || err != nil {
+	for _, phase := range []struct{ first, last Step }{{Socket, Receive}, {Send, Receive}} {
+		if well, err := table.Each(t.Context(), 0, testSlots, phase.first, phase.last); well != testSlots || err != nil {
 			t.Fatalf("%s: %d of %d went well: %v", stepNames[phase.first], well, testSlots, err)
 		}
 	}
@@ -86,7 +91,7 @@ func TestEveryConnectionIsAskedAndCounted(t *testing.T) {
 			t.Errorf("the kernel lists %d connections with ports %v: %v", n, end, err)
 		}
 	}
-	if well, err := table.each(t.Context(), 0, testSlots, stepClose, stepClose); well != testSlots || err != nil {
+	if well, err := table.Each(t.Context(), 0, testSlots, Finish, Finish); well != testSlots || err != nil {
 		t.Errorf("%d of %d were closed: %v", well, testSlots, err)
 	}
 	if n, err := sys.Established(0, port); n != 0 || err != nil {
@@ -102,16 +107,16 @@ func TestALostConnectionIsNoticed(t *testing.T) {
 		}
 		return 3
 	})
-	if well, err := table.each(t.Context(), 0, testSlots, stepSocket, stepReceive); well != testSlots || err != nil {
+	if well, err := table.Each(t.Context(), 0, testSlots, Socket, Receive); well != testSlots || err != nil {
 		t.Fatalf("%d of %d connected: %v", well, testSlots, err)
 	}
-	well, err := table.each(t.Context(), 0, testSlots, stepSend, stepReceive)
-	if met := (*failure)(nil); well != testSlots-lost || !errors.As(err, &met) {
+	well, err := table.Each(t.Context(), 0, testSlots, Send, Receive)
+	if met := (*Failure)(nil); well != testSlots-lost || !errors.As(err, &met) {
 		t.Errorf("%d of %d answered, %d were closed by the server: %v", well, testSlots, lost, err)
 	}
-	table.answer.body = []byte("ho")
-	well, err = table.each(t.Context(), 0, testSlots, stepSend, stepReceive)
-	if well != 0 || !errors.Is(err, errAnswer) {
+	table.answer = answerOf("ho")
+	well, err = table.Each(t.Context(), 0, testSlots, Send, Receive)
+	if well != 0 || !errors.Is(err, ErrAnswer) {
 		t.Errorf("%d answers were as expected, and none should have been: %v", well, err)
 	}
 }
@@ -123,7 +128,7 @@ func TestAPortInUseIsPassedOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = taken.Close() }()
-	if well, err := table.each(t.Context(), 0, testSlots, stepSocket, stepReceive); well != testSlots || err != nil {
+	if well, err := table.Each(t.Context(), 0, testSlots, Socket, Receive); well != testSlots || err != nil {
 		t.Fatalf("%d of %d connected: %v", well, testSlots, err)
 	}
 	if table.tries[7] != 1 || len(table.tries) != 1 {
@@ -131,44 +136,20 @@ func TestAPortInUseIsPassedOver(t *testing.T) {
 	}
 }
 
-func TestVerdict(t *testing.T) {
-	good := func() *report {
-		r := newReport(options{Connections: 100, Baseline: 10, Active: 2, Rounds: 1, Ratio: 1.1, Memory: 1 << 20}, machine{})
-		all := census{107, 107, 107, 107}
-		r.Held, r.Again, r.Asked, r.Answered, r.Stopped, r.Limit = all, all, 106, 106, "exit code 0", descriptors
-		control, own := sample{PerRequest: 5, Late: 100}, sample{PerRequest: 5.4, Late: 105}
-		r.Beside = map[string][]sample{groupControl: {control}, groupFirst: {own}, groupSpread: {own}, groupLast: {own}}
-		r.Before = r.Beside
-		return r
+// TestBusy keeps connections at work, and takes whatever comes first as the answer.
+func TestBusy(t *testing.T) {
+	table, _ := openTestTable(t, func(int) int { return 1 << 30 })
+	if well, err := table.Each(t.Context(), 0, testSlots, Socket, Connect); well != testSlots || err != nil {
+		t.Fatalf("%d of %d connected: %v", well, testSlots, err)
 	}
-	for name, spoil := range map[string]func(*report){
-		"":                 func(*report) {},
-		"held":             func(r *report) { r.Held.Client-- },
-		"RLIMIT_NOFILE":    func(r *report) { r.Limit++ },
-		"memory":           func(r *report) { r.Peak.Peak = 2 << 20 },
-		"processor time":   func(r *report) { r.Beside[groupFirst][0].PerRequest = 5.6 },
-		"p99":              func(r *report) { r.Beside[groupFirst][0].Late = 111 },
-		"answered":         func(r *report) { r.Answered-- },
-		"ended in order":   func(r *report) { r.Stopped = "exit code 1" },
-		"the kernel":       func(r *report) { r.Settled = "orphans are left" },
-		"connecting, with": func(r *report) { r.Options.Rate = 1 },
-	} {
-		t.Run(name, func(t *testing.T) {
-			r := good()
-			spoil(r)
-			r.judge()
-			text, _, err := r.render()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if r.Passed != (name == "") {
-				t.Errorf("passed %t\n%s", r.Passed, text)
-			}
-			for line := range strings.Lines(text) {
-				if strings.HasPrefix(line, "FAIL") && (name == "" || !strings.Contains(line, name)) {
-					t.Errorf("unexpected %s", fmt.Sprint(line))
-				}
-			}
-		})
+	table.answer.Size = 0
+	answers := 0
+	err := table.Busy(t.Context(), 50*time.Millisecond, func(took time.Duration) {
+		if answers++; took <= 0 {
+			t.Errorf("an answer took %v", took)
+		}
+	})
+	if err != nil || answers < testSlots {
+		t.Errorf("%d answers: %v", answers, err)
 	}
 }
