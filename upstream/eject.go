@@ -12,6 +12,7 @@ type outlier struct {
 	failed  atomic.Int32 // uses that went wrong in a row
 
 	retryAt  atomic.Int64 // when one use may try it
+	triedAt  atomic.Int64 // when one has last begun to, or it was ejected
 	trial    atomic.Bool  // one does
 	answers  atomic.Bool  // it is out for what it answers, not for accepting no connection
 	times    int          // ejections in a row; under Group.mu
@@ -32,6 +33,21 @@ func (e *Endpoint) available(now int64) bool {
 	}
 	at := e.outlier.retryAt.Load()
 	if now < at || !e.outlier.retryAt.CompareAndSwap(at, now+trialPatience) {
+		return false
+	}
+	e.outlier.triedAt.Store(now)
+	e.outlier.trial.Store(true)
+	return true
+}
+
+// lastResort reports that an ejected endpoint may be tried although its time has not come, because there is no other:
+// once in each first wait, so that a service is not out for longer than its endpoints are.
+func (e *Endpoint) lastResort(now int64) bool {
+	if e.status.Load() != statusEjected {
+		return false
+	}
+	at := e.outlier.triedAt.Load()
+	if now-at < int64(e.group.options.Eject.Base) || !e.outlier.triedAt.CompareAndSwap(at, now) {
 		return false
 	}
 	e.outlier.trial.Store(true)
@@ -105,6 +121,7 @@ func (e *Endpoint) failsIn(row *atomic.Int32, now int64, answers bool, why error
 	e.outlier.returned = 0
 	e.outlier.answers.Store(answers)
 	e.outlier.retryAt.Store(now + int64(wait))
+	e.outlier.triedAt.Store(now)
 	what := fmt.Sprintf("%d connections in a row were not accepted, the last: %v; out for %v", n, why, wait)
 	if answers {
 		what = fmt.Sprintf("%d uses in a row failed; out for %v", n, wait)

@@ -167,3 +167,26 @@ func TestSlowStart(t *testing.T) {
 		m.pass(5 * time.Second)
 	}
 }
+
+// TestLastResort has an endpoint that has been out for long come back: a service that has no other does not wait for
+// the end of a wait that has doubled many times.
+func TestLastResort(t *testing.T) {
+	const base = time.Second
+	m := newMachine(1)
+	g := groupOf(t, 1, Options{Eject: &EjectOptions{Failures: 1, Base: base, Max: time.Hour}})
+	a := g.Agent(m.threads[0])
+	for range 12 { // the last of these waits alone would be more than half an hour
+		u := want(a)
+		if len(m.conns) != 1 {
+			t.Fatalf("the endpoint is not tried: %v", u.err)
+		}
+		m.conns[0].fail(syscall.ECONNREFUSED)
+		m.turn()
+		if again := want(a); !errors.Is(again.err, ErrNoEndpoint) {
+			t.Fatalf("right after a refusal: %v", again.err)
+		}
+		m.pass(base)
+	}
+	granted(t, a)
+	granted(t, a) // it is back for everybody
+}

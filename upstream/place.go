@@ -7,6 +7,7 @@ type picking struct {
 	now  int64
 
 	again    bool // also take what was passed over
+	last     bool // and what is ejected, when its first wait is over
 	strict   bool // but never what was tried
 	homely   bool // do not ask other agents
 	only     bool // choose only, for what is not a link
@@ -58,7 +59,8 @@ func (p *picking) why() error {
 	return ErrNoEndpoint
 }
 
-// find chooses an endpoint: the preferred one, the policy's choice, and then also what was passed over.
+// find chooses an endpoint: the preferred one, the policy's choice, then also what was passed over, and at last what is
+// ejected.
 func (a *Agent) find(w *Want, p picking) bool {
 	p.want, p.set, p.now = w, a.group.set.Load(), a.dialer.Now()
 	a.pick = p
@@ -68,10 +70,16 @@ func (a *Agent) find(w *Want, p picking) bool {
 	if p.set.picker.Pick(w.Key, a.accept) >= 0 {
 		return true
 	}
-	if !a.pick.passed {
+	if a.pick.passed {
+		a.pick.again = true
+		if p.set.picker.Pick(w.Key, a.accept) >= 0 {
+			return true
+		}
+	}
+	if a.pick.full || a.pick.portless != nil {
 		return false
 	}
-	a.pick.again = true
+	a.pick.last = true
 	return p.set.picker.Pick(w.Key, a.accept) >= 0
 }
 
@@ -92,7 +100,7 @@ func (a *Agent) take(e *Endpoint) bool {
 		p.passed = true
 		return false
 	}
-	if !e.available(p.now) {
+	if !e.available(p.now) && !(p.last && e.lastResort(p.now)) {
 		return false
 	}
 	p.endpoint = e

@@ -24,7 +24,7 @@ func (a *App) proxy(r *config.Route, where string) (web.Handler, error) {
 		Group:     group,
 		Host:      p.Host,
 		Prefix:    p.Prefix,
-		Forwarded: forwarded[p.Forwarded],
+		Forwarded: forwarded[p.Forwarded], Underscores: p.Underscores,
 		Request:   editsOf(&p.RequestHeaders),
 		Response:  editsOf(&p.ResponseHeaders),
 		BodyBytes: int64(p.Body),

@@ -19,6 +19,9 @@ type Proxy struct {
 	// The clients who may say themselves for whom they ask, such as [10.0.0.0/8]: what they send in X-Forwarded-For and
 	// Forwarded is kept and added to. From all others it is replaced.
 	Trusted []Subnet `yaml:"trusted,omitempty"`
+	// Whether fields with a "_" in their name are passed on. Upstreams that take it for a "-" (CGI, WSGI, PHP) would
+	// believe X_Forwarded_For and what else a client may say in the name of a field that is replaced on the way.
+	Underscores bool `yaml:"underscores"`
 	// Fields of the request that are changed on the way.
 	RequestHeaders HeaderEdits `yaml:"request_headers"`
 	// Fields of the answer that are changed on the way.

@@ -1,5 +1,7 @@
 package http1
 
+import "bytes"
+
 // What a proxy needs beyond reading: to copy what it does not change, and to keep a head that must outlive its bytes.
 
 // Moved says that the bytes of the complete head lie somewhere else from now on: head holds the same bytes as Head, and
@@ -29,18 +31,20 @@ func (s *section) lines(head []byte, i, j int) []byte {
 // AppendEndToEnd appends the field lines that are for whoever comes behind a proxy, as they were received: all but
 // those of the fields in drop or called like one of other, which is in lower case; those that a Connection field names
 // (RFC 9110 section 7.6.1); and those called "Proxy", which many programs take for a setting, or "Proxy-" and
-// something.
-func (r *Request) AppendEndToEnd(dst []byte, drop FieldSet, other []string) []byte {
-	return r.section.appendEndToEnd(dst, r.head, drop, other)
+// something. Unless underscores are welcome, fields with one in their name are left out too: to programs that were told
+// of fields by the environment, as CGI does, X_Real_IP is X-Real-IP, so they would get around what is dropped here.
+func (r *Request) AppendEndToEnd(dst []byte, drop FieldSet, other []string, underscores bool) []byte {
+	return r.section.appendEndToEnd(dst, r.head, drop, other, underscores)
 }
 
-// AppendEndToEnd appends the field lines that are for whoever comes behind a proxy, as Request.AppendEndToEnd does.
+// AppendEndToEnd appends the field lines that are for whoever comes behind a proxy, as Request.AppendEndToEnd does
+// where underscores are welcome.
 func (r *Response) AppendEndToEnd(dst []byte, drop FieldSet, other []string) []byte {
-	return r.section.appendEndToEnd(dst, r.head, drop, other)
+	return r.section.appendEndToEnd(dst, r.head, drop, other, true)
 }
 
 // appendEndToEnd copies lines that stay together in one piece.
-func (s *section) appendEndToEnd(dst, head []byte, drop FieldSet, other []string) []byte {
+func (s *section) appendEndToEnd(dst, head []byte, drop FieldSet, other []string, underscores bool) []byte {
 	named := s.has(Connection) && s.namesFields(head)
 	from := 0
 	for i := range s.fields {
@@ -48,7 +52,8 @@ func (s *section) appendEndToEnd(dst, head []byte, drop FieldSet, other []string
 		gone := drop.Contains(f.known)
 		if !gone && (f.known == UnknownField || named) {
 			name := head[f.name : f.name+uint32(f.size)]
-			gone = f.known == UnknownField && (forProxies(name) || among(name, other)) ||
+			gone = f.known == UnknownField &&
+				(!underscores && bytes.IndexByte(name, '_') >= 0 || forProxies(name) || among(name, other)) ||
 				named && s.connectionNames(head, name)
 		}
 		if gone {

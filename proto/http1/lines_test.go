@@ -98,7 +98,7 @@ func TestAppendEndToEnd(t *testing.T) {
 			t.Fatal(n, err)
 		}
 		other := []string{"x-gone"}
-		if got := string(q.AppendEndToEnd(nil, drop, other)); got != c.want {
+		if got := string(q.AppendEndToEnd(nil, drop, other, true)); got != c.want {
 			t.Errorf("a request with %q became %q", c.fields, got)
 		}
 		if got := string(p.AppendEndToEnd(nil, drop, other)); got != c.want {

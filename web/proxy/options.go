@@ -31,6 +31,9 @@ type Options struct {
 	Trusted []netip.Prefix
 	// Scheme is what clients speak, for the fields that say so; "http".
 	Scheme string
+	// Underscores passes fields with a "_" in their name on. Many upstreams take it for a "-", so that a client could
+	// speak in the name of a field that is replaced here.
+	Underscores bool
 	// Request and Response change the fields on the way.
 	Request, Response Edits
 	// BodyBytes is how much content a request may have; the server's limit. web.Unlimited: any. The server's LargestBody

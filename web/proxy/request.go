@@ -62,7 +62,7 @@ func (s *session) appendHead(b []byte, x *web.Exchange, e *upstream.Endpoint) []
 			drop |= claims
 		}
 	}
-	b = r.AppendEndToEnd(b, drop, h.request.other)
+	b = r.AppendEndToEnd(b, drop, h.request.other, h.options.Underscores)
 	if known != nil {
 		b = a.appendForwarded(b, x, known)
 	}

@@ -91,6 +91,18 @@ var passing = []headCase{
 		lines("PROPFIND /p HTTP/1.1", "Host: a", "Depth: 1", "Via: 1.1 myriad"),
 	},
 	{
+		"names that others read as names with hyphens",
+		[]option{plain},
+		lines("GET / HTTP/1.1", "X_Forwarded_For: 6.6.6.6", "Host: a", "Content_Length: 5", "X-A: _", "X_A: 1"),
+		lines("GET / HTTP/1.1", "Host: a", "X-A: _", "Via: 1.1 myriad"),
+	},
+	{
+		"and are welcome",
+		[]option{plain, with(func(o *proxy.Options) { o.Underscores = true })},
+		lines("GET / HTTP/1.1", "X_A: 1", "Host: a"),
+		lines("GET / HTTP/1.1", "Host: a", "X_A: 1", "Via: 1.1 myriad"),
+	},
+	{
 		"an encoded slash",
 		[]option{plain},
 		lines("GET /api/group%2Fname/x HTTP/1.1", "Host: a"),
