@@ -95,6 +95,10 @@ type Conn interface {
 	// for it, since the connection began; with what Pipe moved.
 	Traffic() (in, out uint64)
 
+	// Unacknowledged is how many bytes the kernel has taken and the peer's machine has not: what a slow peer has taken
+	// shows here long before the kernel takes more. 0 where it cannot be told. It costs a system call.
+	Unacknowledged() int64
+
 	// Pipe moves what comes straight to dst, behind what is queued there, without
 	// passing the handler: Received is not called any more. What was received before
 	// and not used goes the same way, first. It lasts until the peer's end, which Ended

@@ -8,6 +8,7 @@ import (
 	"github.com/myriad-server/myriad/conn"
 	"github.com/myriad-server/myriad/driver"
 	"github.com/myriad-server/myriad/internal/meter"
+	"github.com/myriad-server/myriad/internal/sys"
 )
 
 // sendBytes is about how much one Send carries: enough to be cheap, little enough that a slow peer shows progress.
@@ -136,6 +137,19 @@ func (c *connection) Queued() int64 {
 		return w.queued
 	}
 	return 0
+}
+
+// Unacknowledged asks the kernel what the peer has not acknowledged.
+func (c *connection) Unacknowledged() int64 {
+	if c.fd < 0 || c.flags&flagClosing != 0 {
+		return 0
+	}
+	fd, done, err := c.on().driver.Descriptor(int(c.fd))
+	if err != nil {
+		return 0
+	}
+	defer done()
+	return sys.Unacknowledged(fd)
 }
 
 // transmit submits the first segments of the queue, if nothing is in flight.

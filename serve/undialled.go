@@ -13,6 +13,14 @@ func (c *connection) Traffic() (in, out uint64) { return c.received, c.sent }
 // Pipe reports false: without a loop there is nobody to move the bytes.
 func (c *connection) Pipe(conn.Conn) bool { return false }
 
+// Unacknowledged asks the kernel what the peer has not acknowledged.
+func (c *connection) Unacknowledged() int64 {
+	if c.fd < 0 {
+		return 0
+	}
+	return sys.Unacknowledged(c.fd)
+}
+
 // Alive looks at the socket without taking anything from it.
 func (c *connection) Alive() bool {
 	if c.state != conn.Open || c.flags&ended != 0 {

@@ -84,6 +84,23 @@ func (x *Exchange) feed(in []byte) (used int) {
 	return used
 }
 
+// skip looks for the end of the content in what comes behind the last answer: when it has come, and nothing behind it,
+// the connection need not stay.
+func (x *Exchange) skip(in []byte) {
+	for x.skipping && len(in) > 0 {
+		_, n, done, err := x.body.Decode(in)
+		in = in[n:]
+		switch {
+		case err != nil || done && len(in) > 0:
+			x.skipping = false
+		case done:
+			x.skipping, x.until = false, 0
+		case n == 0:
+			x.skipping = false // what has no room is not kept
+		}
+	}
+}
+
 var errLarge = &http1.Error{Status: 413, Reason: "the content is too large"}
 
 // breakOff ends a request whose content is not acceptable.

@@ -28,6 +28,7 @@ type Exchange struct {
 	held      bool // too much is queued to go on
 	paused    bool // the connection was told to pause
 	unread    bool // input may be left that nobody will look at
+	skipping  bool // leaving: the end of the content is waited for, and nothing else
 	malformed bool // the head could not be parsed: there is no request to speak of
 	more      bool // input follows the head
 	lost      bool // given up before it was answered
@@ -46,6 +47,8 @@ type Exchange struct {
 	until    int64 // how long leaving may take; 0: until everything has gone
 	written  int64 // bytes queued since the exchange was taken
 	gone     int64 // bytes of them that had left at progress
+	behind   int64 // what the peer had not acknowledged when that was last looked at
+	looked   bool  // it was looked at since progress
 
 	taken     int64 // bytes of content received
 	limit     int64 // of them
@@ -107,7 +110,7 @@ const (
 func (x *Exchange) run(in []byte) (used int) {
 	x.driven = true
 	for {
-		if x.fate == last && x.answering == answered && x.reading != leaving {
+		if x.fate == last && x.answering == answered && x.reading != leaving && (x.reading != inBody || x.unread) {
 			break
 		}
 		switch x.reading {
@@ -151,6 +154,7 @@ func (x *Exchange) run(in []byte) (used int) {
 				continue
 			}
 		case leaving:
+			x.skip(in[used:])
 			used = len(in)
 		}
 		break
@@ -289,7 +293,7 @@ func (x *Exchange) renew() {
 	x.c, x.tally, x.path = nil, nil, nil
 	x.trailers = x.trailers[:0]
 	x.fate, x.attached, x.ended, x.held, x.paused = keep, false, false, false, false
-	x.unread, x.malformed = false, false
+	x.unread, x.skipping, x.malformed = false, false, false
 	x.written, x.gone = 0, 0
 	x.pending = bounded(x.pending)
 	x.saved = bounded(x.saved)

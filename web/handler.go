@@ -91,7 +91,8 @@ func (h *handler) Received(c conn.Conn, in []byte) int {
 		x.pending = append(x.pending, in[used:]...)
 		used = len(in)
 	case x.fate == last && x.answering == answered:
-		used = len(in) // refused: nobody will look at the rest, and a full block must not stay full
+		used = len(in) // nobody will look at the rest, and a full block must not stay full
+		x.unread = x.unread || x.reading == inBody
 	}
 	h.settle(x)
 	return used
@@ -119,6 +120,9 @@ func (h *handler) settle(x *Exchange) {
 		if h.leave(x) {
 			return
 		}
+	case x.reading == leaving && x.until == 0 && c.Queued() <= smallBytes:
+		h.drain(x)
+		return
 	case x.reading == waiting && len(x.pending) == 0 && !x.held:
 		h.rest(x)
 		return
@@ -152,7 +156,7 @@ func (h *handler) rest(x *Exchange) {
 	case queued > smallBytes:
 		h.attach(x)
 		x.regulate()
-		x.progress = c.Now()
+		x.stir()
 		x.arm()
 		return
 	}
@@ -163,18 +167,24 @@ func (h *handler) rest(x *Exchange) {
 }
 
 // leave begins the end of a connection whose last answer is queued. It reports whether the exchange is done with.
+//
+// While the client may still be sending, the connection stays, for a while, so that what comes is not answered with a
+// reset, which would destroy an answer that is not read yet (RFC 9112 section 9.6). The client is told at once that
+// there will be no more.
 func (h *handler) leave(x *Exchange) bool {
 	c := x.c
 	x.until = 0
 	if (x.unread || x.reading == inBody || len(x.pending) > 0) && !x.ended && h.timeouts.Linger > 0 {
 		x.until = after(c.Now(), h.timeouts.Linger)
+		x.skipping = x.reading == inBody && !x.unread && len(x.pending) == 0
+		c.CloseWrite()
 	}
 	x.reading, x.pending = leaving, x.pending[:0]
 	if x.until == 0 && c.Queued() <= smallBytes {
 		h.drain(x)
 		return true
 	}
-	x.progress = c.Now()
+	x.stir()
 	return false
 }
 

@@ -166,7 +166,7 @@ func (x *Exchange) fell() {
 
 // refuse answers with a status and a reason, and makes it the end of the connection.
 func (x *Exchange) refuse(status int, reason string) {
-	x.fate, x.unread = last, x.reading != complete || x.more
+	x.fate, x.unread = last, x.reading < inBody || x.reading == complete && x.more
 	if x.answering != unanswered {
 		return
 	}

@@ -54,16 +54,42 @@ func (x *Exchange) requestDeadline() int64 {
 	return after(x.began, x.handler.timeouts.Request)
 }
 
-// outputDeadline is when some of what is queued must have left. It notices what has left since the last time.
+// firstLook is the part of Timeouts.Write after which it is looked for the first time what the client has acknowledged.
+const firstLook = 4
+
+// outputDeadline is when some of what is queued must have left, or when to look what the client has acknowledged. It
+// notices what has left since the last time.
 func (x *Exchange) outputDeadline() int64 {
 	queued := x.c.Queued()
 	if gone := x.written - queued; gone != x.gone {
-		x.gone, x.progress = gone, x.c.Now()
+		x.gone, x.progress, x.looked = gone, x.c.Now(), false
 	}
 	if queued == 0 {
 		return math.MaxInt64
 	}
-	return after(x.progress, x.handler.timeouts.Write)
+	limit := x.handler.timeouts.Write
+	if !x.looked {
+		limit /= firstLook
+	}
+	return after(x.progress, limit)
+}
+
+// stalled says, when outputDeadline has come, whether the client has taken nothing in all the time that it has.
+//
+// The kernel takes more only when a good part of its buffer is free again, and a slow client needs minutes to empty
+// that much: until then what its machine acknowledges is all there is to see. To make the buffer smaller
+// (TCP_NOTSENT_LOWAT) would show the same at the price of more turns for every large answer, so the kernel is asked
+// instead, and only about those who seem to stand still. What was acknowledged before the first look is not known,
+// hence the client is given the benefit of the doubt.
+func (x *Exchange) stalled() bool {
+	behind, first := x.c.Unacknowledged(), !x.looked
+	if behind < x.behind && !first || behind > 0 && first {
+		x.progress = x.c.Now()
+	} else if !first {
+		return true
+	}
+	x.behind, x.looked = behind, true
+	return false
 }
 
 // Expired acts on the deadline that has come.
@@ -80,6 +106,10 @@ func (h *handler) Expired(c conn.Conn) {
 	now := c.Now()
 	switch {
 	case x.outputDeadline() <= now:
+		if !x.stalled() {
+			x.arm()
+			return
+		}
 		h.count(meter.TimeoutsWrite)
 		h.abandon(x, conn.ErrTimeout)
 		c.Abort(conn.ErrTimeout)
@@ -112,13 +142,20 @@ func (h *handler) Expired(c conn.Conn) {
 // expiredIdle closes a connection that has been idle for long enough, without a word.
 func (h *handler) expiredIdle(c conn.Conn) {
 	switch {
+	case c.Queued() > 0 && c.State() > conn.Open:
+		// The same, with nothing behind it.
+		x := h.take(c)
+		x.reading, x.answering, x.fate = leaving, answered, last
+		x.progress, x.behind, x.looked = c.Now(), c.Unacknowledged(), true
+		h.attach(x)
+		x.arm()
 	case c.State() > conn.Open:
 		h.count(meter.TimeoutsWrite)
 		c.Abort(conn.ErrTimeout)
 	case c.Queued() > 0:
 		// Its last answer, a small one, has not left in all this time: from now on it is watched.
 		x := h.take(c)
-		x.progress = c.Now()
+		x.stir()
 		h.attach(x)
 		x.arm()
 	default:

@@ -68,14 +68,16 @@ type Timeouts struct {
 	Body Duration `yaml:"body" min:"1ms" max:"24h"`
 	// Silence between requests on a connection that is kept alive.
 	Idle Duration `yaml:"idle" min:"1ms" max:"24h"`
-	// A client that takes none of the bytes that are queued for it.
+	// A client that takes none of the bytes that are queued for it. What counts is what its machine acknowledges, however
+	// little; it is looked at now and then, so the end may come after up to twice the time, and never before it.
 	Write Duration `yaml:"write" min:"1ms" max:"24h"`
 	// A whole request, from the first byte of its head until its answer has been queued. What is queued then goes out as
 	// fast as the client takes it, bounded by write.
 	Request DurationOrUnlimited `yaml:"request" min:"1ms" max:"24h"`
 	// A graceful stop: connections that are still busy after it are closed. "0s" closes them at once.
 	Drain Duration `yaml:"drain" min:"0s" max:"24h"`
-	// Reading on after the last answer, so that a client still sending sees the answer and not a reset.
+	// Reading on after the last answer while the client may still be sending, so that it sees the answer and not a reset.
+	// It is told at once that no more will come, and the end of its request, or of what it sends, ends the wait.
 	Linger Duration `yaml:"linger" min:"0s" max:"1m"`
 }
 

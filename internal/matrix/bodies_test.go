@@ -13,6 +13,7 @@ import (
 
 // bodies is the content of requests, given to a handler and left alone.
 var bodies = []behaviour{
+	{name: "the end behind content", check: endsBehindContent},
 	{name: "content by length", check: contentByLength},
 	{name: "content in chunks", check: contentInChunks},
 	{name: "content in odd pieces", check: contentInPieces},
@@ -179,4 +180,37 @@ func expectUnwanted(t *testing.T, s *suite) {
 	c.answer("POST").want(200).wantBody([]byte("posted")).wantField("Connection", "close")
 	c.halfClose()
 	c.wantEnd()
+}
+
+// endsBehindContent wants the end of the connection right behind the last answer, and not after the time for which the
+// server goes on reading: that is far longer than anything here may take.
+func endsBehindContent(t *testing.T, s *suite) {
+	const closes = "POST /posted HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+	v := s.start(t, "timeouts.linger=1m", "limits.body=1KiB", "limits.target=1KiB", "limits.head=2KiB")
+	for name, pieces := range map[string][]string{
+		"with the head":       {closes + "Content-Length: 3\r\n\r\nabc"},
+		"behind the head":     {closes + "Content-Length: 3\r\n\r\n", "abc"},
+		"in chunks":           {closes + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"},
+		"in pieces of chunks": {closes + "Transfer-Encoding: chunked\r\n\r\n3\r", "\nabc\r\n0\r", "\n\r\n"},
+		"that does not come":  {closes + "Content-Length: 3\r\n\r\n"},
+		"by HTTP/1.0":         {"POST /posted HTTP/1.0\r\nContent-Length: 3\r\n\r\nabc"},
+		"malformed":           {closes + "Transfer-Encoding: chunked\r\n\r\nx\r\n"},
+		"no host":             {"GET /hello HTTP/1.1\r\n\r\n"},
+		"too large":           {closes + "Content-Length: 3000\r\n\r\n" + strings.Repeat("a", 3000)},
+		"too long":            {"GET /" + strings.Repeat("a", 1500) + " HTTP/1.1\r\nHost: a\r\n\r\n"},
+		"head too large":      {"GET / HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("a", 3000) + "\r\n\r\n"},
+	} {
+		c := v.dial()
+		for _, piece := range pieces {
+			c.send(piece)
+		}
+		a := c.answer("POST")
+		if a.field("Connection") != "close" {
+			t.Errorf("content %s: %q", name, a.head)
+		}
+		if rest, err := io.ReadAll(c.r); err != nil || len(rest) > 0 {
+			t.Errorf("content %s: %q and %v behind the answer; want the end", name, rest, err)
+		}
+		_ = c.Close()
+	}
 }

@@ -1,6 +1,7 @@
 package matrix
 
 import (
+	"io"
 	"testing"
 	"time"
 
@@ -15,6 +16,7 @@ var times = []behaviour{
 	{name: "idle connection", check: idleTimeout},
 	{name: "connection without a request", check: silentTimeout},
 	{name: "client that does not read", check: writeTimeout},
+	{name: "client that reads slowly", check: slowlyRead},
 	{name: "answer that does not come", check: requestTimeout},
 }
 
@@ -123,6 +125,34 @@ func writeTimeout(t *testing.T, s *suite) {
 	if n := c.wantGone(); n >= largeBytes {
 		t.Errorf("all of %d bytes came", n)
 	}
+}
+
+// slowlyRead wants a client to get all of an answer that it takes little by little, while the kernel, whose buffer is
+// large, takes nothing for far longer than the limit.
+func slowlyRead(t *testing.T, s *suite) {
+	c := narrow(t, s.start(t, "listeners[0].send_buffer=1MiB", "timeouts.write=500ms").dial())
+	c.send(request("GET", "/large.bin", "Connection: close"))
+	head, err := c.readHead()
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := make([]byte, 0, largeBytes)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for begun := time.Now(); time.Since(begun) < 2*time.Second; <-tick.C {
+		n, err := io.ReadFull(c.r, body[len(body):len(body)+4<<10])
+		if err != nil {
+			t.Fatalf("%v after %d bytes and %v", err, len(body)+n, time.Since(begun))
+		}
+		body = body[:len(body)+n]
+	}
+	n, err := io.ReadFull(c.r, body[len(body):largeBytes])
+	if err != nil {
+		t.Fatal(err)
+	}
+	head.body = body[:len(body)+n]
+	head.want(200).wantBody(content(3, largeBytes))
+	c.wantEnd()
 }
 
 // requestTimeout wants the connection to end though the handler never answers, and the handler to hear of it.

@@ -5,6 +5,9 @@ import "github.com/myriad-server/myriad/conn"
 // Traffic is what was sent; what came in is not counted.
 func (c *Conn) Traffic() (in, out uint64) { return 0, c.left }
 
+// Unacknowledged is Taken.
+func (c *Conn) Unacknowledged() int64 { return c.Taken }
+
 // Pipe reports false: there is no kernel to do it.
 func (c *Conn) Pipe(conn.Conn) bool { return false }
 

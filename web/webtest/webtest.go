@@ -25,6 +25,8 @@ type Conn struct {
 	Discard bool
 	// Stuck keeps queued bytes from leaving, as a peer does that reads nothing.
 	Stuck bool
+	// Taken is what Unacknowledged returns.
+	Taken int64
 	// Limit, if set, is how much may be queued, files not counted, as serving models limit it: whoever queues more
 	// when it has been passed is aborted.
 	Limit int

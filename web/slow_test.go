@@ -1,0 +1,105 @@
+package web_test
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/myriad-server/myriad/conn"
+	"github.com/myriad-server/myriad/web"
+	"github.com/myriad-server/myriad/web/webtest"
+)
+
+// TestSlowClients has the kernel take nothing more while the client goes on, or does not: what counts is what the
+// client's machine acknowledges.
+func TestSlowClients(t *testing.T) {
+	large := web.NewAnswer(200, "", []byte(strings.Repeat("x", 100_000)))
+	for _, closes := range [][]string{nil, {"Connection: close"}} {
+		s := &web.Server{
+			Root:     web.HandlerFunc(func(x *web.Exchange) { x.Respond(large) }),
+			Timeouts: web.Timeouts{Write: 10 * time.Second},
+		}
+		begin := func() *webtest.Conn {
+			c := webtest.New(s.Handler())
+			c.Stuck, c.Taken = true, 1<<20
+			c.Receive([]byte(request("GET /", "", closes...)))
+			return c
+		}
+		c := begin()
+		for range 100 {
+			c.Taken -= 10
+			c.Advance(9 * time.Second)
+			if c.State() != conn.Open {
+				t.Fatalf("%q: cut off while it takes bytes: %v", closes, c.Why)
+			}
+		}
+		c.Advance(21 * time.Second)
+		if c.State() != conn.Closed || !errors.Is(c.Why, conn.ErrTimeout) {
+			t.Errorf("%q: it takes nothing any more and is %v, %v", closes, c.State(), c.Why)
+		}
+		c = begin()
+		c.Advance(9 * time.Second)
+		if c.State() != conn.Open {
+			t.Errorf("%q: it ends too early", closes)
+		}
+		c.Advance(4 * time.Second)
+		if c.State() != conn.Closed {
+			t.Errorf("%q: it takes nothing and is %v", closes, c.State())
+		}
+	}
+}
+
+// TestSlowAtTheEnd has the last, small answer of a connection that drains not leave, while the client takes what the
+// kernel has; and then nothing.
+func TestSlowAtTheEnd(t *testing.T) {
+	s := &web.Server{
+		Root:     web.HandlerFunc(func(x *web.Exchange) { x.Reply([]byte("hello")) }),
+		Timeouts: web.Timeouts{Write: 10 * time.Second},
+	}
+	c := webtest.New(s.Handler())
+	c.Stuck, c.Taken = true, 1<<20
+	c.Receive([]byte(request("GET /", "", "Connection: close")))
+	if c.State() != conn.Draining {
+		t.Fatalf("it is %v", c.State())
+	}
+	for range 20 {
+		c.Advance(9 * time.Second)
+		c.Taken -= 10
+	}
+	if c.State() != conn.Draining {
+		t.Fatalf("cut off while it takes bytes: %v", c.Why)
+	}
+	c.Advance(31 * time.Second)
+	if c.State() != conn.Closed || !errors.Is(c.Why, conn.ErrTimeout) {
+		t.Errorf("it takes nothing any more and is %v, %v", c.State(), c.Why)
+	}
+}
+
+// TestEndBehindContent wants the connection to be done with as soon as the content has come that nobody takes, and the
+// client to be told at once that there will be no more.
+func TestEndBehindContent(t *testing.T) {
+	s := &web.Server{Root: web.HandlerFunc(func(x *web.Exchange) { x.Reply([]byte("hello")) })}
+	head := request("POST /", "", "Connection: close", "Transfer-Encoding: chunked")
+	pieces := []string{"3\r", "\nab", "c\r\n0\r", "\n\r\n"}
+	c := webtest.New(s.Handler())
+	c.Receive([]byte(head + strings.Join(pieces, "")))
+	if c.State() != conn.Closed || c.Why != nil || c.Last {
+		t.Errorf("at once: %v, %v", c.State(), c.Why)
+	}
+	c = webtest.New(s.Handler())
+	c.Receive([]byte(head))
+	if !c.Last || !bytes.Contains(c.Sent, []byte("hello")) {
+		t.Errorf("the client is not told: %q", c.Sent)
+	}
+	for _, piece := range []string{"3\r\n", "ab", "c\r\n0\r\n", "\r\n"} {
+		if c.State() != conn.Open {
+			t.Fatalf("%v before %q", c.State(), piece)
+		}
+		c.Receive([]byte(piece))
+	}
+	if c.State() != conn.Closed || c.Why != nil {
+		t.Errorf("in pieces: %v, %v", c.State(), c.Why)
+	}
+}
