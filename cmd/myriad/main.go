@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/alecthomas/kong"
 
@@ -74,7 +75,7 @@ func run(arguments []string, c console) (code int) {
 	if len(arguments) == 0 {
 		arguments = []string{"--help"}
 	}
-	command, err := parser.Parse(arguments)
+	command, err := parser.Parse(joinNumbers(arguments))
 	switch {
 	case exited >= 0:
 		return exited
@@ -87,6 +88,29 @@ func run(arguments []string, c console) (code int) {
 		return fail(c, err)
 	}
 	return 0
+}
+
+// joinNumbers joins a flag and a negative number behind it, as in --loops -1: to the parser that is a flag of one letter,
+// and what it says of it helps nobody. No flag of ours is a digit, so nothing else can be meant.
+func joinNumbers(arguments []string) []string {
+	var joined []string
+	for i, argument := range arguments {
+		if argument == "--" {
+			return append(joined, arguments[i:]...)
+		}
+		last := len(joined) - 1
+		if last < 0 || !strings.HasPrefix(joined[last], "--") || strings.Contains(joined[last], "=") ||
+			!negative(argument) {
+			joined = append(joined, argument)
+			continue
+		}
+		joined[last] += "=" + argument
+	}
+	return joined
+}
+
+func negative(argument string) bool {
+	return len(argument) > 1 && argument[0] == '-' && argument[1] >= '0' && argument[1] <= '9'
 }
 
 // fail says what went wrong and returns the exit code. The problems of a configuration bring their places along.

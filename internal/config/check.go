@@ -78,11 +78,19 @@ func (b *bounds) single(v reflect.Value, path string, tag reflect.StructTag) {
 		return
 	}
 	if least, ok := tag.Lookup("min"); ok && below(v, bound(v.Type(), least)) {
-		b.report(path, textOf(v)+" is too small", "write at least "+least)
+		b.report(path, textOf(v)+" is too small", "write "+wordOfZero(v)+"at least "+least)
 	}
 	if most, ok := tag.Lookup("max"); ok && below(bound(v.Type(), most), v) {
 		b.report(path, textOf(v)+" is too large", "write at most "+most)
 	}
+}
+
+// wordOfZero is the word that may be written instead of a number, for those whose zero is one.
+func wordOfZero(v reflect.Value) string {
+	if special, ok := reflect.Zero(v.Type()).Interface().(worded); ok && special.Word() != "" {
+		return special.Word() + ", or "
+	}
+	return ""
 }
 
 func (b *bounds) report(path, message, mend string) {
