@@ -34,8 +34,12 @@ func (k checkCommand) Run(c console) error {
 	if n := len(loaded.Upstreams); n > 0 {
 		upstreams = fmt.Sprintf(", %d upstreams", n)
 	}
-	fmt.Fprintf(c.out, "ok: %s: %d listeners, %d routes%s; driver %s, model %s, loops %d\n", k.File,
-		len(loaded.Listeners), len(loaded.Routes), upstreams, plan.DriverName(), plan.Model.Name(), plan.Loops)
+	loops := ""
+	if plan.Loops > 0 {
+		loops = fmt.Sprintf(", loops %d", plan.Loops)
+	}
+	fmt.Fprintf(c.out, "ok: %s: %d listeners, %d routes%s; driver %s, model %s%s\n", k.File,
+		len(loaded.Listeners), len(loaded.Routes), upstreams, plan.DriverName(), plan.Model.Name(), loops)
 	_, err = fmt.Fprintf(c.out, "capacity: %s\n", plan.Capacity.String())
 	return err
 }

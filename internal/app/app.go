@@ -85,14 +85,14 @@ func New(p *Plan, o Options) (*App, error) {
 func (a *App) Serve(ctx context.Context, kill <-chan struct{}) error {
 	a.announce()
 	site := a.site
-	site.Kill = kill
 	site.Ready = func() {
 		a.ready()
 		if a.options.Ready != nil {
 			a.options.Ready(a)
 		}
 	}
-	err := a.plan.Model.Serve(ctx, &site)
+	stopped, err := a.serve(ctx, &site, kill)
+	a.report(stopped)
 	return errors.Join(err, a.close())
 }
 
@@ -125,10 +125,23 @@ func (a *App) openAccessLog() error {
 			return fmt.Errorf("the access log cannot be opened: %w", err)
 		}
 		a.logFile, o.Output = file, file
-		a.closers = append(a.closers, file.Close)
 	}
 	a.access = observe.NewAccessLog(o)
-	a.closers = append(a.closers, func() error { return a.access.Close(accessLogEnd) })
+	a.closers = append(a.closers, a.closeAccessLog)
+	return nil
+}
+
+// closeAccessLog ends the access log. Lines that were lost are told, and are no failure of the server: it has served,
+// and has ended as it was asked to.
+func (a *App) closeAccessLog() error {
+	err := a.access.Close(accessLogEnd)
+	if a.logFile != nil && !errors.Is(err, observe.ErrStuck) { // one that is stuck in a write cannot be closed
+		err = errors.Join(err, a.logFile.Close())
+	}
+	if lost := a.access.Dropped(); lost > 0 || err != nil {
+		a.options.Log.Error("lines of the access log are lost", "lines_lost_in_all", lost, "error", err,
+			"path", a.plan.Config.AccessLog.Path)
+	}
 	return nil
 }
 
@@ -163,7 +176,7 @@ func (a *App) ready() {
 		l := &p.Config.Listeners[i]
 		log.Info("listening", "url", url(l.Protocol, g.Spec()))
 	}
-	log.Info("serving", "driver", p.DriverName(), "model", p.Model.Name(), "loops", p.Loops, "accept", p.Accept)
+	log.Info("serving", p.attributes()...)
 }
 
 // URLs are where the server listens, in the order of the listeners; with their ports once it is ready.

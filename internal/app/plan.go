@@ -133,6 +133,22 @@ func (p *Plan) DriverName() string {
 	return p.Driver.Name
 }
 
+// attributes are what is true of the model: one without loops has none to count, and one loop has nobody to share
+// accepting with.
+func (p *Plan) attributes() []any {
+	all := []any{"driver", p.DriverName(), "model", p.Model.Name()}
+	if p.Loops > 0 {
+		all = append(all, "loops", p.Loops)
+	}
+	if p.Loops > 1 {
+		all = append(all, "accept", p.Accept)
+	}
+	if p.Model.Name() == "workpool" {
+		all = append(all, "workers", p.Config.Engine.Workers, "queue", p.Config.Engine.Queue)
+	}
+	return all
+}
+
 func (p *Plan) driverOptions() driver.Options {
 	e := &p.Config.Engine
 	return driver.Options{

@@ -169,7 +169,7 @@ func (a *AccessLog) Close(d time.Duration) error {
 	case <-a.ended:
 		return a.failure
 	case <-timer.C:
-		return errStuck
+		return ErrStuck
 	}
 }
 

@@ -103,7 +103,7 @@ func TestAccessLogDropsWhenFull(t *testing.T) {
 	if dropped == 0 {
 		t.Fatal("nothing was dropped")
 	}
-	if err := a.Close(time.Millisecond); !errors.Is(err, errStuck) {
+	if err := a.Close(time.Millisecond); !errors.Is(err, ErrStuck) {
 		t.Errorf("the end of a stuck log says %v", err)
 	}
 	close(out.opened)

@@ -9,8 +9,8 @@ import (
 	"github.com/myriad-server/myriad/web"
 )
 
-// errStuck is Close's answer when the output takes nothing.
-var errStuck = errors.New("the access log could not be written in time; lines are lost")
+// ErrStuck is Close's answer when the output takes nothing.
+var ErrStuck = errors.New("the access log could not be written in time; lines are lost")
 
 // stamp is the text of one second, made anew when the second changes.
 type stamp struct {

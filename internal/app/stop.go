@@ -1,0 +1,97 @@
+package app
+
+import (
+	"context"
+	"time"
+
+	"github.com/myriad-server/myriad/internal/meter"
+	"github.com/myriad-server/myriad/serve"
+	"github.com/myriad-server/myriad/stream"
+)
+
+// drainSlack is how much longer than timeouts.drain the model is given, so that it is the server that ends the drain:
+// whoever ends it knows what is cut.
+const drainSlack = time.Second
+
+// ending is how a stop goes.
+type ending struct {
+	began  time.Time
+	before load          // when the stop began
+	cut    load          // when the drain was ended
+	after  time.Duration // of the stop, until then
+	cause  string        // what ended the drain; empty: nothing had to
+}
+
+// load is what a server has open, and what it has closed so far.
+type load struct{ clients, upstreams, sessions, closed int64 }
+
+// load reads the counters, which are a turn of the loop old at most.
+func (a *App) load() load {
+	total := a.counters.Total()
+	made := load{clients: total[meter.Open], closed: total[meter.Closed]}
+	for _, group := range a.upstreams {
+		for _, endpoint := range group.Snapshot().Endpoints {
+			made.upstreams += int64(endpoint.Open)
+		}
+	}
+	for _, of := range a.streams {
+		made.sessions += of.counts()[stream.Open]
+	}
+	// The loops count what they dialled among the rest. The two readings are of two moments.
+	made.upstreams = min(made.upstreams, made.clients)
+	made.clients -= made.upstreams
+	return made
+}
+
+// serve has the model serve the site, and ends the drain at its deadline or when kill is closed.
+func (a *App) serve(ctx context.Context, site *serve.Site, kill <-chan struct{}) (*ending, error) {
+	cut, ended, watched := make(chan struct{}), make(chan struct{}), make(chan *ending, 1)
+	drain := site.Limits.Drain
+	site.Kill, site.Limits.Drain = cut, drain+drainSlack
+	go func() { watched <- a.watch(ctx, drain, kill, ended, cut) }()
+	err := a.plan.Model.Serve(ctx, site)
+	close(ended)
+	return <-watched, err
+}
+
+// watch waits for the stop, and closes cut when the drain has taken too long. It returns when ended is closed; without
+// a stop there is no ending.
+func (a *App) watch(ctx context.Context, drain time.Duration, kill, ended <-chan struct{}, cut chan<- struct{},
+) *ending {
+	select {
+	case <-ctx.Done():
+	case <-ended:
+		return nil
+	}
+	e := &ending{began: time.Now(), before: a.load()}
+	deadline := time.NewTimer(drain)
+	defer deadline.Stop()
+	select {
+	case <-ended:
+		return e
+	case <-deadline.C:
+		e.cause = "timeouts.drain is " + drain.String()
+	case <-kill:
+		e.cause = "a second signal"
+	}
+	e.cut, e.after = a.load(), time.Since(e.began)
+	close(cut)
+	<-ended
+	return e
+}
+
+// report says how the stop went. Whoever was at rest has been let go at its begin, so what was cut was at work.
+func (a *App) report(e *ending) {
+	if e == nil {
+		return
+	}
+	took, closed := time.Since(e.began).Round(time.Millisecond), a.load().closed-e.before.closed
+	if e.cut.clients+e.cut.upstreams+e.cut.sessions == 0 {
+		a.options.Log.Info("drained", "took", took, "connections_closed", closed)
+		return
+	}
+	a.options.Log.Warn("connections were cut", "connections_cut", e.cut.clients,
+		"upstream_connections_cut", e.cut.upstreams, "sessions_cut", e.cut.sessions,
+		"after", e.after.Round(time.Millisecond), "cause", e.cause, "connections_closed", closed, "took", took,
+		"fix", "raise timeouts.drain, if they are to end by themselves")
+}
