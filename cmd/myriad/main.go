@@ -90,23 +90,26 @@ func run(arguments []string, c console) (code int) {
 	return 0
 }
 
-// joinNumbers joins a flag and a negative number behind it, as in --loops -1: to the parser that is a flag of one letter,
-// and what it says of it helps nobody. No flag of ours is a digit, so nothing else can be meant.
+// joinNumbers joins a flag and a negative number behind it, as in --loops -1: to the parser that is a flag of one
+// letter, and what it says of it helps nobody. No flag of ours is a digit, so nothing else can be meant.
 func joinNumbers(arguments []string) []string {
 	var joined []string
 	for i, argument := range arguments {
 		if argument == "--" {
 			return append(joined, arguments[i:]...)
 		}
-		last := len(joined) - 1
-		if last < 0 || !strings.HasPrefix(joined[last], "--") || strings.Contains(joined[last], "=") ||
-			!negative(argument) {
-			joined = append(joined, argument)
+		if last := len(joined) - 1; last >= 0 && negative(argument) && bare(joined[last]) {
+			joined[last] += "=" + argument
 			continue
 		}
-		joined[last] += "=" + argument
+		joined = append(joined, argument)
 	}
 	return joined
+}
+
+// bare tells whether an argument is a flag without its value.
+func bare(argument string) bool {
+	return strings.HasPrefix(argument, "--") && !strings.Contains(argument, "=")
 }
 
 func negative(argument string) bool {
