@@ -69,7 +69,7 @@ func New(p *Plan, o Options) (*App, error) {
 		Spread:  p.Spread,
 		Limits:  p.limits(),
 		Meter:   a.counters.Worker,
-		Log:     o.Log,
+		Log:     slog.New(pauses{o.Log.Handler(), p.Capacity.Limiter}),
 	}
 	for i := range p.Config.Listeners {
 		l, err := a.listener(i, root)

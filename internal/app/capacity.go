@@ -25,6 +25,8 @@ type Demand struct {
 	Upstream int
 	// Sessions is how many sessions of datagrams there may be; each has a socket of its own.
 	Sessions int
+	// Pipes is how many descriptors the pipes may take through which the kernel moves the bytes of proxied connections.
+	Pipes int
 	// BlockBytes and Blocks are the memory for bytes on their way, Blocks for each loop.
 	BlockBytes, Blocks int
 	// Backlog is the smallest backlog of the listeners.
@@ -51,6 +53,10 @@ type Capacity struct {
 	CachedFiles int
 	// Sessions is how many of the wanted sessions of datagrams there are descriptors for.
 	Sessions int
+	// Pipes is how many of the wanted descriptors of pipes are counted on; a connection that finds none is copied.
+	Pipes int
+	// Limiter is the wall that Limit comes from.
+	Limiter Wall
 	// Walls are what bounds the connections that are open, the first to be reached first.
 	Walls []Wall
 	// Busy is what bounds the connections that are at work in one moment.
@@ -78,6 +84,12 @@ const (
 	filesShare = 4
 	// sessionsShare is the part that sessions of datagrams may take.
 	sessionsShare = 2
+	// pipesOfLoop are the descriptors of the pipes that one loop may have: two for each of 256 directions of proxied
+	// connections that have bytes on their way.
+	pipesOfLoop = 2 * 256
+	// A proxied connection has a descriptor, so has the one to its upstream, and each direction has a pipe of two: of six
+	// descriptors pipes can take four.
+	pipesOfSession, descriptorsOfSession = 4, 6
 	// loopSlots is how many connections one loop can number.
 	loopSlots = 1<<24 - 1
 	// spareThreads are those of the runtime.
@@ -92,21 +104,20 @@ func Compute(h Host, d Demand) Capacity {
 	}
 	reserve := min(processDescriptors, max(h.Descriptors/8, leastDescriptors)) +
 		int64(loopDescriptors*d.Loops+d.Listeners*max(d.Loops, 1)+c.CachedFiles+c.Sessions)
+	c.Pipes = int(min(int64(d.Pipes), max(h.Descriptors-reserve, 0)*pipesOfSession/descriptorsOfSession))
+	reserve += int64(c.Pipes)
 	c.Walls = machine(h, d)
 	if wall, ok := c.descriptors(h, d, reserve); ok {
 		c.Walls = append(c.Walls, wall)
 	}
-	c.Limit = math.MaxInt
-	for _, wall := range c.Walls {
-		c.Limit = min(c.Limit, wall.At)
-	}
 	if d.Connections > 0 {
-		c.Limit = min(c.Limit, d.Connections)
 		c.Walls = append(c.Walls, Wall{
 			Name: "configuration", At: d.Connections,
 			Why: fmt.Sprintf("limits.connections is %d", d.Connections), Fix: "raise it",
 		})
 	}
+	c.Limiter = slices.MinFunc(c.Walls, func(a, b Wall) int { return cmp.Compare(a.At, b.At) })
+	c.Limit = c.Limiter.At
 	c.Walls = append(c.Walls, model(d)...)
 	slices.SortStableFunc(c.Walls, func(a, b Wall) int { return cmp.Compare(a.At, b.At) })
 	c.Busy, c.Waiting = busy(h, d), waiting(h, d)
@@ -118,8 +129,7 @@ func (c *Capacity) descriptors(h Host, d Demand, reserve int64) (wall Wall, ok b
 	left := h.Descriptors - reserve
 	wall = Wall{
 		Name: "descriptors", At: count(withUpstream(left, d)),
-		Why: fmt.Sprintf("RLIMIT_NOFILE is %d, of which %d are for listeners, files and drivers%s", h.Descriptors, reserve,
-			sharedText(d)),
+		Why: fmt.Sprintf("RLIMIT_NOFILE is %d, of which %d are for %s%s", h.Descriptors, reserve, c.reserved(), sharedText(d)),
 		Fix: "raise it (ulimit -Hn, or LimitNOFILE= of the service)",
 	}
 	if d.Driver == "uring" {
@@ -130,17 +140,26 @@ func (c *Capacity) descriptors(h Host, d Demand, reserve int64) (wall Wall, ok b
 			// Each client of a proxy may need a descriptor for its upstream, so that its own is one too many.
 			c.Direct = true
 		case d.Direct == config.DirectAuto:
-			wall.Fix = "set limits.connections to more: the uring driver then holds them without descriptors"
+			wall.Fix += ", or set limits.connections to more, or engine.direct to always: the uring driver then holds them " +
+				"without descriptors"
 		}
 	}
 	if c.Direct {
 		// What is dialled takes a descriptor all the same. Where there can be more of them than descriptors, each
 		// connection may need one; where there cannot, those that find none wait for one.
 		wall.At = count(left)
-		wall.Why = fmt.Sprintf("RLIMIT_NOFILE is %d, of which %d are for listeners, files and drivers; a connection to an "+
-			"upstream takes one", h.Descriptors, reserve)
+		wall.Why = fmt.Sprintf("RLIMIT_NOFILE is %d, of which %d are for %s; a connection to an upstream takes one",
+			h.Descriptors, reserve, c.reserved())
 	}
 	return wall, !c.Direct || int64(d.Upstream) > left
+}
+
+// reserved is what has descriptors besides connections.
+func (c *Capacity) reserved() string {
+	if c.Pipes == 0 {
+		return "listeners, files and drivers"
+	}
+	return fmt.Sprintf("listeners, files, drivers and pipes (%d, for the bytes of tcp proxying)", c.Pipes)
 }
 
 // withUpstream is how many connections fit into n places when each may bring another one along, to an upstream.
@@ -287,6 +306,9 @@ func demandOf(p *Plan) Demand {
 	}
 	d.Upstream = upstreamConnections(c)
 	for _, l := range c.Listeners {
+		if l.Protocol == config.StreamTCP {
+			d.Pipes = pipesOfLoop * p.Loops
+		}
 		if l.Protocol == config.StreamUDP {
 			d.Sessions += l.Datagrams.Sessions * max(p.Loops, 1)
 		}

@@ -101,6 +101,16 @@ var capacityCases = []capacityCase{
 		wall:   "descriptors", at: 20_000 - reserve, limit: 20_000 - reserve, direct: true,
 	},
 	{
+		name:   "pipes of proxied connections take descriptors",
+		change: func(h *Host, d *Demand) { h.Descriptors, d.Upstream, d.Pipes = 20_000, math.MaxInt32, 2*512 },
+		wall:   "descriptors", at: (20_000 - reserve - 2*512) / 2, limit: (20_000 - reserve - 2*512) / 2,
+	},
+	{
+		name:   "pipes take no more than proxied connections can use",
+		change: func(h *Host, d *Demand) { h.Descriptors, d.Upstream, d.Pipes = reserve+600, math.MaxInt32, 2*512 },
+		wall:   "descriptors", at: 100, limit: 100,
+	},
+	{
 		name:   "sessions of datagrams take descriptors",
 		change: func(h *Host, d *Demand) { h.Descriptors, d.Sessions = 20_000, 8192 },
 		wall:   "descriptors", at: 20_000 - reserve - 8192, limit: 20_000 - reserve - 8192,
@@ -213,6 +223,9 @@ func TestCapacity(t *testing.T) {
 			}
 			if c.Waiting.Name != test.waiting || c.Waiting.At != test.waitingAt {
 				t.Errorf("waiting are %d by %s, want %d by %s", c.Waiting.At, c.Waiting.Name, test.waitingAt, test.waiting)
+			}
+			if c.Limiter.At != test.limit || c.Limiter.Why == "" {
+				t.Errorf("the limit of %d is said to come from %+v", test.limit, c.Limiter)
 			}
 			for i, wall := range c.Walls {
 				if wall.Why == "" || wall.Fix == "" || i > 0 && wall.At < c.Walls[i-1].At {
