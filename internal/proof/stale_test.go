@@ -72,8 +72,9 @@ func TestStaleConnections(t *testing.T) {
 	if n.Ended < int64(total)/100 {
 		t.Errorf("only %d connections ended", n.Ended)
 	}
-	t.Logf("%d requests in %v, %d failed; %d connections, %d of them ended between requests",
-		total, time.Since(begun).Round(time.Millisecond), failures.Load(), n.Connections, n.Ended)
+	t.Logf("%d requests in %v, %d failed; %d connections, %d of them ended between requests; %v",
+		total, time.Since(begun).Round(time.Millisecond), failures.Load(), n.Connections, n.Ended,
+		p.Status().Upstreams[0].Counts)
 }
 
 // ask sends a request with a number and expects the answer to it.
