@@ -21,6 +21,9 @@ var servable = [...]http1.Method{
 	http1.GET, http1.HEAD, http1.POST, http1.PUT, http1.DELETE, http1.OPTIONS, http1.PATCH,
 }
 
+// AllMethods are those that reach a handler.
+var AllMethods = MethodsOf(servable[:]...)
+
 // MethodNamed is the method with a name, and whether it is one that can reach a handler.
 func MethodNamed(name string) (http1.Method, bool) {
 	for _, m := range servable {

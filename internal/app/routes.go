@@ -26,7 +26,7 @@ func (a *App) routes() (web.Handler, error) {
 		}
 		table = append(table, route.Route{
 			Host: r.Host, Path: r.Path, Prefix: r.Prefix, Suffix: r.Suffix, Methods: r.Methods,
-			Fields: fieldsOf(r.Headers), Handler: handler,
+			Fields: fieldsOf(r.Headers), Fixed: r.Respond != nil || r.Status != nil, Handler: handler,
 		})
 	}
 	root, err := route.New(table...)

@@ -7,7 +7,7 @@ type Route struct {
 	Host string `yaml:"host,omitempty"`
 	// The whole path, such as "/health".
 	Path string `yaml:"path,omitempty"`
-	// The path's beginning, such as "/static/".
+	// The path's beginning, such as "/static/". A GET of "/static" is sent there, with 308, if no route takes it.
 	Prefix string `yaml:"prefix,omitempty"`
 	// The path's end, such as ".php".
 	Suffix string `yaml:"suffix,omitempty"`

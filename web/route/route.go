@@ -22,6 +22,9 @@ type Route struct {
 	Methods []string
 	// Fields are added to every answer of the route.
 	Fields []http1.FieldLine
+	// Fixed says that Handler gives the same answer to every method, so that the table itself answers OPTIONS, with 204
+	// and what is allowed, unless Methods names it.
+	Fixed bool
 	// Handler answers. Required.
 	Handler web.Handler
 }
@@ -30,6 +33,7 @@ type Route struct {
 type Table struct {
 	routes []route
 	only   web.Handler // of a table with one route that matches everything and adds nothing
+	fixed  bool        // what only gives is the same for every method
 }
 
 // route is a Route prepared for matching.
@@ -39,6 +43,7 @@ type route struct {
 	text    string
 	kind    kind
 	methods web.Methods // none allows all
+	fixed   bool
 	lines   []byte
 	handler web.Handler
 }
@@ -65,7 +70,7 @@ func New(routes ...Route) (*Table, error) {
 	}
 	if len(t.routes) == 1 {
 		if r := &t.routes[0]; r.host == "" && r.kind == anything && r.methods == 0 && len(r.lines) == 0 {
-			t.only = r.handler
+			t.only, t.fixed = r.handler, r.fixed
 		}
 	}
 	return t, nil
@@ -104,6 +109,7 @@ func prepare(from *Route) (r route, err error) {
 	if r.methods.Has(http1.GET) {
 		r.methods |= web.MethodsOf(http1.HEAD)
 	}
+	r.fixed = from.Fixed
 	r.lines = web.FieldLines(from.Fields...)
 	return r, nil
 }
@@ -111,9 +117,14 @@ func prepare(from *Route) (r route, err error) {
 // Serve hands the exchange to the first route that matches. When routes match in all but the method the answer is
 // 405 with their methods, or those methods alone if that was the question; when none does it is 404. A route further
 // down may match then: it answers, and what it allows is told together with theirs. If it finds nothing under a path
-// that a route before it names as a whole, the answer is 405 all the same.
+// that a route before it names as a whole, the answer is 405 all the same. A path that no route takes, but one does
+// with a "/" behind it as its prefix, is sent there.
 func (t *Table) Serve(x *web.Exchange) {
 	if t.only != nil {
+		if t.fixed && x.Method() == http1.OPTIONS {
+			x.RefuseMethod(web.AllMethods)
+			return
+		}
 		t.only.Serve(x)
 		return
 	}
@@ -132,14 +143,46 @@ func (t *Table) Serve(x *web.Exchange) {
 		if len(r.lines) > 0 {
 			x.AddLines(r.lines)
 		}
+		if r.fixed && r.methods == 0 && method == http1.OPTIONS {
+			x.RefuseMethod(web.AllMethods)
+			return
+		}
 		r.handler.Serve(x)
 		return
 	}
-	if passed {
+	switch {
+	case passed:
 		x.RefuseMethod(0)
-		return
+	case !t.redirected(x, host, path, method):
+		x.Fail(404)
 	}
-	x.Fail(404)
+}
+
+// redirected sends who asks for "/a" to "/a/", if that is the prefix of a route, and reports whether it did. What a
+// client would send along is not sent elsewhere.
+func (t *Table) redirected(x *web.Exchange, host, path []byte, method http1.Method) bool {
+	if method != http1.GET && method != http1.HEAD {
+		return false
+	}
+	for i := range t.routes {
+		r := &t.routes[i]
+		if r.kind != prefix || len(r.text) != len(path)+1 || r.text[len(path)] != '/' || r.text[:len(path)] != string(path) ||
+			!r.serves(host) || r.methods != 0 && !r.methods.Has(method) {
+			continue
+		}
+		x.AddLines(r.lines)
+		var space [512]byte
+		b := append(web.EscapePath(space[:0], path), '/')
+		if query := x.Query(); query != nil {
+			b = append(b, '?')
+			b = append(b, query...)
+		}
+		x.AddBytes("Location", b)
+		x.Status(308)
+		x.Reply(nil)
+		return true
+	}
+	return false
 }
 
 // matches compares everything but the method: the path first, because that costs least.
@@ -158,6 +201,11 @@ func (r *route) matches(host, path []byte) bool {
 			return false
 		}
 	}
+	return r.serves(host)
+}
+
+// serves compares the host.
+func (r *route) serves(host []byte) bool {
 	switch {
 	case r.host == "":
 		return true

@@ -67,7 +67,10 @@ func TestFirstMatchWins(t *testing.T) {
 		{"GET /a/", "x", "404 404 Not Found\n"},
 		{"GET /p/", "x", "200 prefix"},
 		{"GET /p/x.php", "x", "200 prefix"},
-		{"GET /p", "x", "404 404 Not Found\n"},
+		{"GET /p", "x", "308 "},
+		{"HEAD /p", "x", "308 "},
+		{"POST /p", "x", "404 404 Not Found\n"},
+		{"GET /p.", "x", "404 404 Not Found\n"},
 		{"GET /x/../p/y", "x", "200 prefix"},
 		{"GET /%70/y", "x", "200 prefix"},
 		{"GET /P/y", "x", "404 404 Not Found\n"},
@@ -144,6 +147,59 @@ func TestMethodsOfSeveralRoutes(t *testing.T) {
 	}
 	if answers[1].StatusCode != 404 || answers[2].Header.Get("Allow") != "GET, HEAD" {
 		t.Errorf("%d, Allow %q", answers[1].StatusCode, answers[2].Header.Get("Allow"))
+	}
+}
+
+// TestPrefixWithoutItsSlash sends to a prefix who leaves out its "/", unless somebody else answers.
+func TestPrefixWithoutItsSlash(t *testing.T) {
+	s := table(t,
+		route.Route{Prefix: "/a b/", Handler: says("a"), Fields: []http1.FieldLine{{Name: "X", Value: "y"}}},
+		route.Route{Prefix: "/posts/", Methods: []string{"POST"}, Handler: says("posted")},
+		route.Route{Host: "h", Prefix: "/host/", Handler: says("host")},
+		route.Route{Prefix: "/taken/", Handler: says("inside")},
+		route.Route{Path: "/taken", Handler: says("taken")},
+		route.Route{Prefix: "/open", Handler: says("open")},
+	)
+	for _, c := range []struct{ line, host, want string }{
+		{"GET /a%20b", "x", "308 /a%20b/"},
+		{"GET /a%20b?q=1", "x", "308 /a%20b/?q=1"},
+		{"GET /a%20b/", "x", "200 "},
+		{"GET /posts", "x", "404 "},
+		{"GET /host", "x", "404 "},
+		{"GET /host", "h", "308 /host/"},
+		{"GET /taken", "x", "200 "},
+		{"GET /open", "x", "200 "},
+		{"GET /", "x", "404 "},
+	} {
+		a := ask(t, s, c.line, c.host)
+		if got := fmt.Sprint(a.StatusCode, " ", a.Header.Get("Location")); got != c.want {
+			t.Errorf("%s at %s: %s, not %s", c.line, c.host, got, c.want)
+		}
+		if a.StatusCode == 308 && c.host == "x" && a.Header.Get("X") != "y" {
+			t.Errorf("%s: without the fields of the route", c.line)
+		}
+	}
+}
+
+// TestOptionsOfFixedAnswers has routes that say the same to every method be asked what they take.
+func TestOptionsOfFixedAnswers(t *testing.T) {
+	const all = "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"
+	for name, c := range map[string]struct {
+		routes []route.Route
+		want   string
+	}{
+		"alone":  {[]route.Route{{Handler: says("x"), Fixed: true}}, "204 " + all},
+		"a path": {[]route.Route{{Path: "/", Handler: says("x"), Fixed: true}}, "204 " + all},
+		"some methods": {
+			[]route.Route{{Handler: says("x"), Methods: []string{"GET"}, Fixed: true}}, "204 GET, HEAD, OPTIONS",
+		},
+		"by name":   {[]route.Route{{Handler: says("x"), Methods: []string{"OPTIONS"}, Fixed: true}}, "200 "},
+		"not fixed": {[]route.Route{{Handler: says("x")}}, "200 "},
+	} {
+		a := ask(t, table(t, c.routes...), "OPTIONS /", "x")
+		if got := fmt.Sprint(a.StatusCode, " ", a.Header.Get("Allow")); got != c.want {
+			t.Errorf("%s: %s, not %s", name, got, c.want)
+		}
 	}
 }
 
