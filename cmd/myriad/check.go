@@ -27,6 +27,9 @@ func (k checkCommand) Run(c console) error {
 	if err != nil {
 		return err
 	}
+	for _, warning := range plan.Unused {
+		fmt.Fprintf(c.err, "warning: %s\n\n", warning.Error())
+	}
 	for _, warning := range plan.Warnings {
 		fmt.Fprintf(c.err, "warning: %s\n\n", warning)
 	}

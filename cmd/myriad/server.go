@@ -36,7 +36,7 @@ func (f *serverFlags) run(c console, overrides []config.Override) error {
 	}
 	log := logger(c.err, &loaded.Log)
 	for _, w := range warnings {
-		log.Warn(w.Message, "key", w.Path, "fix", w.Mend)
+		log.Warn(w.Message, "key", w.Path, "where", w.Where(), "fix", w.Mend)
 	}
 	host, err := app.Examine()
 	if err != nil {

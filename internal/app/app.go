@@ -160,6 +160,9 @@ func (a *App) announce() {
 	for _, passed := range p.Passed {
 		log.Info("driver passed over", "driver", passed.Name, "why", passed.Support.Why, "fix", passed.Support.Fix)
 	}
+	for _, unused := range p.Unused {
+		log.Warn(unused.Message, "key", unused.Path, "where", unused.Where(), "fix", unused.Mend)
+	}
 	for _, warning := range p.Warnings {
 		log.Warn(warning)
 	}

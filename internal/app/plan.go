@@ -28,6 +28,8 @@ type Plan struct {
 	Capacity Capacity
 	// Warnings are for the operator.
 	Warnings []string
+	// Unused are warnings too: engine keys that were said, and that the model and the driver make no use of.
+	Unused []config.Problem
 }
 
 // Known is the names that a configuration may choose from.
@@ -65,10 +67,8 @@ func NewPlan(c *config.Config, h Host) (*Plan, error) {
 		if p.Loops = int(c.Engine.Loops); p.Loops == 0 {
 			p.Loops = min(h.Processors, loop.MaxLoops)
 		}
-	} else if c.Engine.Driver != standard.Auto {
-		p.Warnings = append(p.Warnings, fmt.Sprintf("the %s model moves bytes by %s: engine.driver %s is not used",
-			p.Model.Name(), p.Model.Driver(), c.Engine.Driver))
 	}
+	p.Unused = c.Unused(p.Driver.Name)
 	if p.Accept, err = acceptOf(c, p.Loops); err != nil {
 		return nil, err
 	}
@@ -84,9 +84,6 @@ func (p *Plan) warn(d Demand) {
 	first := p.Capacity.First()
 	if d.Connections > p.Capacity.Limit {
 		add("limits.connections is %d, and %d can be held: %s; %s", d.Connections, p.Capacity.Limit, first.Why, first.Fix)
-	}
-	if d.Direct == config.DirectAlways && !p.Capacity.Direct {
-		add("engine.direct is for the uring driver: %s takes a descriptor for each connection", p.DriverName())
 	}
 	if d.Sessions > p.Capacity.Sessions {
 		add("there are descriptors for %d sessions of datagrams, not for %d: raise RLIMIT_NOFILE, or lower "+

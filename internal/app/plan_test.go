@@ -163,7 +163,11 @@ func TestPlanWarns(t *testing.T) {
 		{"large caches", small, []string{"routes=[{files: {root: .}}]", "engine.driver=epoll"}, "1000 descriptors, not 4096"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			warnings := planned(t, test.host, test.lines...).Warnings
+			p := planned(t, test.host, test.lines...)
+			warnings := p.Warnings
+			for _, unused := range p.Unused {
+				warnings = append(warnings, unused.Error())
+			}
 			if test.want == "" && len(warnings) > 0 ||
 				test.want != "" && (len(warnings) != 1 || !strings.Contains(warnings[0], test.want)) {
 				t.Errorf("the warnings are %q, want one with %q", warnings, test.want)

@@ -26,16 +26,22 @@ type Problem struct {
 	Excerpt string
 }
 
+// Where is the flag, or the file, line and column, that said the value; empty when nobody did.
+func (p Problem) Where() string {
+	switch {
+	case p.Flag != "":
+		return p.Flag
+	case p.Line > 0:
+		return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
+	}
+	return p.File
+}
+
 // Error is where, what, the excerpt and the mend, on several lines.
 func (p Problem) Error() string {
 	var text strings.Builder
-	switch {
-	case p.Flag != "":
-		text.WriteString(p.Flag + ": ")
-	case p.Line > 0:
-		fmt.Fprintf(&text, "%s:%d:%d: ", p.File, p.Line, p.Column)
-	case p.File != "":
-		text.WriteString(p.File + ": ")
+	if where := p.Where(); where != "" {
+		text.WriteString(where + ": ")
 	}
 	if p.Path != "" {
 		text.WriteString(p.Path + ": ")

@@ -102,11 +102,10 @@ func (r *rules) listeners() {
 			r.refuse(message, mend, address)
 			continue
 		}
-		if l.Congestion == "" || len(l.Congestion) > 15 { // TCP_CA_NAME_MAX
-			r.refuse(fmt.Sprintf("%q is no name of a congestion control", l.Congestion),
-				"write auto, system, or one of /proc/sys/net/ipv4/tcp_available_congestion_control",
-				child(path, "congestion"))
+		if l.Address.Network == TCP {
+			r.congestion(l.Congestion, child(path, "congestion"))
 		}
+		r.socketFile(address, l.Address)
 		if l.Address.Network == UDP && l.Protocol == HTTP {
 			r.refuse("over udp there is no http", "write protocol: echo or discard", child(path, "protocol"), address)
 		}
@@ -224,6 +223,8 @@ func (r *rules) logs() {
 	}
 	if strings.ContainsRune(access.Path, 0) {
 		r.refuse("the path holds a zero byte", "write the path of a file", "access_log.path")
+	} else if access.Path != "" && access.Format != AccessOff {
+		r.logFile(access.Path, "access_log.path")
 	}
 	r.headerValue("server.name", r.config.Server.Name)
 }
