@@ -41,6 +41,7 @@ type Files struct {
 	// Names tried, in order, when a directory is asked for.
 	Index []string `yaml:"index"`
 	// Whether a directory without an index is listed. Otherwise the answer is 403.
+	// It shows up to 1,000 names.
 	Listing bool `yaml:"listing"`
 	// Encodings looked for beside a file, as name.br, name.zst and name.gz, best first. A neighbour whose time of change
 	// is two seconds or more before the file's holds what the file was, and is left aside until it is made anew.

@@ -1,6 +1,8 @@
 package static
 
 import (
+	"time"
+
 	"github.com/myriad-server/myriad/proto/http1"
 )
 
@@ -84,6 +86,10 @@ func entityTag(b []byte) (tag []byte, weak bool, rest []byte) {
 	return nil, false, nil
 }
 
+// dateTime is how many seconds before the present a file must have been changed for its date to name it: within the
+// second of a change there may have been another (RFC 9110 section 8.8.2.2).
+const dateTime = 2
+
 // ranged says whether the Range field counts, given If-Range (RFC 9110 section 13.1.5): only if that names the very
 // file that would be sent.
 func ranged(q *http1.Request, v *variant) bool {
@@ -95,5 +101,5 @@ func ranged(q *http1.Request, v *variant) bool {
 		return !weak && len(rest) == 0 && string(tag) == v.etag
 	}
 	at, ok := http1.ParseTime(value)
-	return ok && at == v.modified
+	return ok && at == v.modified && time.Now().Unix()-v.modified >= dateTime
 }

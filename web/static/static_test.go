@@ -2,6 +2,7 @@ package static
 
 import (
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -216,6 +217,42 @@ func TestListing(t *testing.T) {
 	}
 	if strings.Index(a.Body, "sub dir/") > strings.Index(a.Body, "./z") {
 		t.Error("folders do not come first")
+	}
+}
+
+// TestListingIsBounded lists a folder with more names than are shown.
+func TestListingIsBounded(t *testing.T) {
+	for extra, more := range map[int]bool{-1: false, 0: false, 1: true} {
+		dir := t.TempDir()
+		for i := range listedNames + extra {
+			if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("f%d", i)), nil, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h, _ := handler(t, Options{Root: dir, Listing: true})
+		a := ask(t, h, "GET", "/")
+		if n := strings.Count(a.Body, `href="./f`); n != min(listedNames, listedNames+extra) {
+			t.Errorf("%d names of %d", n, listedNames+extra)
+		}
+		if strings.Contains(a.Body, "and more") != more {
+			t.Errorf("of %d names: %q", listedNames+extra, a.Body[len(a.Body)-100:])
+		}
+	}
+}
+
+// TestIfRangeByDate wants a date to name a file only when that cannot have been changed twice in its second.
+func TestIfRangeByDate(t *testing.T) {
+	dir := site(t, map[string]string{"old": "0123456789", "new": "0123456789"})
+	now := time.Now()
+	if err := os.Chtimes(filepath.Join(dir, "new"), now, now); err != nil {
+		t.Fatal(err)
+	}
+	h, _ := handler(t, Options{Root: dir})
+	for name, at := range map[string]time.Time{"old": modified, "new": now} {
+		a := ask(t, h, "GET", "/"+name, "Range: bytes=0-3", "If-Range: "+at.UTC().Format(http.TimeFormat))
+		if want := map[string]int{"old": 206, "new": 200}[name]; a.StatusCode != want {
+			t.Errorf("%s: %d, not %d", name, a.StatusCode, want)
+		}
 	}
 }
 
