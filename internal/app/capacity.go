@@ -129,7 +129,8 @@ func (c *Capacity) descriptors(h Host, d Demand, reserve int64) (wall Wall, ok b
 	left := h.Descriptors - reserve
 	wall = Wall{
 		Name: "descriptors", At: count(withUpstream(left, d)),
-		Why: fmt.Sprintf("RLIMIT_NOFILE is %d, of which %d are for %s%s", h.Descriptors, reserve, c.reserved(), sharedText(d)),
+		Why: fmt.Sprintf("RLIMIT_NOFILE is %d, of which %d are for %s%s", h.Descriptors, reserve, c.reserved(),
+			sharedText(d)),
 		Fix: "raise it (ulimit -Hn, or LimitNOFILE= of the service)",
 	}
 	if d.Driver == "uring" {

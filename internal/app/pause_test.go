@@ -7,7 +7,6 @@ import (
 	"net"
 	"strings"
 	"testing"
-	"time"
 )
 
 // TestPauseNamesTheWall fills a server up to its limit: the log says which wall the limit comes from, and not to raise
@@ -45,7 +44,8 @@ func TestPauseNamesTheWall(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				line := log.await(t, "accepting is paused")
+				await(t, "a pause in the log", func() bool { return log.line("accepting is paused") != "" })
+				line := log.line("accepting is paused")
 				stop()
 				if err := <-done; err != nil {
 					t.Error(err)
@@ -61,16 +61,12 @@ func TestPauseNamesTheWall(t *testing.T) {
 	}
 }
 
-// await returns the line of a log with a text, when it is there.
-func (j *journal) await(t *testing.T, text string) string {
-	t.Helper()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		for line := range strings.Lines(j.String()) {
-			if strings.Contains(line, text) {
-				return line
-			}
+// line is the first line of a log with a text; empty: there is none.
+func (j *journal) line(text string) string {
+	for line := range strings.Lines(j.String()) {
+		if strings.Contains(line, text) {
+			return line
 		}
 	}
-	t.Fatalf("%q is not in the log:\n%s", text, j.String())
 	return ""
 }
