@@ -179,6 +179,21 @@ func anonymous(pid string) (int64, error) {
 	return field(text, "RssAnon:") << 10, err
 }
 
+// occupation is how long a thread has had a processor, and how long it could have run but had none.
+type occupation struct{ ran, waited time.Duration }
+
+// occupied is that of the calling thread so far (proc(5), schedstat).
+func occupied() (o occupation) {
+	text, _ := os.ReadFile("/proc/thread-self/schedstat")
+	if fields := bytes.Fields(text); len(fields) == 3 {
+		ran, _ := strconv.ParseInt(string(fields[0]), 10, 64)
+		waited, _ := strconv.ParseInt(string(fields[1]), 10, 64)
+		return occupation{time.Duration(ran), time.Duration(waited)}
+	}
+	o.ran, _ = sys.ThreadTime()
+	return o
+}
+
 // Census is the connections to the target as they are counted at one moment.
 type Census struct {
 	Own         int    `json:"own_account"`

@@ -108,7 +108,8 @@ type CPU struct {
 	OwnPerRequest    float64        `json:"own_microseconds_per_request"`
 	Server           *time.Duration `json:"server_nanoseconds,omitempty"`
 	ServerPerRequest *float64       `json:"server_microseconds_per_request,omitempty"`
-	Busiest          float64        `json:"busiest_thread_share"`
+	Busiest          float64        `json:"busiest_thread_share"`  // of the run that it had a processor
+	Hindered         float64        `json:"hindered_thread_share"` // that it wanted one, and others had it
 	LagP50           time.Duration  `json:"schedule_lag_p50_nanoseconds,omitempty"`
 	LagP99           time.Duration  `json:"schedule_lag_p99_nanoseconds,omitempty"`
 }
@@ -217,7 +218,8 @@ func (r *run) collect() {
 		connect.Merge(t.connect)
 		lag.Merge(w.lag)
 		if length := w.end - w.begin; length > 0 {
-			rep.CPU.Busiest = max(rep.CPU.Busiest, float64(w.busy)/float64(length))
+			rep.CPU.Busiest = max(rep.CPU.Busiest, float64(w.busy.ran)/float64(length))
+			rep.CPU.Hindered = max(rep.CPU.Hindered, float64(w.busy.waited)/float64(length))
 		}
 		rep.Duration = max(rep.Duration, time.Duration(w.end-w.from))
 	}
@@ -280,6 +282,9 @@ func (r *Report) warn(p *Plan) {
 	add(r.CPU.Busiest > busyShare, "the generator itself is the bottleneck: its busiest thread had its processor "+
 		"for %.0f %% of the run; with more threads (it had %d) or processors the server might have done more",
 		100*r.CPU.Busiest, r.Threads)
+	add(r.CPU.Busiest <= busyShare && r.CPU.Busiest+r.CPU.Hindered > busyShare, "the generator lacked processors: its "+
+		"busiest thread ran for %.0f %% of the time and waited for a processor, which others had, for %.0f %%",
+		100*r.CPU.Busiest, 100*r.CPU.Hindered)
 	add(r.CPU.LagP99 > lagMost, "the generator fell behind its schedule: one request in a hundred was sent more than "+
 		"%v late though a connection was free; that is part of the latencies", r.CPU.LagP99)
 	add(r.Requests.Dropped > 0, "%d requests found the backlog full and were never sent: no latency tells of them",

@@ -42,6 +42,7 @@ type run struct {
 	reached  []phase
 	changed  chan struct{}
 	server   *server
+	keeper   *keeper // nil without very many idle connections
 	progress func(Live)
 	report   *Report
 
@@ -62,13 +63,17 @@ func Run(ctx context.Context, plan Plan, progress func(Live)) (*Report, error) {
 	if plan.Open() && plan.Requests == 0 {
 		plan.Duration = min(plan.Duration, stagesLength(plan.Stages)-min(plan.WarmUp, stagesLength(plan.Stages)))
 	}
-	if err := enoughDescriptors(&plan); err != nil {
+	limit, _, err := sys.RaiseDescriptors()
+	if err != nil {
 		return nil, err
 	}
 	if runtime.GOMAXPROCS(0) < plan.Threads+1 {
 		runtime.GOMAXPROCS(plan.Threads + 1)
 	}
 	r := &run{plan: &plan, changed: make(chan struct{}, 1), server: findServer(&plan), progress: progress}
+	if r.keeper, err = newKeeper(&plan, limit, len(r.server.pids) > 0); err != nil {
+		return nil, err
+	}
 	r.report = newReport(&plan, factory.Name, passed, r.server)
 	r.make()
 	return r.perform(ctx, factory)
@@ -84,19 +89,6 @@ func stagesLength(stages []Stage) (d time.Duration) {
 // spare is how many descriptors a run needs besides those of connections.
 const spare = 64
 
-// enoughDescriptors raises RLIMIT_NOFILE as far as it goes, and tells when that is not enough.
-func enoughDescriptors(p *Plan) error {
-	limit, _, err := sys.RaiseDescriptors()
-	if err != nil {
-		return err
-	}
-	if n := p.Connections + p.Slow.Connections + p.Idle + spare; uint64(n) > limit {
-		return fmt.Errorf("%d connections need more than the %d descriptors that this process may have "+
-			"(RLIMIT_NOFILE)", n-spare, limit)
-	}
-	return nil
-}
-
 // make makes the workers, each with its part of the connections.
 func (r *run) make() {
 	p := r.plan
@@ -110,6 +102,9 @@ func (r *run) make() {
 			n    int
 			kind kind
 		}{{p.Connections, active}, {p.Slow.Connections, slow}, {p.Idle, idle}} {
+			if part.kind == idle && r.keeper != nil {
+				continue
+			}
 			n := part.n / p.Threads
 			if i < part.n%p.Threads {
 				n++
@@ -176,13 +171,18 @@ func (r *run) perform(ctx context.Context, factory driver.Factory) (*Report, err
 	ownBefore, _ := anonymous("self")
 	serverBefore, _ := r.server.memory()
 	began := time.Now()
+	whole := true
+	if r.keeper != nil { // first, so that no active connection waits for them
+		go r.keeper.run(ctx)
+		whole = r.awaitKeeper(ctx)
+	}
 	for _, w := range r.workers {
 		r.group.Go(func() {
 			w.run(factory)
 			r.reach(w.number, phaseOver)
 		})
 	}
-	whole := r.await(ctx, phaseReady)
+	whole = whole && r.await(ctx, phaseReady)
 	rep.Connecting.Took = time.Since(began)
 	if whole && r.slowest() == phaseReady {
 		rep.Memory = r.weigh(before, ownBefore, serverBefore)
@@ -194,6 +194,7 @@ func (r *run) perform(ctx context.Context, factory driver.Factory) (*Report, err
 	rep.End = census(r.plan, r.standing())
 	r.command(phaseClose)
 	r.group.Wait()
+	r.dismissKeeper()
 	rep.Counters = counters().since(before)
 	rep.TimeWaitBefore = before.TimeWait
 	rep.Interrupted = !whole
@@ -216,7 +217,43 @@ func (r *run) standing() (n int) {
 	for _, w := range r.workers {
 		n += int(w.live.standing.Load())
 	}
+	if r.keeper != nil {
+		n += int(r.keeper.standing.Load())
+	}
 	return n
+}
+
+// awaitKeeper waits until the idle connections have been made.
+func (r *run) awaitKeeper(ctx context.Context) bool {
+	if r.keeper == nil {
+		return true
+	}
+	ticker := time.NewTicker(progressEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-r.keeper.made:
+			return ctx.Err() == nil
+		case <-ticker.C:
+			r.tell(phaseReady)
+		}
+	}
+}
+
+// dismissKeeper has the idle connections closed, and counts what could not be made.
+func (r *run) dismissKeeper() {
+	k := r.keeper
+	if k == nil {
+		return
+	}
+	held := uint64(k.standing.Load())
+	close(k.leave)
+	<-k.over
+	c := &r.report.Connections
+	c.Made, c.ClosedByUs, c.Unmade = held, held, uint64(k.lost)
+	if k.lost > 0 {
+		r.report.Errors[k.cause()] += uint64(k.lost)
+	}
 }
 
 // weigh is what the connections cost in memory, all of them made and none of them at work.
@@ -306,8 +343,8 @@ func (r *run) tell(towards phase) {
 		l.Good += w.live.good.Load()
 		l.Failed += w.live.failed.Load()
 		l.Dropped += w.live.dropped.Load()
-		l.Connections += w.live.standing.Load()
 	}
+	l.Connections = int64(r.standing())
 	answers, now := r.answered(), time.Now()
 	if d := now.Sub(r.lastTime).Seconds(); d > 0 && !r.lastTime.IsZero() {
 		l.PerSecond = float64(answers-r.lastGood) / d

@@ -88,8 +88,8 @@ type worker struct {
 	nextCut  int64
 	current  *Sample
 	samples  []*Sample
-	busyFrom time.Duration
-	busy     time.Duration
+	busyFrom occupation
+	busy     occupation
 
 	command atomic.Int32 // the phase that the run is to be in, and the time it began
 	beginAt atomic.Int64
@@ -323,7 +323,7 @@ func (w *worker) start() {
 	w.end = w.from + int64(p.Duration)
 	w.interval = int64(intervalOf(p.Duration))
 	w.nextCut = w.from
-	w.busyFrom, _ = sys.ThreadTime()
+	w.busyFrom = occupied()
 	joined := 0
 	for i := range w.clients {
 		c := &w.clients[i]
@@ -349,8 +349,8 @@ func (w *worker) spent() bool {
 
 // stop ends the beginning of requests. What is due and found no connection in all that time has failed.
 func (w *worker) stop() {
-	used, _ := sys.ThreadTime()
-	w.busy = used - w.busyFrom
+	now := occupied()
+	w.busy = occupation{now.ran - w.busyFrom.ran, now.waited - w.busyFrom.waited}
 	for due, ok := w.backlog.take(); ok; due, ok = w.backlog.take() {
 		if due >= w.from {
 			w.tally.left++
