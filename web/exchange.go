@@ -35,6 +35,7 @@ type Exchange struct {
 	bodyHeld  bool // PauseBody
 	inPlace   bool // ReserveHead has given space of the connection itself
 	continued bool // 100 (Continue) was sent, or was not needed
+	forsakes  bool // Forsake
 
 	pending []byte // input that waits for its turn
 	saved   []byte // the head, when it has to outlive the bytes it came in
@@ -276,7 +277,7 @@ func (x *Exchange) survive() {
 // again makes the exchange ready for the next request on its connection.
 func (x *Exchange) again() {
 	x.reading, x.answering = waiting, unanswered
-	x.continued, x.bodyHeld, x.more = false, false, false
+	x.continued, x.bodyHeld, x.more, x.forsakes = false, false, false, false
 	x.taken, x.sent, x.status = 0, 0, 0
 	x.elsewhere, x.exists = 0, false
 	x.noted, x.origin, x.cause, x.attempts = false, "", "", 0
@@ -330,6 +331,7 @@ func (x *Exchange) forget() {
 // regulate pauses and resumes reading as the exchange needs it.
 func (x *Exchange) regulate() {
 	pause := x.held || x.reading == inBody && x.bodyHeld || len(x.pending) > 0 && x.blocked()
+	pause = pause && !x.listens()
 	if pause == x.paused {
 		return
 	}

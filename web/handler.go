@@ -126,6 +126,9 @@ func (h *handler) settle(x *Exchange) {
 	case x.reading == waiting && len(x.pending) == 0 && !x.held:
 		h.rest(x)
 		return
+	case x.forsaken():
+		h.forsake(x)
+		return
 	case x.ended && !x.blocked() && x.reading < complete:
 		h.abandon(x, nil) // the rest of it will never come
 		if h.leave(x) {

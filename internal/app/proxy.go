@@ -33,6 +33,7 @@ func (a *App) proxy(r *config.Route, where string) (web.Handler, error) {
 		Attempts:  orNone(int(u.Retries.Attempts)),
 		Budget:    u.Retries.Budget,
 		Evidence:  u.Evidence,
+		Finish:    u.ClientEnd == config.ClientEndFinish,
 		Timeouts: proxy.Timeouts{
 			Send: time.Duration(u.Timeouts.Send), FirstByte: time.Duration(u.Timeouts.FirstByte),
 			BetweenBytes: time.Duration(u.Timeouts.BetweenBytes), Exchange: time.Duration(u.Timeouts.Exchange),

@@ -27,6 +27,9 @@ type Upstream struct {
 	// connection before, and took no byte of it. It is no proof: an endpoint that half-closes, reads and then resets
 	// looks the same.
 	Evidence bool `yaml:"evidence"`
+	// What becomes of a request whose client ends its connection, or its side of it, before the answer is complete:
+	// "abort" gives it up, "finish" goes on, for clients that end their side and then wait.
+	ClientEnd ClientEnd `yaml:"client_end"`
 	// How long an endpoint that has come back gets less than its share.
 	SlowStart DurationOrOff `yaml:"slow_start" min:"1s" max:"1h"`
 	// Local addresses to connect from, taken in turn: each has as many ports for every endpoint as the kernel gives out.
@@ -93,7 +96,7 @@ type UpstreamTimeouts struct {
 	Connect Duration `yaml:"connect" min:"1ms" max:"10m"`
 	// An endpoint that takes none of the bytes that are queued for it. The answer is 504.
 	Send Duration `yaml:"send" min:"1ms" max:"24h"`
-	// From the end of the request until the first byte of the answer. The answer is 504.
+	// From the end of the request until the head of the answer is complete. The answer is 504.
 	FirstByte Duration `yaml:"first_byte" min:"1ms" max:"24h"`
 	// Silence within an answer. The client sees the answer cut off.
 	BetweenBytes Duration `yaml:"between_bytes" min:"1ms" max:"24h"`
@@ -161,3 +164,15 @@ type Resolve struct {
 	// Whether the IPv6 addresses of a name are used beside the IPv4 ones. Otherwise they are where there are no others.
 	IPv6 bool `yaml:"ipv6"`
 }
+
+// ClientEnd is what becomes of a request whose client has sent its last byte.
+type ClientEnd string
+
+// What may become of it.
+const (
+	ClientEndAbort  ClientEnd = "abort"
+	ClientEndFinish ClientEnd = "finish"
+)
+
+// Values are the words that a file may say.
+func (ClientEnd) Values() []string { return words(ClientEndAbort, ClientEndFinish) }

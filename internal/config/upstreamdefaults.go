@@ -45,6 +45,7 @@ func defaultUpstream() Upstream {
 			Lifetime:     Unlimited,
 			Datagrams:    Duration(60 * time.Second),
 		},
+		ClientEnd: ClientEndAbort,
 		Retries:   Retries{Attempts: 2, Budget: 0.2},
 		KeepAlive: DurationOrOff(60 * time.Second),
 		Eject: Eject{

@@ -59,6 +59,10 @@ type Options struct {
 	// before: conn.Conn.Undelivered, which is no proof.
 	Evidence bool
 
+	// Finish goes on with an exchange whose client has sent its last byte, in place of giving it up. Clients that end
+	// their side and wait for the answer are rare; those that have gone are not, and look the same.
+	Finish bool
+
 	// QueuedBytes is how much may wait on one side until the other is not read any more; 256 KiB.
 	QueuedBytes int64
 	Timeouts    Timeouts
@@ -70,8 +74,8 @@ type Options struct {
 type Timeouts struct {
 	// Send is for taking none of the bytes of a request; 30 s. Beyond it: 504, send_timeout.
 	Send time.Duration
-	// FirstByte is from the end of the request until the first byte of the answer; 60 s. Beyond it: 504,
-	// first_byte_timeout.
+	// FirstByte is from the end of the request, or from an interim answer, until the head of the answer is complete, so
+	// that one who sends it byte by byte gains nothing; 60 s. Beyond it: 504, first_byte_timeout.
 	FirstByte time.Duration
 	// BetweenBytes is for silence within an answer; 60 s. The client sees it broken off.
 	BetweenBytes time.Duration

@@ -15,7 +15,6 @@ var private = http1.FieldsOf(http1.Connection, http1.KeepAlive, http1.ProxyConne
 // received takes bytes of the answer. It returns how many it has used; an incomplete head comes again.
 func (s *session) received(in []byte) (used int) {
 	s.touched = true
-	s.heard = s.link.Conn.Now()
 	for s.phase == asking {
 		n, err := s.response.Parse(in[used:], s.x.Method(), &s.agent.proxy.limits)
 		if err != nil {
@@ -37,6 +36,7 @@ func (s *session) received(in []byte) (used int) {
 			return len(in)
 		}
 	}
+	s.heard = s.link.Conn.Now()
 	s.relay(in[used:])
 	return len(in)
 }
@@ -53,6 +53,7 @@ func (s *session) malformed(err error) {
 // interim passes an interim answer on. 100 (Continue) is for those who wait for it.
 func (s *session) interim() {
 	status := s.response.Status
+	s.heard = s.link.Conn.Now()
 	if status == 100 {
 		if s.defers && !s.continued {
 			s.continued = true
@@ -68,7 +69,7 @@ func (s *session) interim() {
 // answer passes the head of the answer on, together with what came behind it.
 func (s *session) answer(rest []byte) {
 	x, h, l := s.x, s.agent.proxy, s.link
-	s.phase = content
+	s.phase, s.heard = content, l.Conn.Now()
 	s.hint(l)
 	s.body.StartResponse(&s.response)
 	payload, n, done, err := s.body.Decode(rest)

@@ -46,7 +46,7 @@ type session struct {
 
 	began int64  // the exchange
 	asked int64  // when the request was complete
-	heard int64  // when bytes of the answer last came, or could come again
+	heard int64  // when an interim answer or content last came, or could come again
 	moved int64  // when bytes of the request last left
 	left  uint64 // how many bytes had, of all that the link has taken
 	out   uint64 // how many bytes the link had taken before this exchange
@@ -108,6 +108,9 @@ func (s *session) begin(x *web.Exchange) {
 	a.earn()
 	x.Note("", 0, "")
 	x.OnClosed(s.onClosed)
+	if !o.Finish {
+		x.Forsake()
+	}
 	s.arm()
 	s.want.Key = a.key(x)
 	if o.Sticky != "" {
