@@ -88,6 +88,6 @@ func loadable(name string) bool {
 	if err != nil {
 		return false
 	}
-	modules, err := os.ReadFile(filepath.Join("/lib/modules", strings.TrimSpace(string(release)), "modules.dep"))
+	modules, err := os.ReadFile("/lib/modules/" + strings.TrimSpace(string(release)) + "/modules.dep")
 	return err == nil && strings.Contains(string(modules), "/"+name+".ko")
 }

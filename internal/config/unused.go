@@ -41,7 +41,8 @@ func (c *Config) Unused(driver string) []Problem {
 		if !c.source.said(path) || slices.Contains(leavesOpen, value) {
 			continue
 		}
-		message, mend := "", "leave it out, or choose "
+		var message string
+		mend := "leave it out, or choose "
 		switch {
 		case use.looped && driver == "":
 			message, mend = fmt.Sprintf("the %s model has no event loops", c.Engine.Model), mend+"engine.model: reactor"
