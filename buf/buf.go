@@ -21,6 +21,9 @@ const regionBlocks = 64
 // processor's caches with their first bytes, which are the ones that are used.
 const colour = 5 * 64
 
+// inputShare is the part of the blocks that input leaves for output: one in so many.
+const inputShare = 8
+
 // Memory supplies n bytes that stay where they are for ever. The kernel is given
 // addresses inside it, so event-loop pools pass a supplier outside the Go heap.
 type Memory func(n int) ([]byte, error)
@@ -110,6 +113,21 @@ func (p *Pool) Take() *Block {
 	b.holds = 1
 	p.lent++
 	return b
+}
+
+// Left is how many blocks can still be lent.
+func (p *Pool) Left() int { return p.limit - p.lent }
+
+// TakesInput reports that TakeInput would lend a block, as far as the limit goes.
+func (p *Pool) TakesInput() bool { return p.Left() > p.limit/inputShare }
+
+// TakeInput lends a block for bytes that are still in the kernel. It leaves the last eighth of the blocks alone: input
+// can wait where it is, and what was received already must find blocks for what is said to it.
+func (p *Pool) TakeInput() *Block {
+	if !p.TakesInput() {
+		return nil
+	}
+	return p.Take()
 }
 
 // Free gives the pool's memory back through give, the counterpart of its Memory.

@@ -132,3 +132,28 @@ func BenchmarkTakeRelease(b *testing.B) {
 		p.Take().Release()
 	}
 }
+
+// TestInput has input leave an eighth of the blocks, if there are eight.
+func TestInput(t *testing.T) {
+	for _, c := range []struct{ limit, most int }{{1, 1}, {2, 2}, {7, 7}, {8, 7}, {17, 15}, {4096, 3584}} {
+		p, err := NewPool(1, c.limit, Heap)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for p.TakesInput() {
+			if p.TakeInput() == nil {
+				t.Fatalf("no block, with %d of %d lent", p.Lent(), c.limit)
+			}
+			n++
+		}
+		if n != c.most || p.Left() != c.limit-c.most || p.TakeInput() != nil {
+			t.Errorf("%d of %d blocks were taken for input, want %d", n, c.limit, c.most)
+		}
+		for range c.limit - c.most {
+			if p.Take() == nil {
+				t.Error("no block for output")
+			}
+		}
+	}
+}

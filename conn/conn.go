@@ -68,6 +68,11 @@ type Conn interface {
 	SendFile(f File, off, n int64)
 	// Queued is the number of bytes not yet accepted by the kernel.
 	Queued() int64
+	// Room is how many bytes can be queued now without harm to others; about as many, with
+	// what frames them. Who passes bytes on from a source that can wait queues no more, and
+	// pauses the source. When it is zero with nothing queued, memory is short; then Flushed
+	// is called as soon as there is room, or a little later.
+	Room() int64
 
 	// Pause stops reading, so that backpressure reaches the peer. Resume undoes it,
 	// and bytes that Received left unused come again, also when nothing new has.
@@ -190,7 +195,8 @@ type Handler interface {
 	// Ended says that the peer has sent its last byte. Bytes can still be sent.
 	// Received may have left bytes unused; they never come again.
 	Ended(c Conn)
-	// Flushed says that Queued has fallen to zero.
+	// Flushed says that Queued has fallen to zero, or is zero and Room, which
+	// was, is not.
 	Flushed(c Conn)
 	// Expired says that the time set with SetTimer has come.
 	Expired(c Conn)

@@ -20,7 +20,7 @@
 //   - Only Wait blocks, and completions are only ever returned by Wait: a driver
 //     never calls up.
 //   - Recv without a buffer takes a block only when bytes have arrived. When the
-//     pool is empty the operation completes with ErrNoBlock and the bytes stay in
+//     pool has none for input the operation completes with ErrNoBlock and the bytes stay in
 //     the kernel. SpliceIn and its pipes are the same, with ErrNoPipe.
 //   - Bytes are completed in the order in which they arrived, none twice, none lost.
 //   - A driver has no timers: the loop's wheel computes how long Wait may wait.
@@ -66,7 +66,7 @@ type Token uint64
 var (
 	// ErrFull is returned by Submit when the driver can take no more before a Wait.
 	ErrFull = errors.New("driver: full; wait for completions first")
-	// ErrNoBlock completes a Recv for which the pool had no block. The bytes are still in the kernel.
+	// ErrNoBlock completes a Recv for which the pool had no block (buf.Pool.TakeInput). The bytes are still in the kernel.
 	ErrNoBlock = errors.New("driver: the block pool is empty")
 	// ErrNoPipe completes a SpliceIn for which there was no pipe. The bytes are still in the socket.
 	ErrNoPipe = errors.New("driver: there is no pipe to be had")

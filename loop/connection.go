@@ -62,6 +62,9 @@ const (
 	flagFed                       // a route leads to it
 	flagSplices                   // the receive in flight is one of the route
 	flagMade                      // opening: connected, and to be opened by pump
+	flagBulk                      // it was paused since it was idle: its blocks are received one by one
+	flagBroad                     // in Loop.broad
+	flagDenied                    // in Loop.denied
 )
 
 // work is what a connection needs only while there is something to do. It comes from a free list and goes back as
@@ -245,6 +248,7 @@ func (c *connection) SetIdle(idle bool) {
 		return
 	}
 	c.flags |= flagIdle
+	c.flags &^= flagBulk
 	c.since = l.moment()
 	l.idle++
 	if l.pressed && l.idle == 1 {

@@ -166,7 +166,7 @@ func (d *datagrams) received(done *driver.Completion) {
 	case d.closed:
 		d.leave()
 	case d.recv != 0:
-	case done.Err == nil || errors.Is(done.Err, driver.ErrNoBlock) && l.blocks.Lent() < l.blocks.Limit():
+	case done.Err == nil || errors.Is(done.Err, driver.ErrNoBlock) && l.blocks.TakesInput():
 		d.arm()
 	case undelivered(done.Err):
 		d.failed(done.Err)

@@ -81,7 +81,7 @@ func (l *Loop) deliver(c *connection, a arrival) {
 // keep remembers unused input. Little of it, or any when blocks are scarce, moves to memory of its own size, so that
 // ten thousand slow peers do not hold ten thousand blocks.
 func (l *Loop) keep(w *work, b *buf.Block, rest []byte) {
-	if len(rest)*4 > b.Size() && !l.scant() {
+	if len(rest)*4 > b.Size() && !l.tight() {
 		w.rest, w.restIn = rest, b
 		return
 	}
@@ -181,26 +181,13 @@ func (l *Loop) shift(w *work) arrival {
 	return a
 }
 
-// feedHungry arms the receives that found no block, now that some may be free.
-func (l *Loop) feedHungry() {
-	if l.blocks.Lent() >= l.blocks.Limit() {
-		return
-	}
-	for _, index := range l.hungry {
-		c := l.at(index)
-		c.flags &^= flagHungry
-		l.mark(c)
-	}
-	l.hungry = l.hungry[:0]
-}
-
 // Pause stops reading. Bytes that are already on their way wait.
 func (c *connection) Pause() {
 	if c.flags&flagPaused != 0 {
 		return
 	}
 	l := c.on()
-	c.flags |= flagPaused
+	c.flags |= flagPaused | flagBulk
 	l.mark(c)
 }
 

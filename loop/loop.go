@@ -90,6 +90,8 @@ type Loop struct {
 	dirty       []uint32 // connections that pump looks at when the turn ends
 	settled     []uint32 // the last turn's, for its memory
 	hungry      []uint32 // connections whose receive found no block
+	broad       []uint32 // connections that push, and are not received from before there are blocks
+	denied      []uint32 // connections that Room had nothing for
 	refusals    []uint32 // connections whose operation the driver had no room for
 	orphans     []int    // descriptors of no connection, to be closed
 
@@ -306,8 +308,8 @@ func (l *Loop) settle() {
 	if l.pressed && l.now >= l.resumeAt {
 		l.relieve()
 	}
-	if len(l.hungry) > 0 {
-		l.feedHungry()
+	if l.starves() {
+		l.share()
 	}
 	if len(l.orphans) > 0 {
 		l.closeOrphans()
@@ -327,8 +329,8 @@ func (l *Loop) settle() {
 		l.pump(c)
 	}
 	l.settled = marked
-	if len(l.hungry) > 0 {
-		l.feedHungry() // the turn itself may have given blocks back, and no other may come
+	if l.starves() {
+		l.share() // the turn itself may have given blocks back, and no other may come
 	}
 }
 

@@ -2,7 +2,6 @@ package loop
 
 import (
 	"errors"
-	"syscall"
 
 	"github.com/myriad-server/myriad/buf"
 	"github.com/myriad-server/myriad/conn"
@@ -41,32 +40,6 @@ func (c *connection) Reserve(n int) []byte {
 	}
 	w.open, w.filled = b, 0
 	return b.Bytes()
-}
-
-// fairBlocks is how many blocks of output a connection may hold when blocks are scarce.
-const fairBlocks = 4
-
-// outputBlock takes a block for output. When blocks are scarce, who holds many gets no more: a few hundred clients that
-// do not read must not take the answers of all others.
-func (l *Loop) outputBlock(w *work) *buf.Block {
-	if l.scant() && w.memory > int64(fairBlocks*l.blocks.BlockSize()) {
-		return nil
-	}
-	return l.blocks.Take()
-}
-
-// scant reports that less than a quarter of the blocks is left.
-func (l *Loop) scant() bool { return l.blocks.Limit()-l.blocks.Lent() < l.blocks.Limit()/4 }
-
-// scarce ends a connection for want of a block. With a reset: the peer must not take what it has for all.
-func (l *Loop) scarce(c *connection) {
-	c.flags |= flagReset
-	l.end(c, syscall.ENOBUFS)
-	if l.starved == 0 || l.now-l.starved > int64(logPause) {
-		l.starved = max(l.now, 1)
-		l.log.Warn("a connection is closed for want of memory", "cause", "no block is left", "blocks", l.blocks.Limit(),
-			"mend", "raise engine.blocks, or lower limits.output_per_connection")
-	}
 }
 
 // Commit queues the first used bytes of what Reserve returned: behind the last segment if that lies right before them

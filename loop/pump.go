@@ -62,14 +62,20 @@ func (l *Loop) pump(c *connection) {
 
 // listenTo keeps a receive armed while bytes are wanted, and cancels it when they are not.
 func (l *Loop) listenTo(c *connection) {
-	wanted := c.flags&(flagPaused|flagEnded|flagHungry|flagMoving) == 0 && c.state <= conn.Draining
+	wanted := c.flags&(flagPaused|flagEnded|flagHungry|flagBroad|flagMoving) == 0 && c.state <= conn.Draining
 	if c.flags&flagPiped != 0 {
 		l.listenToRoute(c, wanted)
 		return
 	}
 	switch {
 	case wanted && c.recv == 0:
-		token, err := l.driver.Submit(driver.Op{Code: driver.Recv, FD: int(c.fd), User: uint64(c.index), Many: true})
+		// What pushes gets one block at a time: a receive of many brings half a megabyte before a Pause can stop it.
+		bulk := c.flags&flagBulk != 0
+		if bulk && l.putOff(c) {
+			return
+		}
+		bulk = bulk || l.listeners[c.listener].dials
+		token, err := l.driver.Submit(driver.Op{Code: driver.Recv, FD: int(c.fd), User: uint64(c.index), Many: !bulk})
 		if err != nil {
 			l.refused(c, err)
 			return

@@ -129,6 +129,19 @@ func (c *connection) SendFile(f conn.File, off, n int64) {
 // Queued counts what the kernel has not taken.
 func (c *connection) Queued() int64 { return c.queued }
 
+// Room is what may be queued; with nothing queued, a block at least, because nobody says when there is more.
+func (c *connection) Room() int64 {
+	if !c.writable() {
+		return 0
+	}
+	b := c.site.blocks
+	room := c.site.limits.OutputBytes - c.memory
+	if b.lent.Load() > b.limit/2 {
+		room = min(room, int64(fairBlocks*b.size)-c.memory)
+	}
+	return max(room, 0)
+}
+
 // flush gives the kernel as much of the queue as it takes. It reports whether it stopped for another reason than that.
 func (c *connection) flush() (more bool) {
 	for sent := 0; len(c.queue) > 0; {

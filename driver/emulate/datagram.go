@@ -47,7 +47,7 @@ func (m *machine) receiveFrom(slot uint32, o *operation, budget int) {
 		return
 	}
 	for ; budget > 0 && m.urgent < m.room; budget-- {
-		b := m.blocks.Take()
+		b := m.blocks.TakeInput()
 		if b == nil {
 			m.starve(slot, o)
 			return
@@ -100,7 +100,7 @@ func (m *machine) apportion(slot uint32, o *operation, p []byte, from netip.Addr
 		one := p[:min(size, len(p))]
 		p = p[len(one):]
 		count++
-		if b := m.blocks.Take(); b != nil {
+		if b := m.blocks.TakeInput(); b != nil {
 			b.Peer = from
 			m.progress(slot, o, copy(b.Bytes(), one), b)
 		}

@@ -73,7 +73,7 @@ func passing(err error) bool {
 func (m *machine) receive(slot uint32, o *operation, budget int) {
 	e := &m.table[o.fd]
 	for ; budget > 0 && m.urgent < m.room; budget-- {
-		b := m.blocks.Take()
+		b := m.blocks.TakeInput()
 		if b == nil {
 			m.starve(slot, o)
 			return

@@ -42,7 +42,7 @@ func (m *machine) receive(o *operation) {
 			m.receiveNothing(o, s)
 			return
 		}
-		b := m.blocks.Take()
+		b := m.blocks.TakeInput()
 		if b != nil && k.chance(k.faults.NoBlock) {
 			b.Release()
 			b = nil

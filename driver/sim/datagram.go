@@ -73,7 +73,7 @@ func (m *machine) receiveFrom(o *operation) {
 		if len(s.queue) == 0 {
 			return
 		}
-		b := m.blocks.Take()
+		b := m.blocks.TakeInput()
 		if b != nil && k.chance(k.faults.NoBlock) {
 			b.Release()
 			b = nil

@@ -49,7 +49,7 @@ func (d *uring) receiveNow(slot uint32, e *entry, o *sys.Outcome, c *driver.Comp
 	case o.Res < 0:
 		err = syscall.Errno(-o.Res)
 	default:
-		if b = d.pool.Take(); b == nil {
+		if b = d.pool.TakeInput(); b == nil {
 			err = driver.ErrNoBlock
 			break
 		}

@@ -80,7 +80,10 @@ func (s *supply) fill() {
 		if s.offered > 0 && s.shares.offered >= s.shares.most {
 			break
 		}
-		b := s.pool.Take()
+		if s.offered >= s.least && s.pool.Left() <= s.pool.Limit()/2 {
+			break // what is on offer is no use to anybody else
+		}
+		b := s.pool.TakeInput()
 		if b == nil {
 			break
 		}

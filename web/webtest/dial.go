@@ -1,9 +1,24 @@
 package webtest
 
-import "github.com/myriad-server/myriad/conn"
+import (
+	"math"
+
+	"github.com/myriad-server/myriad/conn"
+)
 
 // Traffic is what was sent; what came in is not counted.
 func (c *Conn) Traffic() (in, out uint64) { return 0, c.left }
+
+// Room is what is left of Limit, or nothing if the connection is Crowded.
+func (c *Conn) Room() int64 {
+	switch {
+	case c.Crowded || c.state != conn.Open:
+		return 0
+	case c.Limit == 0:
+		return math.MaxInt64
+	}
+	return max(int64(c.Limit-len(c.out)), 0)
+}
 
 // Unacknowledged is Taken.
 func (c *Conn) Unacknowledged() int64 { return c.Taken }

@@ -32,6 +32,8 @@ type Conn struct {
 	Limit int
 	// Starved has Reserve find no memory.
 	Starved bool
+	// Crowded has Room be zero.
+	Crowded bool
 	// Timer is when the timer fires, in the time of Now, or zero.
 	Timer int64
 	// Idle is what SetIdle said last, Paused whether reading is paused, Pauses how often it has been.
