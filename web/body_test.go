@@ -165,7 +165,7 @@ func TestLog(t *testing.T) {
 		"HEAD /hello 1.0  200 0 3s   127.0.0.1:50000",
 		"GET /late?b 1.1 a 200 6 0s   127.0.0.1:50000",
 		"GET /stream 1.1 a 200 7 0s   127.0.0.1:50000",
-		"  1.0  400 40 0s   127.0.0.1:50000",
+		"  1.1  400 40 0s   127.0.0.1:50000",
 	}
 	if strings.Join(n, "\n") != strings.Join(want, "\n") {
 		t.Errorf("%q\n%s", c.Sent, strings.Join(n, "\n"))

@@ -71,6 +71,7 @@ type Exchange struct {
 	framing  framing
 	left     int64 // content still promised
 	sent     int64 // content queued
+	content  int64 // bytes of the connection before the content, counted for the log
 
 	noted    bool   // Note was called: for the log there is always an answer
 	origin   string // who made the answer, and why there was none

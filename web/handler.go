@@ -213,16 +213,21 @@ func (h *handler) abandon(x *Exchange, why error) {
 	if !begun {
 		return
 	}
-	if x.noted && x.cause == "" {
-		x.cause = clientGone
-		if why == conn.ErrTimeout {
+	if (x.noted || cut) && x.cause == "" {
+		switch why {
+		case conn.ErrTimeout:
 			x.cause = clientTimeout
+		case conn.ErrStopping:
+			x.cause = stopping
+		default:
+			x.cause = clientGone
 		}
 	}
 	if x.noted && !cut {
 		x.status = statusGone
 	}
 	if cut || x.noted {
+		x.short()
 		x.account()
 	}
 	x.lost = true

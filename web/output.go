@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"errors"
 
 	"github.com/myriad-server/myriad/buf"
 	"github.com/myriad-server/myriad/conn"
@@ -12,7 +13,23 @@ type piece struct {
 	bytes  []byte
 	file   conn.File
 	off, n int64
+	end    bool // of a file that may have changed in the meantime
 }
+
+// Changing is a conn.File that can tell whether its content has changed since it was described. Of a large piece of it
+// the end is sent only if it has not: a client that was given some of the old and some of the new must not take it for
+// a whole.
+type Changing interface {
+	conn.File
+	// Changed looks; it may cost a system call.
+	Changed() bool
+}
+
+// ErrChanged ends a connection whose answer is a file that was changed while it was sent.
+var ErrChanged = errors.New("the file changed while it was sent")
+
+// endedBytes is from which size on a piece of a file has an end, of paceBytes, that is queued when the rest has left.
+const endedBytes = 4 * paceBytes
 
 // paceBytes is how much of what is not copied is queued at a time.
 const paceBytes = 64 << 10
@@ -46,13 +63,24 @@ func (x *Exchange) lend(b []byte) {
 
 // putFile queues a piece of a file, behind what waits, and takes over one hold of it.
 func (x *Exchange) putFile(f conn.File, off, n int64) {
-	if len(x.waits) > 0 {
+	waits := len(x.waits) > 0
+	if n > endedBytes {
+		f.Hold()
+		defer x.waitForEnd(f, off+n-paceBytes)
+		n -= paceBytes
+	}
+	if waits {
 		x.waits = append(x.waits, piece{file: f, off: off, n: n})
 		return
 	}
 	x.stirring()
 	x.c.SendFile(f, off, n)
 	x.written += n
+}
+
+// waitForEnd keeps the end of a piece of a file for later.
+func (x *Exchange) waitForEnd(f conn.File, off int64) {
+	x.waits = append(x.waits, piece{file: f, off: off, n: paceBytes, end: true})
 }
 
 // putBlock queues a piece of a block, behind what waits, and takes over one hold of it.
@@ -81,6 +109,12 @@ func (x *Exchange) pump() {
 	gone := 0
 	for pace := x.pace(); gone < len(x.waits) && x.c.Queued() < pace; {
 		p := &x.waits[gone]
+		if f, ok := p.file.(Changing); ok && p.end && f.Changed() {
+			x.cause = fileChanged
+			x.waits = x.waits[:copy(x.waits, x.waits[gone:])]
+			x.Abort(ErrChanged)
+			return
+		}
 		x.stirring()
 		if p.file != nil {
 			x.c.SendFile(p.file, p.off, p.n)

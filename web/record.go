@@ -16,8 +16,12 @@ type Log interface {
 type Record struct {
 	// Wall is when the answer was complete, in Unix seconds.
 	Wall int64
-	// Duration is from the first byte of the request until the answer was queued, by the clock of the connection's
-	// thread, which moves once per turn: an answer given in the turn that brought the request took no time.
+	// Milliseconds are the thousandths of that second; 0 where the connection's clock is not the machine's.
+	Milliseconds int
+	// Duration is from the first byte of the request until the last of the answer was queued, by the clock of the
+	// connection's thread, which moves once per turn: an answer given in the turn that brought the request took no time.
+	// Of bytes more than 64 KiB, and of a piece of a file more than 256 KiB, the last 64 KiB are queued when all before
+	// has left.
 	Duration time.Duration
 	// Remote is the client.
 	Remote netip.AddrPort
@@ -26,16 +30,32 @@ type Record struct {
 	// Method, Target, Host, UserAgent and Referer are as they were sent. They may hold any visible character, and
 	// the last two any byte but control characters.
 	Method, Target, Host, UserAgent, Referer []byte
-	// Minor is the minor version of HTTP/1.
+	// Minor is the minor version of HTTP/1; 1 if the request could not be parsed.
 	Minor uint8
 	// Status is that of the answer.
 	Status int
-	// Bytes is how much content the answer had.
+	// Bytes is how much content the answer had; of one that was cut off, how much the kernel took.
 	Bytes int64
 	// Upstream is who was asked for the answer, and Attempts how often somebody was. Cause is a word for why the answer
 	// is not the upstream's, or broke off. They are empty for answers of the server itself.
 	Upstream, Cause string
 	Attempts        int
+}
+
+// head notes, for the log, that the content begins n bytes behind what is queued.
+func (x *Exchange) head(n int) {
+	if x.handler.server.Log != nil {
+		_, out := x.c.Traffic()
+		x.content = int64(out) + x.c.Queued() + int64(n)
+	}
+}
+
+// short takes what has not left off the content that was sent, of an answer that is cut off.
+func (x *Exchange) short() {
+	if x.handler.server.Log != nil && x.sent > 0 {
+		_, out := x.c.Traffic()
+		x.sent = min(x.sent, max(0, int64(out)-x.content))
+	}
 }
 
 // log tells the server's log about an answered request, if it is one of the sample.
@@ -49,10 +69,16 @@ func (h *handler) log(x *Exchange) {
 		Wall: x.c.Wall(), Duration: time.Duration(x.c.Now() - x.began), Remote: h.remote(x.c), Connection: x.c.ID(),
 		Status: x.status, Bytes: x.sent, Upstream: x.origin, Cause: x.cause, Attempts: x.attempts,
 	}
+	// The clock of a thread moves once per turn, and may be behind.
+	if now := time.Now(); now.Unix()-r.Wall == 0 || now.Unix()-r.Wall == 1 {
+		r.Wall, r.Milliseconds = now.Unix(), now.Nanosecond()/1e6
+	}
 	if q := &x.request; !x.malformed {
 		r.Method, r.Target, r.Host, r.Minor = q.MethodToken(), q.Target(), q.Host(), q.Minor
 		r.UserAgent, _ = q.Field(http1.UserAgent)
 		r.Referer, _ = q.Field(http1.Referer)
+	} else {
+		r.Minor = 1 // that of the answer
 	}
 	h.server.Log.Log(r)
 }

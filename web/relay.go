@@ -192,6 +192,8 @@ const (
 	statusGone    = 499              // what logs say of an answer that nobody waited for
 	clientGone    = "client_gone"    // the client ended or reset its connection
 	clientTimeout = "client_timeout" // the client was too slow
+	fileChanged   = "file_changed"   // the file was changed while it was sent
+	stopping      = "stopping"       // the server did not wait any longer
 )
 
 // Switch ends HTTP on the connection, with 101 or another answer that has no content: b, which ReserveHead returned,

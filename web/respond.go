@@ -29,6 +29,7 @@ func (x *Exchange) Respond(a *Answer) {
 		b = append(b, ends...)
 		x.handler.scratch = bounded(b)
 		x.put(b)
+		x.head(a.head)
 		x.lend(tail)
 	} else {
 		p := c.Reserve(n)
@@ -153,6 +154,7 @@ func (x *Exchange) Abort(why error) {
 	}
 	x.dropWaits()
 	if cut {
+		x.short()
 		x.account()
 	}
 	x.c.Abort(why)

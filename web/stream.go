@@ -46,6 +46,7 @@ func (x *Exchange) Begin(length int64) {
 	b = http1.AppendHeadEnd(b)
 	x.handler.scratch = bounded(b)
 	x.put(b)
+	x.head(0)
 }
 
 // frame decides how the content of the answer ends.

@@ -115,7 +115,10 @@ type Engine struct {
 
 // AccessLog is one line for every request.
 type AccessLog struct {
-	// How a line is written; "off" writes none.
+	// How a line is written; "off" writes none. A line is written when the last of an answer has been queued: of bytes
+	// more than 64KiB, and of files more than 256KiB, the last 64KiB are queued when all before has left. Of an answer
+	// that was cut off before, the line says how much of its content the kernel took, and why it was cut off:
+	// "client_gone", "client_timeout", "file_changed" or "stopping". A smaller one counts as sent.
 	Format AccessFormat `yaml:"format"`
 	// The file that lines are appended to. Empty is standard output. To rotate it, move it away and send the server SIGHUP
 	// or SIGUSR1: it makes a new file under this path and writes on there, without losing or cutting a line; those of the

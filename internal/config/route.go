@@ -32,7 +32,11 @@ type Route struct {
 
 // Files answers with files from a directory.
 type Files struct {
-	// The directory. One that is not absolute is taken from the directory that the server is started in.
+	// The directory. One that is not absolute is taken from the directory that the server is started in. When its name
+	// comes to lead to another directory, such as a link that is renamed for a new release, that is served within twice
+	// cache.valid; answers that have begun are completed. A file that is overwritten in place while it is sent, instead of
+	// being replaced, breaks its answer off if it has more than 256KiB and its last 64KiB have not been queued; a smaller
+	// one, or its end, may be some of the old and some of the new.
 	Root string `yaml:"root" jsonschema:"required"`
 	// Whether the route's prefix is cut off a path before it is looked up in the directory: with prefix "/static/", is
 	// "/static/a.css" the file a.css, or static/a.css? The default is the latter, so that an address says where its file

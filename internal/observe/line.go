@@ -35,8 +35,9 @@ const (
 // appendJSON appends a line as slog.JSONHandler would have written it: time, level, msg, and the attributes.
 func appendJSON(b []byte, r *web.Record, clock *stamp) []byte {
 	b = append(b, `{"time":"`...)
-	b = append(b, clock.at(r.Wall, time.RFC3339)...)
-	b = append(b, `","level":"INFO","msg":"request","connection":`...)
+	b = append(b, clock.at(r.Wall, "2006-01-02T15:04:05")...)
+	b = appendMilliseconds(b, r.Milliseconds)
+	b = append(b, `Z","level":"INFO","msg":"request","connection":`...)
 	b = strconv.AppendUint(b, r.Connection, 10)
 	b = append(b, `,"remote":"`...)
 	b = appendRemote(b, r)
@@ -60,6 +61,18 @@ func appendJSON(b []byte, r *web.Record, clock *stamp) []byte {
 	b = append(b, `","referer":"`...)
 	b = appendQuoted(b, r.Referer, longestOther, true)
 	return append(b, '"', '}', '\n')
+}
+
+// appendMilliseconds appends the fraction of a second without zeros at its end, as slog does.
+func appendMilliseconds(b []byte, n int) []byte {
+	if n <= 0 || n > 999 {
+		return b
+	}
+	b = append(b, '.', byte('0'+n/100), byte('0'+n/10%10), byte('0'+n%10))
+	for b[len(b)-1] == '0' {
+		b = b[:len(b)-1]
+	}
+	return b
 }
 
 // combinedTime is the layout of times in the combined format.

@@ -85,8 +85,9 @@ func TestJSONIsWhatSlogWrites(t *testing.T) {
 		r.Upstream = rapid.StringN(0, 20, 60).Draw(t, "upstream")
 		r.Cause = rapid.SampledFrom([]string{"", "reset"}).Draw(t, "cause")
 		r.Attempts = rapid.IntRange(0, 9).Draw(t, "attempts")
+		r.Milliseconds = rapid.IntRange(0, 999).Draw(t, "milliseconds")
 		var want bytes.Buffer
-		line := slog.NewRecord(time.Unix(r.Wall, 0).UTC(), slog.LevelInfo, "request", 0)
+		line := slog.NewRecord(time.Unix(r.Wall, int64(r.Milliseconds)*1e6).UTC(), slog.LevelInfo, "request", 0)
 		line.Add("connection", r.Connection, "remote", r.Remote.String(), "method", string(r.Method),
 			"target", string(r.Target), "host", string(r.Host), "protocol", "HTTP/1."+string('0'+rune(r.Minor)),
 			"status", r.Status, "sent_bytes", r.Bytes, "duration_microseconds", r.Duration.Microseconds())

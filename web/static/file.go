@@ -14,7 +14,18 @@ import (
 type file struct {
 	os    *os.File
 	fd    int
+	stamp stamp
 	holds atomic.Int64
+}
+
+// Changed says that the file was written since it was opened.
+func (f *file) Changed() bool {
+	info, err := f.os.Stat()
+	if err != nil {
+		return true
+	}
+	now := stampOf(info)
+	return now.size != f.stamp.size || now.modified != f.stamp.modified
 }
 
 // Descriptor is the file's descriptor, which is good for as long as it is held.

@@ -6,6 +6,7 @@ import (
 	"html"
 	"io"
 	"io/fs"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,7 +28,13 @@ func (f *Files) list(x *web.Exchange, r *resource) {
 	if kept := r.page.Load(); kept != nil && kept != &noPage {
 		page = *kept
 	} else {
-		names, more, err := f.names(r.name)
+		d := f.enter(f.now(x))
+		if d == nil {
+			x.Fail(503)
+			return
+		}
+		names, more, err := f.names(d.root, r.name)
+		d.leave()
 		if err != nil {
 			x.Fail(503)
 			return
@@ -44,8 +51,8 @@ func (f *Files) list(x *web.Exchange, r *resource) {
 }
 
 // names are what a listing shows: folders first, each in the order of their names. It reports whether there are more.
-func (f *Files) names(folder string) ([]fs.FileInfo, bool, error) {
-	opened, err := f.root.Open(folder)
+func (f *Files) names(root *os.Root, folder string) ([]fs.FileInfo, bool, error) {
+	opened, err := root.Open(folder)
 	if err != nil {
 		return nil, false, err
 	}
@@ -62,7 +69,7 @@ func (f *Files) names(folder string) ([]fs.FileInfo, bool, error) {
 			continue
 		}
 		// Stat of the root follows links within it; what leads out or has gone is not shown, as it is not served.
-		info, err := f.root.Stat(folder + "/" + e.Name())
+		info, err := root.Stat(folder + "/" + e.Name())
 		if err == nil && (info.IsDir() || info.Mode().IsRegular()) {
 			infos = append(infos, info)
 		}

@@ -61,7 +61,7 @@ func (r *resource) touch(now int64) {
 }
 
 // fill finds out what a path stands for.
-func (f *Files) fill(p string, now int64) (*resource, error) {
+func (f *Files) fill(root *os.Root, p string, now int64) (*resource, error) {
 	r := &resource{path: p}
 	r.checked.Store(now)
 	folder := strings.HasSuffix(p, "/")
@@ -69,7 +69,7 @@ func (f *Files) fill(p string, now int64) (*resource, error) {
 	if r.name == "" {
 		r.name = "."
 	}
-	info, err := f.root.Stat(r.name)
+	info, err := root.Stat(r.name)
 	switch {
 	case err != nil:
 		r.kind, err = kindOf(err)
@@ -78,20 +78,20 @@ func (f *Files) fill(p string, now int64) (*resource, error) {
 		r.kind = slashless
 		return r, nil
 	case info.IsDir():
-		return r, f.fillFolder(r)
+		return r, f.fillFolder(root, r)
 	case folder:
 		return r, nil
 	}
-	return r, f.fillFile(r, info)
+	return r, f.fillFile(root, r, info)
 }
 
 // fillFolder finds what answers for a folder: an index, a listing, or nothing.
-func (f *Files) fillFolder(r *resource) error {
+func (f *Files) fillFolder(root *os.Root, r *resource) error {
 	folder := r.name
 	for _, index := range f.options.Index {
 		r.name = path.Join(folder, index)
-		if info, err := f.root.Stat(r.name); err == nil && !info.IsDir() {
-			return f.fillFile(r, info)
+		if info, err := root.Stat(r.name); err == nil && !info.IsDir() {
+			return f.fillFile(root, r, info)
 		}
 		r.tried = append(r.tried, r.name)
 	}
@@ -112,17 +112,17 @@ func stale(neighbour, file fs.FileInfo) bool {
 }
 
 // fillFile opens a file, about which info was found, and its neighbours.
-func (f *Files) fillFile(r *resource, info fs.FileInfo) error {
+func (f *Files) fillFile(root *os.Root, r *resource, info fs.FileInfo) error {
 	for i, c := range f.codings {
 		name := r.name + c.suffix
-		if about, err := f.root.Stat(name); err != nil || stale(about, info) {
+		if about, err := root.Stat(name); err != nil || stale(about, info) {
 			continue
 		}
-		if v, err := f.variant(name, r.name, c.name, true); err == nil {
+		if v, err := f.variant(root, name, r.name, c.name, true); err == nil {
 			r.coded[i], r.varies = v, true
 		}
 	}
-	plain, err := f.variant(r.name, r.name, "", r.varies)
+	plain, err := f.variant(root, r.name, r.name, "", r.varies)
 	if err != nil {
 		f.retire(r)
 		r.coded, r.varies = [maxCodings]*variant{}, false
@@ -134,8 +134,8 @@ func (f *Files) fillFile(r *resource, info fs.FileInfo) error {
 }
 
 // variant opens one file and prepares its answers. named is the name that tells its type.
-func (f *Files) variant(name, named, coding string, varies bool) (*variant, error) {
-	opened, info, err := open(f.root, name)
+func (f *Files) variant(root *os.Root, name, named, coding string, varies bool) (*variant, error) {
+	opened, info, err := open(root, name)
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +165,7 @@ func (f *Files) variant(name, named, coding string, varies bool) (*variant, erro
 		opened.Close()
 		return v, nil
 	}
-	v.file = &file{os: opened, fd: int(opened.Fd())}
+	v.file = &file{os: opened, fd: int(opened.Fd()), stamp: v.stamp}
 	v.file.holds.Store(1)
 	f.open.Add(1)
 	return v, nil
@@ -205,18 +205,18 @@ func (f *Files) typeOf(name, coding string, opened *os.File) string {
 }
 
 // unchanged looks whether the files of a resource are those that it has, and no others.
-func (f *Files) unchanged(r *resource) bool {
+func (f *Files) unchanged(root *os.Root, r *resource) bool {
 	for _, name := range r.tried {
-		if info, err := f.root.Stat(name); err == nil && !info.IsDir() {
+		if info, err := root.Stat(name); err == nil && !info.IsDir() {
 			return false
 		}
 	}
-	file, err := f.root.Stat(r.name)
+	file, err := root.Stat(r.name)
 	if !r.plain.is(file, err) {
 		return false
 	}
 	for i, c := range f.codings {
-		info, err := f.root.Stat(r.name + c.suffix)
+		info, err := root.Stat(r.name + c.suffix)
 		usable := err == nil && info.Mode().IsRegular() && !stale(info, file)
 		if v := r.coded[i]; v == nil && usable || v != nil && (!usable || !v.is(info, err)) {
 			return false

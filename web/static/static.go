@@ -11,7 +11,9 @@
 // The length of an answer comes from the open descriptor that its content comes from, and a small file that changed
 // while it was read is not kept. A file that is replaced (written under another name, then renamed) is sent whole, old
 // or new. A file that is overwritten in place while it is being sent may be sent partly old and partly new; if it
-// shrinks, the connection is broken off, because the length promised cannot be kept.
+// shrinks, the connection is broken off, because the length promised cannot be kept. The same is done if it is larger
+// than 256 KiB and its time of change or its size is not the same any more before its last 64 KiB are sent; what is
+// smaller leaves at once, and so do these 64 KiB.
 //
 // # Validators
 //
@@ -21,8 +23,10 @@
 //
 // # What is refused
 //
-// The folder is an [os.Root]: no name and no symbolic link leads out of it. Only regular files are served, and names
-// that begin with a dot only if Options.Hidden says so. Methods but GET, HEAD and OPTIONS get 405.
+// The folder is an [os.Root]: no name and no symbolic link leads out of it. When its own name comes to lead to another
+// one, because a link was renamed or a folder was put in its place, that is opened instead, at the latest when twice
+// Options.Valid has passed; while there is none under the name, the old one is served. Only regular files are served,
+// and names that begin with a dot only if Options.Hidden says so. Methods but GET, HEAD and OPTIONS get 405.
 package static
 
 import (
@@ -30,8 +34,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
+	"math"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -73,7 +78,9 @@ type Options struct {
 // Files is a web.Handler that answers with the files of a folder. All threads may use it at once.
 type Files struct {
 	options Options
-	root    *os.Root
+	folder  atomic.Pointer[folder]
+	looked  atomic.Int64 // when it was last compared with what Options.Root leads to
+	opening sync.Mutex   // of another folder
 	strip   string
 	codings []coding
 	found   *cache // nil: nothing is remembered
@@ -126,21 +133,24 @@ func Open(o Options) (*Files, error) {
 		f.found = newCache(o.Entries)
 		f.missing = newCache(min(o.Entries, missingEntries))
 	}
-	root, err := os.OpenRoot(o.Root)
-	if err != nil {
+	if _, err := f.reopen(); err != nil {
 		return nil, fmt.Errorf("static: %w", err)
 	}
-	f.root = root
 	return f, nil
 }
 
 // Close forgets everything that was found, and the folder. Answers that have begun are completed; later requests get
 // 503.
 func (f *Files) Close() error {
-	f.closed.Store(true)
+	f.opening.Lock()
+	defer f.opening.Unlock()
+	if f.closed.Swap(true) {
+		return nil
+	}
 	f.unwatch()
 	f.forget()
-	return f.root.Close()
+	f.folder.Load().leave()
+	return nil
 }
 
 // forget empties the caches.
@@ -222,16 +232,25 @@ func (f *Files) now(x *web.Exchange) int64 {
 
 // lookup is what a path stands for: as remembered if that is not too old, otherwise as it is.
 func (f *Files) lookup(path []byte, now int64) (*resource, error) {
+	var r *resource
 	if f.found != nil {
-		r := f.found.find(path)
+		r = f.found.find(path)
 		if r == nil {
 			r = f.missing.find(path)
 		}
-		if r != nil && f.valid(r, now) {
+		if r != nil && f.fresh(r, now) {
 			return r, nil
 		}
 	}
-	r, err := f.fill(string(path), now)
+	d := f.enter(now)
+	if d == nil {
+		return nil, fs.ErrClosed
+	}
+	defer d.leave()
+	if r != nil && r.kind == regular && f.unchanged(d.root, r) {
+		return r, nil
+	}
+	r, err := f.fill(d.root, string(path), now)
 	if err != nil || f.found == nil {
 		return r, err
 	}
@@ -252,9 +271,9 @@ func (f *Files) lookup(path []byte, now int64) (*resource, error) {
 	return r, nil
 }
 
-// valid says whether an entry may be used. Of those who find it too old one looks at the folder, and the others use
-// it for that moment longer.
-func (f *Files) valid(r *resource, now int64) bool {
+// fresh says whether an entry may be used as it is. Of those who find it too old one looks at the folder, and the
+// others use it for that moment longer.
+func (f *Files) fresh(r *resource, now int64) bool {
 	checked := r.checked.Load()
 	if age := now - checked; age < int64(f.options.Valid) && age > -skew {
 		r.touch(now)
@@ -264,7 +283,7 @@ func (f *Files) valid(r *resource, now int64) bool {
 		return true
 	}
 	r.touch(now)
-	return r.kind == regular && f.unchanged(r)
+	return false
 }
 
 // give answers with a resource. It reports false if that was retired meanwhile.
@@ -279,10 +298,18 @@ func (f *Files) give(x *web.Exchange, r *resource) bool {
 	case listing:
 		f.list(x, r)
 	case regular:
-		return f.send(x, r.choose(x.Request(), f.codings))
+		v := r.choose(x.Request(), f.codings)
+		if v.size > largeBytes && v.file != nil && v.file.Changed() {
+			r.checked.Store(math.MinInt64 / 2) // what is known of it would be noticed to be wrong when it has been sent
+			return false
+		}
+		return f.send(x, v)
 	}
 	return true
 }
+
+// largeBytes is from which size on it is noticed that a file changes while it is sent.
+const largeBytes = 256 << 10
 
 // redirect sends the client to the folder that it named without its "/".
 func (f *Files) redirect(x *web.Exchange) {
