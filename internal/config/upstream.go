@@ -142,7 +142,7 @@ type HealthHTTP struct {
 }
 
 // Eject leaves out an endpoint that keeps failing: no connection, a timeout, an answer broken off, or a status of 500
-// or more. When its time is over, one request tries it.
+// or more but 501 and 505. When its time is over, one request tries it.
 type Eject struct {
 	// Failures in a row that eject an endpoint.
 	Failures CountOrOff `yaml:"failures" min:"1" max:"10000"`

@@ -25,6 +25,9 @@ const (
 type BodyDecoder struct {
 	// TrailerBytes and TrailerFields bound the trailer section of a chunked body; zero or less means the default.
 	TrailerBytes, TrailerFields int
+	// DropTrailers leaves out trailer fields that are not allowed, in place of refusing the message: for answers, whose
+	// content has come by then.
+	DropTrailers bool
 
 	state  bodyState
 	digits uint8

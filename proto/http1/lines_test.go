@@ -109,3 +109,17 @@ func TestAppendEndToEnd(t *testing.T) {
 		}
 	}
 }
+
+// TestDropTrailers leaves out what must not come as a trailer, where it is no reason to refuse the message.
+func TestDropTrailers(t *testing.T) {
+	d := http1.BodyDecoder{DropTrailers: true}
+	d.StartChunked()
+	in := "0\r\nContent-Length: 1\r\nA: b\r\nset-cookie: x\r\nC: d\r\nHost: e\r\n\r\nmore"
+	_, n, done, err := d.Decode([]byte(in))
+	if err != nil || !done || in[n:] != "more" {
+		t.Fatalf("%q is left, %v, %v", in[n:], done, err)
+	}
+	if got := string(d.AppendTrailers(nil)); got != "0\r\nA: b\r\nC: d\r\n\r\n" {
+		t.Errorf("%q", got)
+	}
+}

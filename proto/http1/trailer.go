@@ -1,5 +1,7 @@
 package http1
 
+import "slices"
+
 // forbiddenTrailers are the fields that must not come as trailers: those that delimit, route, authenticate, modify the
 // request or say how to process the content (RFC 9110 section 6.5.1). Honoured late they would contradict what was
 // decided; merged into the head they are a way to smuggle.
@@ -34,12 +36,23 @@ func (d *BodyDecoder) readTrailers(in []byte) (int, *Error) {
 		return 0, fault
 	case n == 0:
 		return len(d.buffer) - before, nil
-	case d.trailers.present&forbiddenTrailers != 0:
+	case d.trailers.present&forbiddenTrailers == 0:
+	case d.DropTrailers:
+		d.dropForbidden()
+	default:
 		return 0, ErrTrailerField
 	}
 	d.buffer = d.buffer[:n]
 	d.state = bodyDone
 	return n - before, nil
+}
+
+// dropForbidden forgets the trailers that are not allowed.
+func (d *BodyDecoder) dropForbidden() {
+	t := &d.trailers
+	t.fields = slices.DeleteFunc(t.fields, func(f field) bool { return forbiddenTrailers>>f.known&1 != 0 })
+	t.present &^= forbiddenTrailers
+	t.twice &^= forbiddenTrailers
 }
 
 // Trailers returns how many trailer fields a chunked body had, once it is done.

@@ -137,3 +137,36 @@ func TestKeepAliveHint(t *testing.T) {
 		}
 	}
 }
+
+// ejects leaves endpoints out that fail.
+func ejects(_ *proxy.Options, u *upstream.Options, _ *web.Server) {
+	u.Eject = new(upstream.EjectOptions)
+}
+
+// TestEjectedBy is about what a client can make an endpoint answer: only what tells of the endpoint counts against it.
+func TestEjectedBy(t *testing.T) {
+	for status, ejected := range map[string]bool{
+		"404 Not Found": false, "501 Not Implemented": false, "505 HTTP Version Not Supported": false,
+		"500 Internal Server Error": true, "502 Bad Gateway": true, "503 Service Unavailable": true,
+	} {
+		r := newRig(t, plain, ejects)
+		for range 10 {
+			r.send(get)
+			for i, c := range r.dialer.Conns {
+				if r.asked(i) != "" {
+					c.Receive([]byte(strings.Replace(hello, "200 OK", status, 1)))
+				}
+			}
+			r.turn()
+		}
+		out := 0
+		for _, e := range r.group.Snapshot().Endpoints {
+			if e.State == "ejected" {
+				out++
+			}
+		}
+		if (out > 0) != ejected {
+			t.Errorf("%s: %d endpoints are ejected", status, out)
+		}
+	}
+}

@@ -188,7 +188,6 @@ func TestFaultWithinContent(t *testing.T) {
 		{"an end", begun, func(r *rig) { r.upstream(-1).End() }, "closed_early"},
 		{"an end within chunks", chunks, func(r *rig) { r.upstream(-1).End() }, "closed_early"},
 		{"chunks that are none", chunks, func(r *rig) { r.answer("zz\r\n") }, "malformed_body"},
-		{"a forbidden trailer", chunks, func(r *rig) { r.answer("0\r\nContent-Length: 1\r\n\r\n") }, "malformed_body"},
 		{"a reset where the end is the end", endless, func(r *rig) { r.upstream(-1).Abort(syscall.ECONNRESET) }, "reset"},
 		{"silence", begun, func(r *rig) { r.advance(4 * time.Second) }, "between_bytes_timeout"},
 	} {

@@ -193,7 +193,7 @@ func (s *session) complete(more bool) {
 	x, a := s.x, s.agent
 	e := s.link.Endpoint
 	outcome := upstream.Success
-	if s.response.Status >= 500 {
+	if failing(s.response.Status) {
 		outcome = upstream.Failure
 	}
 	a.group.Report(e, outcome)
@@ -201,6 +201,10 @@ func (s *session) complete(more bool) {
 	a.put(s)
 	x.EndRelay(&s.body)
 }
+
+// failing says that a status tells of an endpoint that is not well. 501 and 505 speak of the request (RFC 9110 sections
+// 15.6.2 and 15.6.6): who sends strange ones must not take endpoints away from everybody.
+func failing(status int) bool { return status >= 500 && status != 501 && status != 505 }
 
 // hungUp is the endpoint's last byte.
 func (s *session) hungUp() {

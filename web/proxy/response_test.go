@@ -175,6 +175,14 @@ var contents = []answerCase{
 		state: conn.Open,
 	},
 	{
+		name: "with trailers that must not be one", in: get,
+		answer: lines("HTTP/1.1 200 OK", dateIs, "Transfer-Encoding: chunked") +
+			"5\r\nhello\r\n0\r\nContent-Length: 1\r\nX-Sum:7\r\nSet-Cookie: a\r\n\r\n",
+		want: lines("HTTP/1.1 200 OK", dateIs, "Transfer-Encoding: chunked") +
+			"5\r\nhello\r\n0\r\nX-Sum: 7\r\n\r\n",
+		state: conn.Open,
+	},
+	{
 		name: "in chunks to a client of HTTP/1.0", in: "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
 		answer: lines("HTTP/1.1 200 OK", dateIs, "Transfer-Encoding: chunked") + "5\r\nhello\r\n0\r\nX-Sum: 7\r\n\r\n",
 		want:   lines("HTTP/1.1 200 OK", dateIs, "Connection: close") + "hello",

@@ -70,6 +70,7 @@ const (
 func newSession(a *agent) *session {
 	s := &session{agent: a}
 	s.want.Handler, s.want.Owner, s.want.Waiter = a, s, s
+	s.body.DropTrailers = true
 	s.onBody, s.onFlushed, s.onClosed, s.onExpired = s.content, s.flushed, s.closed, s.expired
 	return s
 }
