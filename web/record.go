@@ -47,6 +47,7 @@ func (x *Exchange) head(n int) {
 	if x.handler.server.Log != nil {
 		_, out := x.c.Traffic()
 		x.content = int64(out) + x.c.Queued() + int64(n)
+		x.handler.remote(x.c) // which cannot be asked any more when the connection has ended
 	}
 }
 
