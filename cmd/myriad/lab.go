@@ -20,6 +20,7 @@ type labCommand struct {
 	List   labList   `cmd:"" help:"List the experiments."`
 	Run    labRun    `cmd:"" help:"Run experiments, all of them if none is named, and write the report."`
 	Report labReport `cmd:"" help:"Write the report of the results that are there."`
+	Part   labPart   `cmd:"" hidden:"" help:"Play a part of an experiment; run starts it."`
 }
 
 type labList struct{}
@@ -112,6 +113,13 @@ func (l *labRun) stand(c console) (*lab.Stand, error) {
 	}
 	return s, nil
 }
+
+type labPart struct {
+	Arguments []string `arg:"" passthrough:""`
+}
+
+// Run plays the part.
+func (l *labPart) Run(c console) error { return lab.Part(l.Arguments, c.out) }
 
 type labReport struct {
 	Out string `default:"lab" placeholder:"DIR" help:"Where the results are, and the report goes."`

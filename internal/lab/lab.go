@@ -34,9 +34,14 @@ type Experiment struct {
 	judge func(r *Result) Verdict
 }
 
+const (
+	second = time.Second
+	minute = time.Minute
+)
+
 // All returns every experiment, in the order in which they are run.
 func All() []Experiment {
-	return []Experiment{dispatch(), models(), idle(), unix()}
+	return []Experiment{dispatch(), models(), idle(), unix(), keepAlive(), pool(), buffers(), zeroCopy()}
 }
 
 // Find returns an experiment by its name.

@@ -100,12 +100,13 @@ type process struct {
 
 // spec says how a process is started.
 type spec struct {
-	name    string
-	command []string
-	address string   // where it accepts connections, once it is ready; "" is not waited for
-	onLoad  bool     // on the processor of the load instead of that of the servers
-	signals uint64   // RLIMIT_SIGPENDING, if not 0
-	out     *os.File // standard output; nil: the log
+	name     string
+	command  []string
+	address  string   // where it accepts connections, once it is ready; "" is not waited for
+	onLoad   bool     // on the processor of the load instead of that of the servers
+	anywhere bool     // on all processors
+	signals  uint64   // RLIMIT_SIGPENDING, if not 0
+	out      *os.File // standard output; nil: the log
 }
 
 // start starts a process on its processor and waits until it accepts connections.
@@ -124,6 +125,9 @@ func (s *Stand) start(ctx context.Context, p spec) (*process, error) {
 	processors := s.servers
 	if p.onLoad {
 		processors = s.load
+	}
+	if p.anywhere {
+		processors = slices.Concat(s.servers, s.load)
 	}
 	if err := s.fork(command, processors, p.signals); err != nil {
 		return nil, fmt.Errorf("%s: %w", p.name, err)
