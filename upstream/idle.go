@@ -70,6 +70,9 @@ func (a *Agent) takeIdle(s *share, look bool) *Link {
 			a.retire(l, StaleFound)
 			continue
 		}
+		if idle := l.idleFor(now); idle > uint32(leastAge/time.Millisecond) {
+			l.Endpoint.outlived(idle, a.dialer.Now())
+		}
 		l.Conn.SetIdle(false)
 		return l
 	}

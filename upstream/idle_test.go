@@ -240,6 +240,17 @@ func TestLearning(t *testing.T) {
 			sees(e, 120*s, 4*s)
 			sees(e, 200*s, 60*s)
 		}, 4 * s},
+		"ends long apart do not": {func(e *Endpoint) { sees(e, s, 5*s); sees(e, 3600*s, 5*s) }, 0},
+		"what others have outlived is no timeout": {func(e *Endpoint) {
+			e.outlived(900, int64(s))
+			sees(e, 2*s, s/5)
+			sees(e, 9*s, s/5)
+		}, 0},
+		"but that is forgotten": {func(e *Endpoint) {
+			e.outlived(9000, int64(s))
+			sees(e, 400*s, 5*s)
+			sees(e, 409*s, 5*s)
+		}, 5 * s},
 		"what ends at once is no timeout": {func(e *Endpoint) { sees(e, s, s/100); sees(e, 9*s, s/100) }, 0},
 		"a hint is believed at once":      {func(e *Endpoint) { e.KeepAliveHint(5) }, 5 * s},
 		"the lower of hint and ends": {func(e *Endpoint) {

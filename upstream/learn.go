@@ -9,10 +9,14 @@ import (
 // learner finds out how long an endpoint lets a connection be idle. Two things tell: what it says itself (Keep-Alive:
 // timeout=N), and the ages at which it ended idle links. An end may have other causes, above all that the endpoint
 // was restarted, which ends many links at once whatever their age. So an age counts only when a second one like it was
-// seen at another moment; the lowest such age is believed. What is believed grows slowly: nothing is seen of a link
-// that was retired in time, and only so it is found out that the endpoint has become more patient.
+// seen at another moment, not too long before, and none of a link that was idle for less than another has lately
+// survived: two restarts are no timeout. The lowest such age is believed. What is believed grows slowly: nothing is seen
+// of a link that was retired in time, and only so it is found out that the endpoint has become more patient.
 type learner struct {
 	hint atomic.Int64 // seconds; 0: none
+
+	lived   atomic.Uint32 // milliseconds that a link was idle for, and could be used again
+	livedAt atomic.Int64  // when; how long it counts
 
 	mu      sync.Mutex
 	seen    [8]sighting // the latest
@@ -33,6 +37,8 @@ const (
 	sameMoment    = int64(50 * time.Millisecond)
 	forgetsEvery  = int64(30 * time.Second)
 	forgetsBy     = 16 // a sixteenth each time
+	survivalLasts = int64(5 * time.Minute)
+	sightingLasts = int64(10 * time.Minute)
 	leastMargin   = 100 * time.Millisecond
 	largestMargin = 2 * time.Second
 )
@@ -58,12 +64,21 @@ func (e *Endpoint) Learned() time.Duration {
 	return age
 }
 
+// outlived is told of a link that was idle for so many milliseconds and can be used again.
+func (e *Endpoint) outlived(idle uint32, now int64) {
+	if l := &e.learner; idle > l.lived.Load() || now-l.livedAt.Load() > survivalLasts {
+		l.lived.Store(idle)
+		l.livedAt.Store(now)
+	}
+}
+
 // endedIdle is told of an idle link that the endpoint ended.
 func (e *Endpoint) endedIdle(age time.Duration, now int64) {
-	if age < leastAge {
+	l := &e.learner
+	lived := time.Duration(l.lived.Load()) * time.Millisecond
+	if age < leastAge || age < lived-leastAge && now-l.livedAt.Load() <= survivalLasts {
 		return
 	}
-	l := &e.learner
 	l.mu.Lock()
 	l.seen[l.next] = sighting{age, now}
 	l.next = (l.next + 1) % len(l.seen)
@@ -90,7 +105,7 @@ func (l *learner) lowest() (age time.Duration) {
 // alike reports that two ages, the first the lower, come from one timeout.
 func alike(a, b *sighting) bool {
 	apart := max(a.when, b.when) - min(a.when, b.when)
-	return apart > sameMoment && b.age <= a.age+a.age/4+leastAge
+	return apart > sameMoment && apart < sightingLasts && b.age <= a.age+a.age/4+leastAge
 }
 
 // forget lets what is believed grow with time. It is called now and then.

@@ -163,7 +163,10 @@ func (r *rules) upstreamPairs(path string, u Upstream) {
 	below("eject.base", "eject.max", u.Eject.Base > u.Eject.Max)
 	below("resolve.min", "resolve.max", u.Resolve.Min > u.Resolve.Max)
 	if h := u.Health; h != nil {
-		below("health.timeout", "health.interval", h.Timeout > h.Interval)
+		if h.Timeout > h.Interval {
+			r.refuse(fmt.Sprintf("a check may take %v (health.timeout) and they are %v apart (health.interval)", h.Timeout,
+				h.Interval), "make the timeout no longer than the interval", path+".health.timeout", path+".health.interval")
+		}
 		if h.HTTP != nil && !strings.HasPrefix(h.HTTP.Path, "/") {
 			r.refuse(fmt.Sprintf("%q does not begin with /", h.HTTP.Path), fmt.Sprintf("did you mean %q?", "/"+h.HTTP.Path),
 				path+".health.http.path")
