@@ -17,7 +17,7 @@ func (s *session) content(chunk []byte, done bool) {
 			s.sendEnd()
 		}
 		s.asked = c.Now()
-	} else if c.Queued() > s.agent.proxy.options.QueuedBytes {
+	} else if s.agent.proxy.room(c) <= 0 {
 		s.holdBody()
 	}
 	if s.phase == asking {

@@ -14,7 +14,7 @@ func (a *agent) Received(c conn.Conn, in []byte) int {
 	case *session:
 		return o.received(in)
 	case *tunnel:
-		o.answered(in)
+		return o.answered(in)
 	}
 	return len(in)
 }

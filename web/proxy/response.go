@@ -2,8 +2,10 @@ package proxy
 
 import (
 	"errors"
+	"math"
 	"time"
 
+	"github.com/myriad-server/myriad/conn"
 	"github.com/myriad-server/myriad/proto/http1"
 	"github.com/myriad-server/myriad/upstream"
 )
@@ -27,18 +29,15 @@ func (s *session) received(in []byte) (used int) {
 		used += n
 		switch {
 		case s.response.Switched:
-			s.switched(in[used:])
-			return len(in)
+			return used + s.switched(in[used:])
 		case s.response.Status < 200:
 			s.interim()
 		default:
-			s.answer(in[used:])
-			return len(in)
+			return used + s.answer(in[used:])
 		}
 	}
 	s.heard = s.link.Conn.Now()
-	s.relay(in[used:])
-	return len(in)
+	return used + s.relay(in[used:])
 }
 
 // malformed ends an answer whose head makes no sense.
@@ -66,17 +65,17 @@ func (s *session) interim() {
 	s.x.Interim(status, a.scratch)
 }
 
-// answer passes the head of the answer on, together with what came behind it.
-func (s *session) answer(rest []byte) {
+// answer passes the head of the answer on, together with what came behind it. It returns how much of that it has used.
+func (s *session) answer(rest []byte) (used int) {
 	x, h, l := s.x, s.agent.proxy, s.link
 	s.phase, s.heard = content, l.Conn.Now()
 	s.hint(l)
 	s.body.StartResponse(&s.response)
-	payload, n, done, err := s.body.Decode(rest)
+	payload, n, done, err := s.body.Decode(rest[:min(int64(len(rest)), s.room())])
 	if err != nil {
 		s.phase = asking // nothing has been said yet
 		s.failed(MalformedBody, false)
-		return
+		return len(rest)
 	}
 	if s.defers && !s.continued {
 		x.Close() // its content may come or not
@@ -89,7 +88,7 @@ func (s *session) answer(rest []byte) {
 	if b == nil {
 		s.breakLink() // the client's connection is being closed for want of memory
 		s.drop()
-		return
+		return len(rest)
 	}
 	b = s.appendStatus(b)
 	b = s.response.AppendEndToEnd(b, private|h.response.known, h.response.other)
@@ -107,11 +106,11 @@ func (s *session) answer(rest []byte) {
 	x.RelayHead(b, s.response.Status, length, payload)
 	if done {
 		s.complete(n < len(rest))
-		return
+		return len(rest)
 	}
 	x.OnFlushed(s.onFlushed)
 	s.arm()
-	s.relay(rest[n:])
+	return n + s.relay(rest[n:])
 }
 
 const (
@@ -157,35 +156,42 @@ func (s *session) hint(l *upstream.Link) {
 	}
 }
 
-// relay passes content on.
-func (s *session) relay(in []byte) {
-	for {
-		payload, n, done, err := s.body.Decode(in)
-		if err != nil {
-			s.failed(MalformedBody, false)
-			return
-		}
-		s.x.Relay(payload)
-		in = in[n:]
-		if done {
-			s.complete(len(in) > 0)
-			return
-		}
-		if n == 0 || len(in) == 0 {
+// relay passes content on, as far as there is room for it. It returns how much it has used; the rest comes again.
+func (s *session) relay(in []byte) (used int) {
+	for used < len(in) {
+		room := s.room()
+		if room <= 0 {
 			break
 		}
+		payload, n, done, err := s.body.Decode(in[used:][:min(int64(len(in)-used), room)])
+		if err != nil {
+			s.failed(MalformedBody, false)
+			return len(in)
+		}
+		s.x.Relay(payload)
+		used += n
+		if done {
+			s.complete(used < len(in))
+			return len(in)
+		}
 	}
-	s.hold()
+	if !s.heldUp && s.room() <= 0 { // the client has enough to take
+		s.heldUp = true
+		s.link.Conn.Pause()
+	}
+	return used
 }
 
-// hold stops reading the upstream while the client has enough to take.
-func (s *session) hold() {
+// room is how much may be queued for the client.
+func (s *session) room() int64 {
 	c := s.x.Conn()
-	if s.heldUp || c == nil || !s.x.Full() && c.Queued() < s.agent.proxy.options.QueuedBytes {
-		return
+	switch {
+	case c == nil:
+		return math.MaxInt64
+	case s.x.Full() && c.State() <= conn.Open:
+		return 0
 	}
-	s.heldUp = true
-	s.link.Conn.Pause()
+	return s.agent.proxy.room(c)
 }
 
 // complete is the end of an answer. What comes behind it on the link, nobody has asked for.

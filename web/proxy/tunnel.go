@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"math"
 	"time"
 
 	"github.com/myriad-server/myriad/conn"
@@ -27,23 +28,25 @@ const (
 	upstreamHeld                          // the other way round
 	clientEnded                           // the client has sent its last byte
 	upstreamEnded                         // the upstream has
+	tunnelBegins                          // what the client sent behind its request comes, once
 )
 
 // partingTime is how long what is queued may take to leave a side whose other side has gone.
 const partingTime = 30 * time.Second
 
 // switched turns both connections into a tunnel, if that was asked for. rest is the tunnel's first bytes.
-func (s *session) switched(rest []byte) {
+// It returns how many of them it has used.
+func (s *session) switched(rest []byte) (used int) {
 	if !s.upgrades {
 		s.failed(Unexpected, false)
-		return
+		return len(rest)
 	}
 	x, h, l := s.x, s.agent.proxy, s.link
 	b := x.ReserveHead(len(s.response.Head()) + len(h.response.lines) + dateBytes)
 	if b == nil {
 		s.breakLink()
 		s.drop()
-		return
+		return len(rest)
 	}
 	b = s.appendStatus(b)
 	b = s.response.AppendEndToEnd(b, private|h.response.known, h.response.other)
@@ -54,15 +57,14 @@ func (s *session) switched(rest []byte) {
 	b = s.response.AppendKnown(b, http1.Upgrade)
 	b = append(b, "Connection: Upgrade\r\n"...)
 	c := x.Conn()
-	t := &tunnel{agent: s.agent, link: l, client: c, heard: c.Now()}
+	t := &tunnel{agent: s.agent, link: l, client: c, heard: c.Now(), state: tunnelBegins}
 	l.Owner, s.link = t, nil
 	s.agent.group.Report(l.Endpoint, upstream.Success)
 	s.drop()
-	if len(rest) > 0 {
-		defer t.answered(rest)
-	}
 	x.Switch(b, 101, t)
+	t.state &^= tunnelBegins
 	t.watch()
+	return t.answered(rest)
 }
 
 // watch sets the timer.
@@ -82,27 +84,55 @@ func (t *tunnel) Received(c conn.Conn, in []byte) int {
 		return len(in)
 	}
 	t.heard = c.Now()
-	out := t.link.Conn
-	out.Write(in)
-	if out.Queued() > t.agent.proxy.options.QueuedBytes && t.state&clientHeld == 0 {
+	if t.state&tunnelBegins != 0 {
+		t.link.Conn.Write(in)
+		return len(in)
+	}
+	used, full := t.agent.proxy.pass(t.link.Conn, in)
+	if full && t.state&clientHeld == 0 {
 		t.state |= clientHeld
 		c.Pause()
 	}
-	return len(in)
+	return used
+}
+
+// pass queues as much as there is room for. It reports whether none is left.
+func (h *Handler) pass(to conn.Conn, in []byte) (used int, full bool) {
+	for used < len(in) {
+		n := min(int64(len(in)-used), h.room(to))
+		if n <= 0 {
+			return used, true
+		}
+		to.Write(in[used:][:n])
+		used += int(n)
+	}
+	return used, h.room(to) <= 0
+}
+
+// room is how much may be passed on to a connection. A piece that has come is passed on whole, if possible.
+func (h *Handler) room(c conn.Conn) int64 {
+	switch {
+	case c.State() > conn.Open:
+		return math.MaxInt64 // it is for nobody any more
+	case c.Queued() >= h.options.QueuedBytes:
+		return 0
+	}
+	return c.Room()
 }
 
 // answered takes bytes of the upstream.
-func (t *tunnel) answered(in []byte) {
+func (t *tunnel) answered(in []byte) (used int) {
 	c := t.client
 	if c == nil || t.link == nil {
-		return
+		return len(in)
 	}
 	t.heard = c.Now()
-	c.Write(in)
-	if c.Queued() > t.agent.proxy.options.QueuedBytes && t.state&upstreamHeld == 0 {
+	used, full := t.agent.proxy.pass(c, in)
+	if full && t.state&upstreamHeld == 0 {
 		t.state |= upstreamHeld
 		t.link.Conn.Pause()
 	}
+	return used
 }
 
 // Flushed lets the upstream send more.
