@@ -105,6 +105,10 @@ var errLarge = &http1.Error{Status: 413, Reason: "the content is too large"}
 
 // breakOff ends a request whose content is not acceptable.
 func (x *Exchange) breakOff(err error) {
+	if x.onBody == nil && (x.answering == streaming || x.answering == ending) {
+		x.reading, x.fate, x.unread = complete, last, true // the answer goes on: it does not depend on the content
+		return
+	}
 	fault, _ := err.(*http1.Error)
 	closed := x.onClosed
 	x.onClosed = nil
@@ -112,7 +116,7 @@ func (x *Exchange) breakOff(err error) {
 	case x.answering == unanswered && fault != nil:
 		x.refuse(fault.Status, fault.Reason)
 	case x.answering == streaming || x.answering == ending:
-		x.Abort(err)
+		x.Break(err)
 	default:
 		x.fate, x.unread = last, true
 	}

@@ -37,6 +37,8 @@ type Exchange struct {
 	continued bool // 100 (Continue) was sent, or was not needed
 	forsakes  bool // Forsake
 
+	breaks error // leaving: what the connection is reset with when everything has left; nil: it ends in order
+
 	pending []byte // input that waits for its turn
 	saved   []byte // the head, when it has to outlive the bytes it came in
 	path    []byte
@@ -297,6 +299,7 @@ func (x *Exchange) renew() {
 	x.fate, x.attached, x.ended, x.held, x.paused = keep, false, false, false, false
 	x.unread, x.skipping, x.malformed = false, false, false
 	x.written, x.gone = 0, 0
+	x.breaks = nil
 	x.pending = bounded(x.pending)
 	x.saved = bounded(x.saved)
 	x.fields = bounded(x.fields)

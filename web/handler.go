@@ -177,7 +177,8 @@ func (h *handler) rest(x *Exchange) {
 func (h *handler) leave(x *Exchange) bool {
 	c := x.c
 	x.until = 0
-	if (x.unread || x.reading == inBody || len(x.pending) > 0) && !x.ended && h.timeouts.Linger > 0 {
+	unread := x.unread || x.reading == inBody || len(x.pending) > 0
+	if unread && !x.ended && x.breaks == nil && h.timeouts.Linger > 0 {
 		x.until = after(c.Now(), h.timeouts.Linger)
 		x.skipping = x.reading == inBody && !x.unread && len(x.pending) == 0
 		c.CloseWrite()
@@ -194,6 +195,10 @@ func (h *handler) leave(x *Exchange) bool {
 // drain closes the connection behind what is queued, which is little.
 func (h *handler) drain(x *Exchange) {
 	c := x.c
+	if x.breaks != nil {
+		h.breakAway(x)
+		return
+	}
 	h.detach(x)
 	h.drainIdle(c)
 }

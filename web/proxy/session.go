@@ -287,7 +287,7 @@ func (s *session) breakOff(e *upstream.Endpoint, cause Cause) {
 	x := s.x
 	x.Note(e.Address(), s.attempts, cause.String())
 	s.drop()
-	x.Abort(errBroken)
+	x.Break(errBroken)
 }
 
 var errBroken = errors.New("the upstream broke off its answer")
