@@ -40,7 +40,7 @@ const (
 	chartWidth  = 860.0
 	chartHeight = 300.0
 	chartLeft   = 76.0
-	chartRight  = 16.0
+	chartRight  = 30.0
 	chartTop    = 14.0
 	chartBottom = 46.0
 )

@@ -63,7 +63,10 @@ func (r *Report) curveChart() string {
 	return c.svg()
 }
 
-func shortTick(v float64) string { return strings.Replace(short(time.Duration(v)), ".00", "", 1) }
+// shortTick is a time without the digits that a tick does not need.
+func shortTick(v float64) string {
+	return strings.NewReplacer(".00 ", " ", ".0 ", " ").Replace(short(time.Duration(v)))
+}
 
 func (r *Report) timeAxis() axis {
 	return linear("seconds", r.Duration.Seconds(), func(v float64) string { return fmt.Sprintf("%.4g", v) })
