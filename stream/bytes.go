@@ -2,17 +2,23 @@ package stream
 
 import "github.com/myriad-server/myriad/conn"
 
-// pass queues a piece of one side at the other. When too much is queued, nothing more is received until it is gone.
-func (h *near) pass(s *session, from way, source, to conn.Conn, in []byte) {
+// pass queues a piece of one side at the other, and returns how much of it. When too much is queued, or the other side
+// has no room, nothing more is received until that has changed; what was not used comes again.
+func (h *near) pass(s *session, from way, source, to conn.Conn, in []byte) (used int) {
+	if room := to.Room(); room < int64(len(in)) && to.State() <= conn.Open {
+		source.Pause()
+		in = in[:room]
+	}
 	to.Write(in)
 	if len(in) < bulkPiece {
 		s.bulk[from] = 0
 	} else if h.isBulk(s, from, source.Now(), len(in)) && h.pipe(s, from, source, to) {
-		return
+		return len(in)
 	}
 	if to.Queued() > h.options.BufferBytes {
 		source.Pause()
 	}
+	return len(in)
 }
 
 // isBulk counts large pieces, and reports that enough of them have come in a row and in a short time.

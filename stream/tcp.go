@@ -182,7 +182,7 @@ func (h *near) Received(c conn.Conn, in []byte) int {
 	}
 	switch s.phase {
 	case passing:
-		h.pass(s, upward, c, s.link.Conn, in)
+		return h.pass(s, upward, c, s.link.Conn, in)
 	case introducing:
 		return h.introduced(s, in)
 	case connecting: // they come again when there is somebody to take them
@@ -232,7 +232,7 @@ func (f *far) Opened(conn.Conn) {}
 // Received passes bytes on.
 func (f *far) Received(c conn.Conn, in []byte) int {
 	if s := ownerOf(c); s.phase == passing {
-		f.near.pass(s, downward, c, s.client, in)
+		return f.near.pass(s, downward, c, s.client, in)
 	}
 	return len(in)
 }

@@ -1,6 +1,8 @@
 package web
 
 import (
+	"syscall"
+
 	"github.com/myriad-server/myriad/conn"
 	"github.com/myriad-server/myriad/internal/meter"
 	"github.com/myriad-server/myriad/proto/http1"
@@ -224,6 +226,8 @@ func (h *handler) abandon(x *Exchange, why error) {
 			x.cause = clientTimeout
 		case conn.ErrStopping:
 			x.cause = stopping
+		case syscall.ENOBUFS:
+			x.cause = noMemory
 		default:
 			x.cause = clientGone
 		}

@@ -115,6 +115,12 @@ func (x *Exchange) pump() {
 			x.Abort(ErrChanged)
 			return
 		}
+		room := pace
+		if p.file == nil {
+			if room = min(pace, x.c.Room()); room <= 0 {
+				break
+			}
+		}
 		x.stirring()
 		if p.file != nil {
 			x.c.SendFile(p.file, p.off, p.n)
@@ -122,7 +128,7 @@ func (x *Exchange) pump() {
 			gone++
 			continue
 		}
-		n := min(pace, int64(len(p.bytes)))
+		n := min(room, int64(len(p.bytes)))
 		x.c.Write(p.bytes[:n])
 		x.written += n
 		if p.bytes = p.bytes[n:]; len(p.bytes) == 0 {

@@ -3,6 +3,7 @@ package web_test
 import (
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -37,6 +38,7 @@ func TestLogOfWhatWasSent(t *testing.T) {
 			{"taken", func(c *webtest.Conn) { c.Stuck = false; c.Turn() }, size, ""},
 			{"gone", func(c *webtest.Conn) { c.Abort(conn.ErrAborted); c.Turn() }, 50_000, "client_gone"},
 			{"stalled", func(c *webtest.Conn) { c.Advance(time.Hour) }, 50_000, "client_timeout"},
+			{"out of memory", func(c *webtest.Conn) { c.Abort(syscall.ENOBUFS); c.Turn() }, 50_000, "no_memory"},
 			{"stopped", func(c *webtest.Conn) { c.Abort(conn.ErrStopping); c.Turn() }, 50_000, "stopping"},
 		} {
 			var log lines

@@ -194,6 +194,7 @@ const (
 	clientTimeout = "client_timeout" // the client was too slow
 	fileChanged   = "file_changed"   // the file was changed while it was sent
 	stopping      = "stopping"       // the server did not wait any longer
+	noMemory      = "no_memory"      // the server had no block for the answer
 )
 
 // Switch ends HTTP on the connection, with 101 or another answer that has no content: b, which ReserveHead returned,

@@ -36,6 +36,7 @@ const (
 	MalformedBody                    // the content of the answer is not framed as it should be
 	Unexpected                       // the endpoint switched protocols although nobody asked for it
 	Loop                             // the request has come round too often
+	NoMemory                         // no block was left to pass the request on
 	causes
 )
 
@@ -68,6 +69,7 @@ var faults = [causes]struct {
 	MalformedBody:       {"malformed_body", 502, "http_response_transfer_coding"},
 	Unexpected:          {"unexpected_upgrade", 502, "http_protocol_error"},
 	Loop:                {"loop", 508, "proxy_loop_detected"},
+	NoMemory:            {"no_memory", 503, "proxy_internal_error"},
 }
 
 // String is the word for the log, such as "connect_refused"; empty for None.

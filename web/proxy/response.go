@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"math"
+	"syscall"
 	"time"
 
 	"github.com/myriad-server/myriad/conn"
@@ -245,8 +246,11 @@ var doubtTimes = [...]time.Duration{
 // lost is the end of the link before the end of the answer.
 func (s *session) lost(why error) {
 	cause := Reset
-	if why == nil {
+	switch why {
+	case nil:
 		cause = ClosedEarly
+	case syscall.ENOBUFS:
+		cause = NoMemory
 	}
 	s.failed(cause, true)
 }

@@ -230,7 +230,7 @@ func (s *session) failed(cause Cause, dead bool) {
 	}
 	switch {
 	case s.phase == content:
-		s.agent.group.Report(l.Endpoint, upstream.Failure)
+		s.blame(l.Endpoint, cause)
 		s.breakOff(l.Endpoint, cause)
 	case stale && repeats:
 		s.want.Fresh = true
@@ -238,14 +238,21 @@ func (s *session) failed(cause Cause, dead bool) {
 	case stale:
 		s.refuse(l.Endpoint.Address(), StaleLink)
 	case repeats && (cause == Reset || cause == ClosedEarly) && s.affords():
-		s.agent.group.Report(l.Endpoint, upstream.Failure)
+		s.blame(l.Endpoint, cause)
 		s.retries++
 		s.want.Tried(l.Endpoint)
 		s.want.Prefer = nil
 		s.again()
 	default:
-		s.agent.group.Report(l.Endpoint, upstream.Failure)
+		s.blame(l.Endpoint, cause)
 		s.refuse(l.Endpoint.Address(), cause)
+	}
+}
+
+// blame counts a failure against an endpoint, if it is its own.
+func (s *session) blame(e *upstream.Endpoint, cause Cause) {
+	if cause != NoMemory {
+		s.agent.group.Report(e, upstream.Failure)
 	}
 }
 
