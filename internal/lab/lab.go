@@ -41,7 +41,7 @@ const (
 
 // All returns every experiment, in the order in which they are run.
 func All() []Experiment {
-	return []Experiment{dispatch(), models(), idle(), unix(), keepAlive(), pool(), buffers(), zeroCopy()}
+	return []Experiment{dispatch(), models(), idle(), unix(), keepAlive(), pool(), courts(), buffers(), zeroCopy()}
 }
 
 // Find returns an experiment by its name.
