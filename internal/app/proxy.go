@@ -40,6 +40,9 @@ func (a *App) proxy(r *config.Route, where string) (web.Handler, error) {
 			Tunnel: time.Duration(u.Timeouts.Tunnel),
 		},
 	}
+	if a.access != nil {
+		o.Tunnels = a.access.Tunnels()
+	}
 	if p.Strip {
 		o.Strip = r.Prefix
 	}

@@ -63,6 +63,9 @@ type Options struct {
 	// their side and wait for the answer are rare; those that have gone are not, and look the same.
 	Finish bool
 
+	// Tunnels is told about tunnels that have ended; nil: nobody is.
+	Tunnels TunnelLog
+
 	// QueuedBytes is how much may wait on one side until the other is not read any more; 256 KiB.
 	QueuedBytes int64
 	Timeouts    Timeouts

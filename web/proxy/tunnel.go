@@ -17,7 +17,9 @@ type tunnel struct {
 	link   *upstream.Link // nil once it has ended
 	client conn.Conn      // nil once it has closed
 	heard  int64          // when bytes last came, from either side
+	tally  *tally         // for the log; nil without one
 	state  tunnelState
+	cause  tunnelCause
 }
 
 // tunnelState are facts about a tunnel; each may hold besides the others.
@@ -59,9 +61,16 @@ func (s *session) switched(rest []byte) (used int) {
 	c := x.Conn()
 	t := &tunnel{agent: s.agent, link: l, client: c, heard: c.Now(), state: tunnelBegins}
 	l.Owner, s.link = t, nil
+	var noted *tally
+	if h.options.Tunnels != nil {
+		noted = &tally{upstream: l.Endpoint.Address(), client: x.Remote()}
+	}
 	s.agent.group.Report(l.Endpoint, upstream.Success)
 	s.drop()
 	x.Switch(b, 101, t)
+	if noted != nil {
+		t.begin(noted)
+	}
 	t.state &^= tunnelBegins
 	t.watch()
 	return t.answered(rest)
@@ -154,6 +163,7 @@ func (t *tunnel) drained() {
 // Ended passes the client's end on; the other direction goes on.
 func (t *tunnel) Ended(c conn.Conn) {
 	t.state |= clientEnded
+	t.because(clientEnd)
 	switch {
 	case t.link == nil:
 	case t.state&upstreamEnded != 0:
@@ -166,6 +176,7 @@ func (t *tunnel) Ended(c conn.Conn) {
 // hungUp passes the upstream's end on.
 func (t *tunnel) hungUp() {
 	t.state |= upstreamEnded
+	t.because(upstreamEnd)
 	switch {
 	case t.client == nil:
 	case t.state&clientEnded != 0:
@@ -200,6 +211,7 @@ func (t *tunnel) Expired(c conn.Conn) {
 	case after(t.heard, t.agent.proxy.options.Timeouts.Tunnel) > c.Now():
 		t.watch()
 	default:
+		t.cause = silence
 		t.part()
 	}
 }
@@ -208,8 +220,9 @@ func (t *tunnel) Expired(c conn.Conn) {
 func (t *tunnel) Stopped(conn.Conn) {}
 
 // Closed is the end of the client's connection.
-func (t *tunnel) Closed(_ conn.Conn, why error) {
+func (t *tunnel) Closed(c conn.Conn, why error) {
 	t.client = nil
+	t.tell(c, why)
 	if why == nil {
 		t.release()
 	} else if l := t.link; l != nil {
@@ -224,8 +237,10 @@ func (t *tunnel) lost(why error) {
 	switch c := t.client; {
 	case c == nil:
 	case why == nil:
+		t.because(upstreamEnd)
 		t.part()
 	default:
+		t.because(upstreamFailed)
 		c.Abort(why)
 	}
 }

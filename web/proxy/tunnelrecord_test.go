@@ -1,0 +1,48 @@
+package proxy_test
+
+import (
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/myriad-server/myriad/conn"
+	"github.com/myriad-server/myriad/web/proxy"
+)
+
+// tunnelLog keeps what it is told.
+type tunnelLog []proxy.TunnelRecord
+
+func (l *tunnelLog) LogTunnel(r *proxy.TunnelRecord) { *l = append(*l, *r) }
+
+// TestTunnelRecord is what the log is told when a tunnel has ended.
+func TestTunnelRecord(t *testing.T) {
+	for _, c := range []struct {
+		cause string
+		do    func(r *rig)
+	}{
+		{"client ended", func(r *rig) { r.client.End(); r.turn(); r.upstream(0).End() }},
+		{"upstream ended", func(r *rig) { r.upstream(0).End(); r.turn(); r.client.End() }},
+		{"client failed", func(r *rig) { r.client.Abort(syscall.ECONNRESET) }},
+		{"upstream failed", func(r *rig) { r.upstream(0).Abort(syscall.ECONNRESET) }},
+		{"stopped", func(r *rig) { r.client.Abort(conn.ErrStopping) }},
+		{"idle", func(r *rig) { r.advance(time.Hour + time.Second) }},
+	} {
+		t.Run(c.cause, func(t *testing.T) {
+			var told tunnelLog
+			r := tunnelled(t, with(func(o *proxy.Options) { o.Tunnels = &told }))
+			r.send("ping")
+			r.answer("pong, and more")
+			r.advance(time.Second)
+			c.do(r)
+			r.turn()
+			if len(told) != 1 {
+				t.Fatalf("the log was told %+v", told)
+			}
+			got := told[0]
+			if got.Cause != c.cause || got.Sent != uint64(len("pong, and more")) || got.Duration < time.Second ||
+				got.Connection != r.client.ID() || got.Upstream == "" || !got.Client.IsValid() || got.Wall == 0 {
+				t.Errorf("the log was told %+v", got)
+			}
+		})
+	}
+}
