@@ -41,7 +41,10 @@ const (
 
 // All returns every experiment, in the order in which they are run.
 func All() []Experiment {
-	return []Experiment{dispatch(), models(), idle(), unix(), keepAlive(), pool(), courts(), buffers(), zeroCopy()}
+	return []Experiment{
+		dispatch(), models(), idle(), unix(), keepAlive(), pool(), buffers(), zeroCopy(), courts(), stale(), idleTimeout(),
+		peers(),
+	}
 }
 
 // Find returns an experiment by its name.

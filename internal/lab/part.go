@@ -19,7 +19,10 @@ import (
 //	write ADDRESS BYTES PIECE BUFFER    writes so many bytes in such pieces, with such a send buffer (0: the system's)
 //	send ADDRESS FILE HOW               sends a file, in one of the ways of Ways
 //
-// It prints what it did as JSON.
+//	upstream ADDRESS IDLE               answers HTTP, and closes connections after so many idle milliseconds
+//	forget ADDRESS TARGET IDLE MANNER   passes connections on, and forgets them; see forget
+//
+// Those that send print what they did as JSON; the others serve until a signal.
 func Part(arguments []string, out io.Writer) error {
 	if len(arguments) == 0 {
 		return errors.New("no part is named")
@@ -40,6 +43,10 @@ func Part(arguments []string, out io.Writer) error {
 		d, err = writePieces(a[0], n[0], n[1], n[2])
 	case arguments[0] == "send" && len(a) == 3:
 		d, err = sendFile(a[0], a[1], a[2])
+	case arguments[0] == "upstream" && len(a) == 2:
+		return serveIdle(a[0], a[1])
+	case arguments[0] == "forget" && len(a) == 4:
+		return forget(a[0], a[1], a[2], a[3])
 	default:
 		err = fmt.Errorf("there is no part %q with %d arguments", arguments[0], len(a))
 	}
