@@ -15,6 +15,7 @@ const (
 	maxSlots      = 1<<slotBits - 1
 	noOwner       = ^uint64(0) // User of a Close that nobody waits for
 	momentShift   = 26
+	slowMoments   = 1                  // a Pause that is longer is long
 	freshMoments  = 1e9 >> momentShift // a connection that was never served is not idle for this long
 )
 
@@ -29,7 +30,7 @@ type connection struct {
 	index    uint32
 	fd       int32
 	work     uint32 // index of its work plus one, or zero; in a free slot the next free one
-	since    uint32 // moment of the last SetIdle(true)
+	since    uint32 // moment of the last SetIdle(true), or of a Pause since then
 	listener uint16
 	loop     uint8
 	state    conn.State
@@ -65,6 +66,14 @@ const (
 	flagBulk                      // it was paused since it was idle: its blocks are received one by one
 	flagBroad                     // in Loop.broad
 	flagDenied                    // in Loop.denied
+)
+
+// The last bits of the flags count the full blocks that were received since the last Pause that was long, up to
+// streakMost.
+const (
+	streakOne  flags = 1 << 26
+	streakFast       = 32 * streakOne // who has received so many has somebody to take them
+	streakMost       = 63 * streakOne
 )
 
 // work is what a connection needs only while there is something to do. It comes from a free list and goes back as
@@ -248,7 +257,7 @@ func (c *connection) SetIdle(idle bool) {
 		return
 	}
 	c.flags |= flagIdle
-	c.flags &^= flagBulk
+	c.flags &^= flagBulk | streakMost
 	c.since = l.moment()
 	l.idle++
 	if l.pressed && l.idle == 1 {

@@ -23,6 +23,9 @@ func (l *Loop) received(c *connection, done *driver.Completion) {
 	switch {
 	case done.Err == nil && done.Result > 0:
 		c.flags &^= flagWatched
+		if done.Result == l.blocks.BlockSize() && c.flags&streakMost != streakMost {
+			c.flags += streakOne
+		}
 		c.bytesIn += uint64(done.Result)
 		l.meter.Add(meter.BytesIn, int64(done.Result))
 		l.deliver(c, arrival{done.Block, done.Result})
@@ -188,6 +191,9 @@ func (c *connection) Pause() {
 	}
 	l := c.on()
 	c.flags |= flagPaused | flagBulk
+	if c.flags&flagIdle == 0 {
+		c.since = l.moment()
+	}
 	l.mark(c)
 }
 
@@ -198,6 +204,9 @@ func (c *connection) Resume() {
 	}
 	l := c.on()
 	c.flags &^= flagPaused
+	if l.moment()-c.since > slowMoments {
+		c.flags &^= streakMost
+	}
 	if w := l.has(c); w != nil && (len(w.rest) > 0 || len(w.waiting) > 0) || c.flags&flagEnded != 0 {
 		c.flags |= flagRefeed
 	}

@@ -69,13 +69,10 @@ func (l *Loop) listenTo(c *connection) {
 	}
 	switch {
 	case wanted && c.recv == 0:
-		// What pushes gets one block at a time: a receive of many brings half a megabyte before a Pause can stop it.
-		bulk := c.flags&flagBulk != 0
-		if bulk && l.putOff(c) {
+		if c.flags&flagBulk != 0 && l.putOff(c) {
 			return
 		}
-		bulk = bulk || l.listeners[c.listener].dials
-		token, err := l.driver.Submit(driver.Op{Code: driver.Recv, FD: int(c.fd), User: uint64(c.index), Many: !bulk})
+		token, err := l.driver.Submit(driver.Op{Code: driver.Recv, FD: int(c.fd), User: uint64(c.index), Many: l.many(c)})
 		if err != nil {
 			l.refused(c, err)
 			return

@@ -65,6 +65,15 @@ func (c *connection) Room() int64 {
 	return 0
 }
 
+// many reports that a receive may bring more than a block. One brings up to half a megabyte before a Pause can stop it:
+// that is for those that nobody pushes, and for those whose bytes are taken as fast as they come.
+func (l *Loop) many(c *connection) bool {
+	if c.flags&flagBulk == 0 && !l.listeners[c.listener].dials {
+		return true
+	}
+	return c.flags&streakMost >= streakFast && !l.tight()
+}
+
 // putOff reports that a connection which pushes is not to be received from yet, and remembers it.
 func (l *Loop) putOff(c *connection) bool {
 	if !l.scant() {
