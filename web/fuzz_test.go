@@ -79,16 +79,24 @@ func FuzzPath(f *testing.F) {
 }
 
 // answering answers each request in the way its path asks for: a number that it repeats, and a letter for the way.
-func answering() web.Handler {
+// With soon, no answer waits for a turn in which content may turn out to be broken.
+func answering(soon bool) web.Handler {
+	later := func(x *web.Exchange, f func()) {
+		if soon {
+			f()
+			return
+		}
+		x.Ref().Post(func(conn.Conn) { f() })
+	}
 	return web.HandlerFunc(func(x *web.Exchange) {
 		body := bytes.Clone(x.Path())
 		switch body[1] {
 		case 'p':
-			x.Ref().Post(func(conn.Conn) { x.Reply(body) })
+			later(x, func() { x.Reply(body) })
 		case 'c':
 			x.Begin(-1)
 			x.Write(body)
-			x.Ref().Post(func(conn.Conn) { x.End() })
+			later(x, x.End)
 		case 'b':
 			x.OnBody(func(_ []byte, done bool) {
 				if done {
@@ -140,7 +148,7 @@ func FuzzExchange(f *testing.F) {
 			return
 		}
 		in, want := pipeline(plan)
-		s := &web.Server{Root: answering(), Limits: web.Limits{OutputBytes: 500}}
+		s := &web.Server{Root: answering(false), Limits: web.Limits{OutputBytes: 500}}
 		c := webtest.New(s.Handler())
 		for i := 0; len(in) > 0; i++ {
 			n := len(in)
@@ -176,7 +184,7 @@ func FuzzBytes(f *testing.F) {
 	for _, e := range slices.Concat(exchanges(), closings(), refusals()) {
 		f.Add([]byte(e.in), 10)
 	}
-	h := (&web.Server{Root: answering(), Limits: web.Limits{BodyBytes: 1000, HeadBytes: 2000}}).Handler()
+	h := (&web.Server{Root: answering(true), Limits: web.Limits{BodyBytes: 1000, HeadBytes: 2000}}).Handler()
 	f.Fuzz(func(t *testing.T, in []byte, cut int) {
 		if len(in) > 10_000 {
 			return
