@@ -63,6 +63,7 @@ const (
 	flagFed                       // a route leads to it
 	flagSplices                   // the receive in flight is one of the route
 	flagMade                      // opening: connected, and to be opened by pump
+	flagBroken                    // what is queued cannot be sent; what has come is still read
 	flagBulk                      // it was paused since it was idle: its blocks are received one by one
 	flagBroad                     // in Loop.broad
 	flagDenied                    // in Loop.denied

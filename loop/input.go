@@ -130,6 +130,10 @@ func (l *Loop) tellEnd(c *connection) {
 		return
 	}
 	c.flags |= flagTold
+	if c.flags&flagBroken != 0 {
+		l.end(c, l.workOf(c).why)
+		return
+	}
 	l.handlerOf(c).Ended(c)
 }
 

@@ -198,7 +198,9 @@ func (l *Loop) sent(c *connection, done *driver.Completion) {
 		if errors.Is(done.Err, driver.ErrShrunk) {
 			c.flags |= flagReset // the peer must not take what it has for all
 		}
-		l.end(c, done.Err)
+		if !l.outlives(c, done.Err) {
+			l.end(c, done.Err)
+		}
 		return
 	}
 	if w.queued == 0 && c.state == conn.Open {
