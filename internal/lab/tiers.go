@@ -176,12 +176,17 @@ func namespace(ctx context.Context, name string) error {
 	return nil
 }
 
-// remove removes it again; the kernel ends it with the last process inside.
+// remove removes it again; the kernel ends it with the last process inside. A signal to all of the terminal's processes
+// also ends the command that removes, so it is tried once more.
 func remove(name string) error {
-	if out, err := exec.Command("ip", "netns", "del", name).CombinedOutput(); err != nil {
-		return fmt.Errorf("ip netns del: %w: %s", err, out)
+	var out []byte
+	var err error
+	for range 2 {
+		if out, err = exec.Command("ip", "netns", "del", name).CombinedOutput(); err == nil {
+			return nil
+		}
 	}
-	return nil
+	return fmt.Errorf("ip netns del: %w: %s", err, out)
 }
 
 func judgeHop(r *Result) Verdict {
