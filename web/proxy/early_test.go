@@ -44,8 +44,8 @@ func (u *uploader) Closed(_ conn.Conn, why error) {
 	u.end <- string(u.got)
 }
 
-// TestRealEarlyAnswer has a server answer before it has read everything, close, and reset what still comes: the answer is
-// read although sending fails first, over every driver.
+// TestRealEarlyAnswer has a server answer before it has read everything, close, and reset what still comes: the answer
+// is read although sending fails first, over every driver.
 func TestRealEarlyAnswer(t *testing.T) {
 	overDrivers(t, func(t *testing.T, f driver.Factory) {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
