@@ -29,6 +29,7 @@ type world struct {
 	front  *sim.Listener
 	tcp    *TCP
 	left   int // ends that have not finished
+	block  int // bytes of each of a few; if 0 there are many, of a size by chance
 	lossy  bool
 	// blurred: the kernel tells of a reset once, to the operation that comes first, and the other one sees an end. When
 	// they complete in another order, as they may here, nobody can tell a reset from an end.
@@ -51,7 +52,11 @@ var farAt = netip.MustParseAddrPort("192.0.2.1:80")
 func (w *world) build(o sim.Options, t TCPOptions, connections, links int) {
 	w.kernel = sim.New(o)
 	var err error
-	if w.pool, err = buf.NewPool(64<<w.rand.IntN(9), max(4096, connections), buf.Heap); err != nil {
+	block, blocks := w.block, 256
+	if block == 0 {
+		block, blocks = 64<<w.rand.IntN(9), max(4096, connections)
+	}
+	if w.pool, err = buf.NewPool(block, blocks, buf.Heap); err != nil {
 		panic(err)
 	}
 	pipes := w.kernel.Pipes(1 + w.rand.IntN(20))

@@ -233,40 +233,6 @@ func TestBulk(t *testing.T) {
 	})
 }
 
-// TestPipeBack leaves bulk to the kernel, takes over again when messages are small, and then pipes bulk once more.
-func TestPipeBack(t *testing.T) {
-	overDrivers(t, func(t *testing.T, f driver.Factory) {
-		t.Parallel() // most of it is waiting
-		const size = 4 << 20
-		r, p := proxy(t, f, TCPOptions{}, server(t, "tcp", func(c net.Conn) {
-			for {
-				var order [1]byte
-				if _, err := io.ReadFull(c, order[:]); err != nil {
-					return
-				}
-				if order[0] == 'b' {
-					sendStream(c, size)
-				} else {
-					c.Write(order[:])
-				}
-			}
-		}))
-		c := r.dial()
-		for wanted := int64(1); wanted <= 2; wanted++ {
-			for p.Counts()[Pipes] < wanted {
-				send(t, c, "b")
-				if err := wantStream(c, size, 64<<10); err != nil {
-					t.Fatal(err)
-				}
-			}
-			for began := time.Now(); time.Since(began) < 2*pipeLook; {
-				send(t, c, "s")
-				want(t, c, "s")
-			}
-		}
-	})
-}
-
 // TestSlowReader does not hold more than it may for a client that does not read.
 func TestSlowReader(t *testing.T) {
 	const size = 64 << 20
