@@ -9,9 +9,10 @@ import (
 // learner finds out how long an endpoint lets a connection be idle. Two things tell: what it says itself (Keep-Alive:
 // timeout=N), and the ages at which it ended idle links. An end may have other causes, above all that the endpoint was
 // restarted, which ends many links at once whatever their age. So an age counts only when a second one like it was
-// seen at another moment, not too long before, and none of a link that was idle for less than another has lately
-// survived: two restarts are no timeout. The lowest such age is believed. What is believed grows slowly: nothing is
-// seen of a link that was retired in time, and only so it is found out that the endpoint has become more patient.
+// seen at another moment, not too long before, and none of a link that was idle for less than half of what another has
+// lately survived: two restarts are no timeout. The lowest such age is believed. What is believed grows slowly:
+// nothing is seen of a link that was retired in time, and only so it is found out that the endpoint has become more
+// patient.
 type learner struct {
 	hint atomic.Int64 // seconds; 0: none
 
@@ -76,7 +77,7 @@ func (e *Endpoint) outlived(idle uint32, now int64) {
 func (e *Endpoint) endedIdle(age time.Duration, now int64) {
 	l := &e.learner
 	lived := time.Duration(l.lived.Load()) * time.Millisecond
-	if age < leastAge || age < lived-leastAge && now-l.livedAt.Load() <= survivalLasts {
+	if age < leastAge || age < lived/2 && now-l.livedAt.Load() <= survivalLasts {
 		return
 	}
 	l.mu.Lock()

@@ -214,6 +214,7 @@ func (c *caller) Stopped(conn.Conn) {}
 
 // answerer is a server that answers each line.
 type answerer struct {
+	stopped  bool // under mu
 	listener net.Listener
 	idle     time.Duration // after which it ends a connection; 0: never
 	mu       sync.Mutex
@@ -238,14 +239,23 @@ func answer(t testing.TB, network string, idle time.Duration) *answerer {
 			if err != nil {
 				return
 			}
-			s.mu.Lock()
-			s.open[c] = true
-			s.mu.Unlock()
-			s.ended.Go(func() { s.serve(c) })
+			s.admit(c)
 		}
 	})
 	t.Cleanup(s.stop)
 	return s
+}
+
+// admit serves a connection, unless the server has ended while it was accepted.
+func (s *answerer) admit(c net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped {
+		c.Close()
+		return
+	}
+	s.open[c] = true
+	s.ended.Go(func() { s.serve(c) })
 }
 
 func (s *answerer) serve(c net.Conn) {
@@ -272,6 +282,7 @@ func (s *answerer) serve(c net.Conn) {
 func (s *answerer) stop() {
 	s.listener.Close()
 	s.mu.Lock()
+	s.stopped = true
 	for c := range s.open {
 		c.Close()
 	}
@@ -399,10 +410,7 @@ func TestAllDieAndComeBack(t *testing.T) {
 			if err != nil {
 				return
 			}
-			second.mu.Lock()
-			second.open[c] = true
-			second.mu.Unlock()
-			second.ended.Go(func() { second.serve(c) })
+			second.admit(c)
 		}
 	})
 	t.Cleanup(second.stop)

@@ -120,7 +120,7 @@ var outcomes = map[string]outcome{
 
 // shortTimes are timeouts that faults run into soon.
 var shortTimes = []string{
-	"upstreams.u.timeouts.first_byte=150ms", "upstreams.u.timeouts.between_bytes=150ms",
+	"upstreams.u.timeouts.first_byte=400ms", "upstreams.u.timeouts.between_bytes=400ms",
 	"upstreams.u.timeouts.send=150ms",
 }
 

@@ -201,10 +201,11 @@ func TestClientVanishes(t *testing.T) {
 	}
 }
 
-// TestHalfClosedClient ends what the client sends behind its request: the answer comes all the same.
+// TestHalfClosedClient ends what the client sends behind its request: where that is welcome the answer comes all the
+// same.
 func TestHalfClosedClient(t *testing.T) {
 	s := upstreamOf(t, faults.Options{Tick: tick})
-	p := start(t, []string{s.Address()})
+	p := start(t, []string{s.Address()}, "upstreams.u.client_end=finish")
 	for _, path := range []string{"/", "/fault/trickle-body", "/bytes/1000000"} {
 		c := p.dial()
 		c.send("GET " + path + " HTTP/1.1\r\nHost: proof\r\n\r\n")

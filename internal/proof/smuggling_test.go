@@ -34,7 +34,8 @@ func numberOf(target string) int {
 func TestSmuggling(t *testing.T) {
 	before := measure(t)
 	s := upstreamOf(t, faults.Options{Record: true})
-	p := start(t, []string{s.Address()}, "timeouts.head=2s", "timeouts.body=2s", "upstreams.u.retries.attempts=off")
+	p := start(t, []string{s.Address()}, "timeouts.head=2s", "timeouts.body=2s", "upstreams.u.retries.attempts=off",
+		"upstreams.u.client_end=finish")
 	all := corpus()
 	if len(all) < 150 {
 		t.Errorf("there are %d only", len(all))
