@@ -51,7 +51,7 @@ func sendPieces(r *rig) {
 			want = append(want, pieces[i]...)
 		}
 		send := r.start(driver.Op{Code: driver.Send, FD: near, Buf: pieces[0], Rest: pieces[1:]})
-		r.same("the far end", r.read(far, len(want), 1+r.random.IntN(16<<10)), want)
+		r.same("the far end", r.read(far, len(want), 512+r.random.IntN(16<<10)), want)
 		if c := r.finish(send); c.Err != nil || c.Result != len(want) {
 			r.Fatalf("round %d, sent: %+v of %d", round, c, len(want))
 		}
