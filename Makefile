@@ -53,9 +53,9 @@ needs: # what tests call besides Go
 	@scripts/needs curl wrk ab siege redis-server gunicorn nginx python3
 
 .PHONY: race
-race: ## run all tests under the race detector
+race: ## run all tests under the race detector, the long ones shorter
 	@scripts/needs gcc curl wrk ab siege redis-server gunicorn nginx python3
-	CGO_ENABLED=1 $(GO) test -race -timeout $(TIMEOUT) $(PACKAGES)
+	CGO_ENABLED=1 $(GO) test -race -short -timeout $(TIMEOUT) $(PACKAGES)
 
 .PHONY: sim
 sim: ## run whole servers on the simulated kernel, SEEDS=10000
