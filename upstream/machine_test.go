@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -23,6 +24,7 @@ type machine struct {
 type thread struct {
 	machine  *machine
 	number   int
+	mu       sync.Mutex // for posts: names are followed on another goroutine
 	posts    []func()
 	tickers  []*ticking
 	stopping bool
@@ -51,6 +53,8 @@ func (t *thread) Do(f func()) bool {
 	if t.dead {
 		return false
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.posts = append(t.posts, f)
 	return true
 }
@@ -77,8 +81,10 @@ func (m *machine) turn() {
 	for busy := true; busy; {
 		busy = false
 		for _, t := range m.threads {
+			t.mu.Lock()
 			posts := t.posts
 			t.posts = nil
+			t.mu.Unlock()
 			for _, f := range posts {
 				f()
 				busy = true
