@@ -221,9 +221,9 @@ func (f logging) Log(r *web.Record) { f(r) }
 
 func TestLimitBody(t *testing.T) {
 	for in, want := range map[string]string{
-		"Content-Length: 20\r\n\r\n" + strings.Repeat("x", 20): "200",
-		"Content-Length: 21\r\n\r\n":                           "413",
-		"Content-Length: 31\r\n\r\n":                           "413",
+		"Content-Length: 20\r\n\r\n" + strings.Repeat("x", 20):                                 "200",
+		"Content-Length: 21\r\n\r\n":                                                           "413",
+		"Content-Length: 31\r\n\r\n":                                                           "413",
 		"Transfer-Encoding: chunked\r\n\r\n15\r\n" + strings.Repeat("x", 21) + "\r\n0\r\n\r\n": "413",
 		"Transfer-Encoding: chunked\r\n\r\n14\r\n" + strings.Repeat("x", 20) + "\r\n0\r\n\r\n": "200",
 	} {
