@@ -220,12 +220,13 @@ type logging func(r *web.Record)
 func (f logging) Log(r *web.Record) { f(r) }
 
 func TestLimitBody(t *testing.T) {
+	few, many := strings.Repeat("x", 20), strings.Repeat("x", 21)
 	for in, want := range map[string]string{
-		"Content-Length: 20\r\n\r\n" + strings.Repeat("x", 20):                                 "200",
-		"Content-Length: 21\r\n\r\n":                                                           "413",
-		"Content-Length: 31\r\n\r\n":                                                           "413",
-		"Transfer-Encoding: chunked\r\n\r\n15\r\n" + strings.Repeat("x", 21) + "\r\n0\r\n\r\n": "413",
-		"Transfer-Encoding: chunked\r\n\r\n14\r\n" + strings.Repeat("x", 20) + "\r\n0\r\n\r\n": "200",
+		"Content-Length: 20\r\n\r\n" + few:                                  "200",
+		"Content-Length: 21\r\n\r\n":                                        "413",
+		"Content-Length: 31\r\n\r\n":                                        "413",
+		"Transfer-Encoding: chunked\r\n\r\n15\r\n" + many + "\r\n0\r\n\r\n": "413",
+		"Transfer-Encoding: chunked\r\n\r\n14\r\n" + few + "\r\n0\r\n\r\n":  "200",
 	} {
 		s := &web.Server{LargestBody: 30, Limits: web.Limits{BodyBytes: 10}}
 		s.Root = web.HandlerFunc(func(x *web.Exchange) {
