@@ -21,3 +21,6 @@ func DenialOf(err error) (word, address string) {
 	}
 	return cause.String(), address
 }
+
+// ErrBroken is what a client's connection is reset with when nothing else shows that its answer is short.
+var ErrBroken = errBroken

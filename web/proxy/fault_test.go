@@ -143,6 +143,22 @@ var faultCases = []faultCase{
 		status: 502, cause: "malformed_body", kind: "http_response_transfer_coding",
 	},
 	{
+		name: "a chunk size that is padded, and comes in pieces", do: func(r *rig) {
+			r.answer(lines("HTTP/1.1 200 OK", "Transfer-Encoding: chunked") + "00000000")
+			r.mustWait()
+			r.answer("000000005\r\nhello\r\n0\r\n\r\n")
+		},
+		status: 502, cause: "malformed_body", kind: "http_response_transfer_coding",
+	},
+	{
+		name: "an end within the first chunk size", do: func(r *rig) {
+			r.answer(lines("HTTP/1.1 200 OK", "Transfer-Encoding: chunked") + "5")
+			r.mustWait()
+			r.upstream(-1).End()
+		},
+		status: 502, cause: "closed_early", kind: "http_response_incomplete",
+	},
+	{
 		name: "a switch that nobody asked for", do: func(r *rig) {
 			r.answer(lines("HTTP/1.1 101 Switching Protocols", "Upgrade: x", "Connection: upgrade"))
 		},
@@ -174,33 +190,45 @@ func (r *rig) mustWait() {
 	}
 }
 
+// TestFaultWithinContent is an answer that breaks off when the client has a part of it. What shows as short by itself is
+// closed in order; of what lasts until the end, only a reset says that this is not the end.
 func TestFaultWithinContent(t *testing.T) {
 	begun := lines("HTTP/1.1 200 OK", dateIs, "Content-Length: 10") + "hello"
-	chunks := lines("HTTP/1.1 200 OK", dateIs, "Transfer-Encoding: chunked") + "5\r\nhello\r\n"
+	head := lines("HTTP/1.1 200 OK", dateIs, "Transfer-Encoding: chunked")
+	chunks := head + "5\r\nhello\r\n"
+	reset := func(r *rig) { r.upstream(-1).Abort(syscall.ECONNRESET) }
 	endless := lines("HTTP/1.0 200 OK", dateIs) + "hello"
 	for _, c := range []struct {
 		name   string
 		answer string
 		do     func(r *rig)
 		cause  string
+		old    bool  // the client speaks HTTP/1.0
+		why    error // the reset of its connection
 	}{
-		{"a reset", begun, func(r *rig) { r.upstream(-1).Abort(syscall.ECONNRESET) }, "reset"},
-		{"an end", begun, func(r *rig) { r.upstream(-1).End() }, "closed_early"},
-		{"an end within chunks", chunks, func(r *rig) { r.upstream(-1).End() }, "closed_early"},
-		{"chunks that are none", chunks, func(r *rig) { r.answer("zz\r\n") }, "malformed_body"},
-		{"a reset where the end is the end", endless, func(r *rig) { r.upstream(-1).Abort(syscall.ECONNRESET) }, "reset"},
-		{"silence", begun, func(r *rig) { r.advance(4 * time.Second) }, "between_bytes_timeout"},
+		{"a reset", begun, reset, "reset", false, nil},
+		{"an end", begun, func(r *rig) { r.upstream(-1).End() }, "closed_early", false, nil},
+		{"an end within chunks", chunks, func(r *rig) { r.upstream(-1).End() }, "closed_early", false, nil},
+		{"chunks that are none", chunks, func(r *rig) { r.answer("zz\r\n") }, "malformed_body", false, nil},
+		{"no chunk at all", head, func(r *rig) { r.answer("zz\r\n") }, "malformed_body", false, nil},
+		{"a reset where the end is the end", endless, reset, "reset", false, nil},
+		{"a reset where the end is the end for the client too", endless, reset, "reset", true, proxy.ErrBroken},
+		{"silence", begun, func(r *rig) { r.advance(4 * time.Second) }, "between_bytes_timeout", false, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t, plain, timeouts)
-			r.send(get)
+			if c.old {
+				r.send("GET / HTTP/1.0\r\nHost: a\r\n\r\n")
+			} else {
+				r.send(get)
+			}
 			r.answer(c.answer)
 			c.do(r)
 			r.turn()
-			if r.client.State() != conn.Closed || r.client.Why == nil {
+			if r.client.State() != conn.Closed || r.client.Why != c.why {
 				t.Errorf("the client's connection is %v, %v", r.client.State(), r.client.Why)
 			}
-			if _, _, _, err := r.status("GET"); err == nil && c.answer != endless {
+			if _, _, _, err := r.status("GET"); err == nil && c.why == nil {
 				t.Errorf("the client takes %q for the whole", r.client.Sent)
 			}
 			if r.cause() != c.cause || len(r.records) != 1 {

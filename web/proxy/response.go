@@ -33,12 +33,27 @@ func (s *session) received(in []byte) (used int) {
 			return used + s.switched(in[used:])
 		case s.response.Status < 200:
 			s.interim()
-		default:
+		case s.begins(in[used:]):
 			return used + s.answer(in[used:])
+		default:
+			return used - n // the head is read again, with what follows it
 		}
 	}
 	s.heard = s.link.Conn.Now()
 	return used + s.relay(in[used:])
+}
+
+// begins starts the content, and reports whether the answer can be passed on or refused: false if the size of its first
+// chunk has begun and the end of that has not come. Once the head is passed on, a size that is none could only break the
+// answer off. A head that is too large to come again is not held back.
+func (s *session) begins(rest []byte) bool {
+	s.body.StartResponse(&s.response)
+	if !s.response.Chunked || len(rest) == 0 || len(s.response.Head())+len(rest) > smallest/2 {
+		return true
+	}
+	payload, _, done, err := s.body.Decode(rest)
+	s.body.StartResponse(&s.response)
+	return len(payload) > 0 || done || err != nil
 }
 
 // malformed ends an answer whose head makes no sense.
@@ -71,7 +86,6 @@ func (s *session) answer(rest []byte) (used int) {
 	x, h, l := s.x, s.agent.proxy, s.link
 	s.phase, s.heard = content, l.Conn.Now()
 	s.hint(l)
-	s.body.StartResponse(&s.response)
 	payload, n, done, err := s.body.Decode(rest[:min(int64(len(rest)), s.room())])
 	if err != nil {
 		s.phase = asking // nothing has been said yet
