@@ -38,9 +38,42 @@ func contains(networks []netip.Prefix, address netip.Addr) bool {
 	return false
 }
 
-// claims are the fields in which a client says for whom it asks.
+// claims are the fields in which a client says for whom it asks; there are others, which claiming finds.
 var claims = http1.FieldsOf(http1.XForwardedFor, http1.XForwardedHost, http1.XForwardedProto, http1.XRealIP,
 	http1.Forwarded)
+
+// claiming says that a field which is none of the known ones makes such a claim too: X-Forwarded-Port and whatever else
+// begins like it.
+func claiming(name []byte) bool {
+	const prefix = "x-forwarded"
+	return len(name) >= len(prefix) && name[0]|0x20 == 'x' && http1.EqualFold(name[:len(prefix)], prefix) &&
+		(len(name) == len(prefix) || name[len(prefix)] == '-')
+}
+
+// claimsMore says that a request has fields of the kind that claiming finds.
+func claimsMore(r *http1.Request) bool {
+	for i := range r.Fields() {
+		if r.KnownAt(i) == http1.UnknownField {
+			if name, _ := r.FieldAt(i); claiming(name) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// withoutClaims takes the lines of such fields out of field lines, in place.
+func withoutClaims(lines []byte) []byte {
+	kept := lines[:0]
+	for len(lines) > 0 {
+		end := bytes.IndexByte(lines, '\n') + 1
+		if name := lines[:bytes.IndexByte(lines, ':')]; !claiming(name) {
+			kept = append(kept, lines[:end]...)
+		}
+		lines = lines[end:]
+	}
+	return kept
+}
 
 // written are those of them that appendForwarded writes.
 func (f Forwarded) written() (set http1.FieldSet) {

@@ -190,8 +190,8 @@ func (r *rig) mustWait() {
 	}
 }
 
-// TestFaultWithinContent is an answer that breaks off when the client has a part of it. What shows as short by itself is
-// closed in order; of what lasts until the end, only a reset says that this is not the end.
+// TestFaultWithinContent is an answer that breaks off when the client has a part of it. What shows as short by itself
+// is closed in order; of what lasts until the end, only a reset says that this is not the end.
 func TestFaultWithinContent(t *testing.T) {
 	begun := lines("HTTP/1.1 200 OK", dateIs, "Content-Length: 10") + "hello"
 	head := lines("HTTP/1.1 200 OK", dateIs, "Transfer-Encoding: chunked")
@@ -212,7 +212,7 @@ func TestFaultWithinContent(t *testing.T) {
 		{"chunks that are none", chunks, func(r *rig) { r.answer("zz\r\n") }, "malformed_body", false, nil},
 		{"no chunk at all", head, func(r *rig) { r.answer("zz\r\n") }, "malformed_body", false, nil},
 		{"a reset where the end is the end", endless, reset, "reset", false, nil},
-		{"a reset where the end is the end for the client too", endless, reset, "reset", true, proxy.ErrBroken},
+		{"the same for a client of HTTP/1.0", endless, reset, "reset", true, proxy.ErrBroken},
 		{"silence", begun, func(r *rig) { r.advance(4 * time.Second) }, "between_bytes_timeout", false, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {

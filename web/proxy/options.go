@@ -27,7 +27,8 @@ type Options struct {
 	// Forwarded is how the upstream learns of the client; ForwardedX.
 	Forwarded Forwarded
 	// Trusted are the networks whose clients may say themselves for whom they ask: what they send in X-Forwarded-For and
-	// Forwarded is kept and added to. From anyone else it is replaced.
+	// Forwarded is kept and added to. From anyone else it is replaced, and every other X-Forwarded- field is left out,
+	// unless Forwarded is off.
 	Trusted []netip.Prefix
 	// Scheme is what clients speak, for the fields that say so; "http".
 	Scheme string

@@ -62,7 +62,11 @@ func (s *session) appendHead(b []byte, x *web.Exchange, e *upstream.Endpoint) []
 			drop |= claims
 		}
 	}
+	from := len(b)
 	b = r.AppendEndToEnd(b, drop, h.request.other, h.options.Underscores)
+	if known != nil && !known.trusted && claimsMore(r) {
+		b = b[:from+len(withoutClaims(b[from:]))]
+	}
 	if known != nil {
 		b = a.appendForwarded(b, x, known)
 	}

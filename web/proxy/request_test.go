@@ -201,6 +201,20 @@ var forwarding = []headCase{
 			"Via: 1.1 myriad"),
 	},
 	{
+		"a stranger's claims that have no name here", nil,
+		lines("GET / HTTP/1.1", "Host: a", "x-forwarded-PORT: 443", "Accept: a", "X-Forwarded-Prefix: /b", "X-Forwarded: x",
+			"X-Forwardedness: c", "X-Forwarded-Ssl: on"),
+		lines("GET / HTTP/1.1", "Host: a", "Accept: a", "X-Forwardedness: c", "X-Forwarded-For: 127.0.0.1",
+			"X-Forwarded-Proto: http", "X-Forwarded-Host: a", "Via: 1.1 myriad"),
+	},
+	{
+		"a trusted client's that have no name here",
+		[]option{with(trusting)},
+		lines("GET / HTTP/1.1", "Host: a", "X-Forwarded-Port: 443"),
+		lines("GET / HTTP/1.1", "Host: a", "X-Forwarded-Port: 443", "X-Forwarded-For: 127.0.0.1", "X-Forwarded-Proto: http",
+			"X-Forwarded-Host: a", "Via: 1.1 myriad"),
+	},
+	{
 		"a trusted client's are added to",
 		[]option{with(trusting)},
 		claimed,

@@ -43,9 +43,9 @@ func (s *session) received(in []byte) (used int) {
 	return used + s.relay(in[used:])
 }
 
-// begins starts the content, and reports whether the answer can be passed on or refused: false if the size of its first
-// chunk has begun and the end of that has not come. Once the head is passed on, a size that is none could only break the
-// answer off. A head that is too large to come again is not held back.
+// begins starts the content, and reports whether the answer can be passed on or refused: false if the size of its
+// first chunk has begun and the end of that has not come. Once the head is passed on, a size that is none could only
+// break the answer off. A head that is too large to come again is not held back.
 func (s *session) begins(rest []byte) bool {
 	s.body.StartResponse(&s.response)
 	if !s.response.Chunked || len(rest) == 0 || len(s.response.Head())+len(rest) > smallest/2 {
