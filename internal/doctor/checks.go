@@ -5,6 +5,9 @@ func Checks() []Check {
 	return []Check{
 		processDescriptors,
 		systemDescriptors,
+		conntrackTable,
+		conntrackChains,
+		conntrackTimeouts,
 	}
 }
 

@@ -20,6 +20,8 @@ type Host struct {
 	PID int
 	// Now is the clock.
 	Now func() time.Time
+	// Network answers for links; nil asks the kernel.
+	Network Network
 
 	files   map[string]fact
 	earlier map[string]fact
@@ -34,7 +36,10 @@ type fact struct {
 }
 
 // sampledFiles are the files of /proc with counters that checks compare over time.
-var sampledFiles = []string{"net/snmp", "net/netstat", "net/softnet_stat", "net/sockstat", "stat", "interrupts"}
+var sampledFiles = []string{
+	"net/snmp", "net/netstat", "net/softnet_stat", "net/sockstat", "net/dev", conntrackStatistics,
+	"stat", "interrupts", "vmstat",
+}
 
 // ErrNoProcess is the answer to questions about a process when none was named.
 var ErrNoProcess = errors.New("no process was named")
