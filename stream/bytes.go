@@ -27,13 +27,13 @@ func (h *near) isBulk(s *session, from way, now int64, n int) bool {
 		return false
 	}
 	if s.bulk[from] == 0 {
-		s.since[from] = uint32(now / bulkTick)
+		s.since[from] = uint32(now / tick)
 	}
 	s.bulk[from] += int32(min(n, 1<<20))
 	if int(s.bulk[from]) < h.options.PipeBytes {
 		return false
 	}
-	slow := uint32(now/bulkTick)-s.since[from] > bulkTicks
+	slow := uint32(now/tick)-s.since[from] > bulkTicks
 	s.bulk[from] = 0
 	return !slow
 }
@@ -43,7 +43,7 @@ func (h *near) pipe(s *session, from way, source, to conn.Conn) bool {
 	if !source.Pipe(to) {
 		h.tally.add(PipesRefused, 1)
 		s.bulk[from] = -pipeAgain
-		s.since[from] = uint32(source.Now() / bulkTick)
+		s.since[from] = uint32(source.Now() / tick)
 		return false
 	}
 	h.tally.add(Pipes, 1)

@@ -44,20 +44,20 @@ func (h *near) finish(s *session, cause Cause) {
 	h.unpipe(s, upward)
 	h.unpipe(s, downward)
 	h.giveUp(s)
-	drain(s.client)
+	h.drain(s.client)
 	if s.link != nil {
-		drain(s.link.Conn)
+		h.drain(s.link.Conn)
 	}
 }
 
 // cut ends a session because of its time. It does so in order if nothing is under way, so that nobody takes what it has
 // for all.
-func (h *near) cut(s *session, cause Cause, quiet bool) {
+func (h *near) cut(s *session, cause Cause, quiet bool, why error) {
 	if quiet && s.client.Queued() == 0 && s.link.Conn.Queued() == 0 {
 		h.finish(s, cause)
 		return
 	}
-	s.phase, s.cause, s.why = ending, cause, conn.ErrTimeout
+	s.phase, s.cause, s.why = ending, cause, why
 	s.client.Abort(conn.ErrTimeout)
 	s.link.Conn.Abort(conn.ErrTimeout)
 }
@@ -70,9 +70,9 @@ func (h *near) giveUp(s *session) {
 	}
 }
 
-// drain ends a connection behind what is queued, or in endTime.
-func drain(c conn.Conn) {
-	c.SetTimer(int64(endTime))
+// drain ends a connection behind what is queued, or when nothing of that is taken for endTime.
+func (h *near) drain(c conn.Conn) {
+	c.SetTimer(int64(h.endTime))
 	c.Drain()
 }
 
@@ -126,7 +126,7 @@ func (h *near) breakOff(s *session, side way, piped bool) {
 		return
 	}
 	s.facts[side] |= breaks
-	s.active = c.Now()
+	s.active[side] = uint32(c.Now() / tick)
 	_, s.seen[side] = c.Traffic()
 	c.Pause()
 	c.SetTimer(int64(breakLook))
@@ -136,7 +136,7 @@ func (h *near) breakOff(s *session, side way, piped bool) {
 func (h *near) breaking(s *session, side way) {
 	c := s.side(side)
 	_, out := c.Traffic()
-	if out == s.seen[side] && c.Queued() == 0 || c.Now()-s.active > int64(endTime) {
+	if out == s.seen[side] && c.Queued() == 0 || s.silence(side, c.Now()) > int64(h.endTime) {
 		c.Abort(s.why)
 		return
 	}
@@ -201,47 +201,106 @@ func (h *near) expired(s *session) {
 	}
 }
 
-// late ends a side whose last bytes take too long.
+// late ends a side whose last bytes are not taken any more. One that is only slow gets them all.
 func (h *near) late(s *session, side way) {
 	if s.facts[side]&breaks != 0 {
 		h.breaking(s, side)
 		return
 	}
-	s.side(side).Abort(conn.ErrTimeout)
+	c := s.side(side)
+	_, out := c.Traffic()
+	if taken := out - uint64(c.Unacknowledged()); taken != s.seen[side] { // always, when it looks for the first time
+		s.seen[side] = taken
+		c.SetTimer(int64(h.endTime))
+		return
+	}
+	c.Abort(conn.ErrTimeout)
 }
 
 // look finds out whether bytes have moved, ends the session if none have for too long, and copies again where bulk is
 // over.
 func (h *near) look(s *session) {
 	now := s.client.Now()
+	before := s.active
+	s.progress(upward, now)
+	s.progress(downward, now)
+	cause, quiet, why := h.overdue(s, now)
+	switch {
+	case why == nil:
+		h.piecemeal(s)
+		h.arm(s)
+	case cause == Idle:
+		h.tally.add(IdleEnds, 1)
+		h.cut(s, Idle, quiet, why)
+	default:
+		h.tally.add(AgeEnds, 1)
+		h.cut(s, TooLong, s.active == before, why)
+	}
+}
+
+// overdue tells whether the session's time is up. A side that still has bytes to acknowledge and has done nothing for
+// the idle time is gone or stuck, however much the other one says.
+func (h *near) overdue(s *session, now int64) (cause Cause, quiet bool, why error) {
+	silence := [2]int64{s.silence(upward, now), s.silence(downward, now)}
+	idle := int64(h.options.Idle)
+	switch {
+	case now-s.began >= int64(h.options.Lifetime):
+		return TooLong, false, conn.ErrTimeout
+	case silence[upward] >= idle && s.facts[upward]&owes != 0:
+		return Idle, false, errClientTakes
+	case silence[downward] >= idle && s.facts[downward]&owes != 0:
+		return Idle, false, errServerTakes
+	case min(silence[upward], silence[downward]) >= idle:
+		return Idle, true, conn.ErrTimeout
+	}
+	return 0, false, nil
+}
+
+// progress notes what the machine of a side has done since the last look: it has sent bytes, or acknowledged some. That
+// the kernel has taken bytes for it says nothing: behind a window that is open it takes megabytes for a machine that is
+// not there any more. The kernel is asked only while there is something to acknowledge.
+func (s *session) progress(of way, now int64) {
+	c := s.side(of)
+	in, out := c.Traffic()
+	done := int64(in + out)
+	if s.facts[of]&owes == 0 && done == s.done(of) && c.Queued() == 0 {
+		return
+	}
+	behind := c.Unacknowledged()
+	s.facts[of] &^= owes
+	if behind > 0 || c.Queued() > 0 {
+		s.facts[of] |= owes
+	}
+	if done -= behind; done > s.done(of) {
+		s.first[of], s.active[of] = uint64(done), uint32(now/tick)
+	}
+}
+
+// done is what a side's machine had sent and acknowledged when that was looked at last, while the session goes on.
+func (s *session) done(of way) int64 { return int64(s.first[of]) }
+
+// silence is for how long a side is known to have done nothing: never too long.
+func (s *session) silence(of way, now int64) int64 {
+	return max(0, int64(uint32(now/tick)-s.active[of])-1) * tick
+}
+
+// piecemeal has directions copied again in which no bulk has moved since the last look.
+func (h *near) piecemeal(s *session) {
 	in, out := s.client.Traffic()
 	moved := [2]uint64{upward: in - s.seen[upward], downward: out - s.seen[downward]}
 	s.seen = [2]uint64{upward: in, downward: out}
-	if moved[upward]+moved[downward] > 0 {
-		s.active = now
-	}
-	switch {
-	case now-s.began >= int64(h.options.Lifetime):
-		h.tally.add(AgeEnds, 1)
-		h.cut(s, TooLong, now != s.active)
-		return
-	case now-s.active >= int64(h.options.Idle):
-		h.tally.add(IdleEnds, 1)
-		h.cut(s, Idle, true)
-		return
-	}
 	for from, n := range moved {
 		if n < uint64(h.options.PipeBytes) {
 			h.unpipe(s, way(from))
 		}
 	}
-	h.arm(s)
 }
 
 // arm sets the session's clock. Bytes that move do not touch it: it looks four times in an idle time whether some have.
 func (h *near) arm(s *session) {
 	now := s.client.Now()
-	next := min(int64(h.options.Idle)-(now-s.active), int64(h.options.Idle)/4)
+	silence := min(s.silence(upward, now), s.silence(downward, now))
+	next := min(int64(h.options.Idle)-silence, int64(h.options.Idle)/4)
 	next = min(next, int64(h.options.Lifetime)-(now-s.began), int64(longestLook))
 	if (s.facts[upward]|s.facts[downward])&isPiped != 0 {
 		next = min(next, int64(pipeLook))

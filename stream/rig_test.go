@@ -73,6 +73,8 @@ type rigOptions struct {
 	handler   func() conn.Handler
 	datagrams func() conn.DatagramHandler
 	direct    bool
+
+	sendBuffer int // of the listener's sockets, if not zero
 }
 
 // serve starts loops and returns when they listen.
@@ -91,7 +93,7 @@ func serve(t testing.TB, o rigOptions) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	spec.ReusePort = o.loops > 1
+	spec.ReusePort, spec.SendBuffer = o.loops > 1, o.sendBuffer
 	if o.datagrams != nil {
 		spec.Network = "udp"
 	}

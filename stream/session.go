@@ -13,6 +13,9 @@ import (
 var (
 	errNoDialer  = errors.New("this serving model cannot connect to servers")
 	errPerClient = errors.New("the client has as many sessions as it may")
+
+	errClientTakes = errors.New("the client acknowledged nothing of what was sent to it for the idle time")
+	errServerTakes = errors.New("the server acknowledged nothing of what was sent to it for the idle time")
 )
 
 const (
@@ -29,8 +32,9 @@ const (
 	longestLook = time.Hour
 	// bulkPiece is how large a received piece is at least that belongs to bulk: a quarter of the usual block.
 	bulkPiece = 4 << 10
-	// bulkTick is the unit of session.since in nanoseconds, and bulkTicks is in how many PipeBytes have to come.
-	bulkTick, bulkTicks = int64(time.Millisecond), 1000
+	// tick is the unit of session.since and session.active in nanoseconds, and bulkTicks is in how many PipeBytes have to
+	// come.
+	tick, bulkTicks = int64(time.Millisecond), 1000
 	// pipeAgain is how many bytes later the kernel is asked once more when it refused.
 	pipeAgain = 64 << 20
 	// mostSpare is how many structs of ended sessions a loop keeps.
@@ -63,6 +67,7 @@ const (
 	isPiped                    // the kernel passes the bytes on
 	isGone                     // the connection of the side is closed
 	breaks                     // the side is reset once its queue is empty
+	owes                       // the side's machine had not acknowledged everything when that was looked at last
 )
 
 // session is what two connections share. It is small, and its fields are in an order that wastes nothing, because there
@@ -74,12 +79,12 @@ type session struct {
 	remote  endpoint
 	connect uint32 // microseconds until there was a server
 	began   int64
-	active  int64     // when bytes were last seen to have moved
-	seen    [2]uint64 // how many had; once the client is gone, its ID
-	first   [2]uint64 // of the side that was closed first: received, sent
+	seen    [2]uint64 // how many bytes had moved at the last look; once the client is gone, its ID
+	first   [2]uint64 // what the side that was closed first had received and sent; before, what done reads
+	active  [2]uint32 // when each side's machine was last seen to have done something, in ticks
 	why     error
 	bulk    [2]int32  // bytes of large pieces in a row
-	since   [2]uint32 // when they began, in milliseconds
+	since   [2]uint32 // when they began, in ticks
 	facts   [2]facts
 	phase   phase
 	cause   Cause
@@ -188,8 +193,9 @@ func (w *waiting) Granted(l *upstream.Link) {
 	local := w.local
 	h.waited(s)
 	s.link, s.phase = l, passing
-	s.active = s.client.Now()
-	s.connect = uint32(min((s.active-s.began)/1000, 1<<32-1))
+	now := s.client.Now()
+	s.active = [2]uint32{uint32(now / tick), uint32(now / tick)}
+	s.connect = uint32(min((now-s.began)/1000, 1<<32-1))
 	if h.options.Send != NoHeader {
 		h.introduce(s, local)
 	}

@@ -113,7 +113,7 @@ func (t *TCP) Counts() Counts {
 
 // Handler makes the handler of one loop. Models that cannot dial have no use for it: it refuses every connection.
 func (t *TCP) Handler() conn.Handler {
-	h := &near{options: &t.options, clients: t.clients, tally: new(tally)}
+	h := &near{options: &t.options, clients: t.clients, tally: new(tally), endTime: endTime}
 	h.report = newReporter(t.options.Log, t.options.Name)
 	h.far.near = h
 	t.mu.Lock()
@@ -134,6 +134,7 @@ type near struct {
 	resting []*waiting
 	header  []byte // the PROXY header written last, for its memory
 	record  Record
+	endTime time.Duration
 }
 
 // Started makes the loop's agent of the group.
