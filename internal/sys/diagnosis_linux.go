@@ -2,7 +2,6 @@ package sys
 
 import (
 	"encoding/binary"
-	"errors"
 	"net/netip"
 	"syscall"
 
@@ -36,79 +35,36 @@ type SocketEntry struct {
 }
 
 const (
+	diagnosisRequest = 56 // struct inet_diag_req_v2
+	localPortOffset  = 8  // struct inet_diag_sockid begins there
+	remotePortOffset = 10
 	diagnosisMessage = 72 // struct inet_diag_msg
 	diagnosisInode   = 68
 )
 
-// Sockets calls visit with each socket of the network namespace that the query asks for (sock_diag(7)). A list that
-// changed while it was read may miss or repeat some: then it is ErrSocketsChanged, after all have been visited.
+// Sockets calls visit with each socket of the network namespace that the query asks for; see Diagnose.
 func Sockets(q SocketQuery, visit func(SocketEntry)) error {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
-	if err != nil {
-		return err
+	whole := true
+	err := Diagnose(q.encode(), func(message []byte) {
+		if len(message) < diagnosisMessage {
+			whole = false
+			return
+		}
+		visit(readSocket(message))
+	})
+	if err == nil && !whole {
+		err = syscall.EBADMSG
 	}
-	defer func() { _ = unix.Close(fd) }()
-	request := make([]byte, netlinkHeader+diagnosisRequest)
-	binary.NativeEndian.PutUint32(request, uint32(len(request)))
-	binary.NativeEndian.PutUint16(request[4:], diagnoseByFamily)
-	binary.NativeEndian.PutUint16(request[6:], unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
-	request[netlinkHeader] = byte(q.Family)
-	request[netlinkHeader+1] = byte(q.Protocol)
-	binary.NativeEndian.PutUint32(request[netlinkHeader+4:], q.States)
-	binary.BigEndian.PutUint16(request[localPortOffset:], q.LocalPort)
-	binary.BigEndian.PutUint16(request[remotePortOffset:], q.RemotePort)
-	if err := unix.Sendto(fd, request, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return err
-	}
-	buffer := make([]byte, censusBuffer)
-	changed := false
-	for {
-		n, _, err := unix.Recvfrom(fd, buffer, 0)
-		if err == syscall.EINTR {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		over, err := visitSockets(buffer[:n], &changed, visit)
-		if over && err == nil && changed {
-			err = ErrSocketsChanged
-		}
-		if over || err != nil {
-			return err
-		}
-	}
+	return err
 }
 
-// ErrSocketsChanged is the answer of Sockets for a list that cannot be trusted to the last socket.
-var ErrSocketsChanged = errors.New("sys: sockets came and went while the kernel listed them")
-
-// visitSockets reads one answer of the kernel; over says that it was the last.
-func visitSockets(in []byte, changed *bool, visit func(SocketEntry)) (over bool, err error) {
-	for len(in) >= netlinkHeader {
-		size := int(binary.NativeEndian.Uint32(in))
-		if size < netlinkHeader || size > len(in) {
-			return true, syscall.EBADMSG
-		}
-		*changed = *changed || binary.NativeEndian.Uint16(in[6:])&interruptedDump != 0
-		body := in[netlinkHeader:size]
-		switch binary.NativeEndian.Uint16(in[4:]) {
-		case unix.NLMSG_DONE:
-			return true, nil
-		case unix.NLMSG_ERROR:
-			if len(body) < 4 {
-				return true, syscall.EBADMSG
-			}
-			return true, errno(syscall.Errno(-int32(binary.NativeEndian.Uint32(body))))
-		default:
-			if len(body) < diagnosisMessage {
-				return true, syscall.EBADMSG
-			}
-			visit(readSocket(body))
-		}
-		in = in[min(len(in), (size+netlinkAlignments)&^netlinkAlignments):]
-	}
-	return false, nil
+func (q SocketQuery) encode() []byte {
+	request := make([]byte, diagnosisRequest)
+	request[0], request[1] = byte(q.Family), byte(q.Protocol)
+	binary.NativeEndian.PutUint32(request[4:], q.States)
+	binary.BigEndian.PutUint16(request[localPortOffset:], q.LocalPort)
+	binary.BigEndian.PutUint16(request[remotePortOffset:], q.RemotePort)
+	return request
 }
 
 func readSocket(m []byte) SocketEntry {

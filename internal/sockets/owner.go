@@ -1,0 +1,105 @@
+package sockets
+
+import (
+	"cmp"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Process is who has a socket.
+type Process struct {
+	PID  int
+	Name string // as in /proc/PID/comm
+}
+
+// String is the process as people look for it: nginx (1234).
+func (p Process) String() string { return p.Name + " (" + strconv.Itoa(p.PID) + ")" }
+
+// Ownership is who has which sockets.
+type Ownership struct {
+	owners map[uint32]Process
+	// Closed is how many processes did not let us look.
+	Closed int
+}
+
+// Owner is the process that has a socket, by the inode. Of several that share it, it is the one with the lowest number.
+func (o *Ownership) Owner(inode uint32) (p Process, known bool) {
+	if inode == 0 {
+		return Process{}, false
+	}
+	p, known = o.owners[inode]
+	return p, known
+}
+
+// Owners walks through the descriptors of all processes, or of one if pid is not 0, for the sockets that wanted holds;
+// nil is all. It takes about a microsecond for each descriptor on the host. A process that ends meanwhile is passed
+// over; the error is for a /proc that cannot be read at all, or the one process that cannot.
+func Owners(proc string, pid int, wanted map[uint32]bool) (*Ownership, error) {
+	pids := []int{pid}
+	if pid == 0 {
+		entries, err := os.ReadDir(proc)
+		if err != nil {
+			return nil, err
+		}
+		pids = pids[:0]
+		for _, e := range entries {
+			if n, err := strconv.Atoi(e.Name()); err == nil {
+				pids = append(pids, n)
+			}
+		}
+		slices.SortFunc(pids, func(a, b int) int { return cmp.Compare(a, b) })
+	}
+	o := &Ownership{owners: map[uint32]Process{}}
+	for _, p := range pids {
+		err := o.look(filepath.Join(proc, strconv.Itoa(p)), p, wanted)
+		if err != nil && pid != 0 {
+			return nil, err
+		}
+		if os.IsPermission(err) {
+			o.Closed++
+		}
+	}
+	return o, nil
+}
+
+func (o *Ownership) look(folder string, pid int, wanted map[uint32]bool) error {
+	open, err := os.Open(filepath.Join(folder, "fd"))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = open.Close() }()
+	name, err := os.ReadFile(filepath.Join(folder, "comm"))
+	if err != nil {
+		return err
+	}
+	process := Process{pid, strings.TrimSpace(string(name))}
+	for {
+		const some = 1024
+		names, err := open.Readdirnames(some)
+		if err != nil {
+			return nil // io.EOF, or the process has ended
+		}
+		for _, n := range names {
+			target, err := os.Readlink(filepath.Join(folder, "fd", n))
+			inode, ok := socketInode(target)
+			if err != nil || !ok || wanted != nil && !wanted[inode] {
+				continue
+			}
+			if _, known := o.owners[inode]; !known {
+				o.owners[inode] = process
+			}
+		}
+	}
+}
+
+func socketInode(target string) (uint32, bool) {
+	text, ok := strings.CutPrefix(target, "socket:[")
+	if !ok {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(strings.TrimSuffix(text, "]"), 10, 32)
+	return uint32(n), err == nil
+}
