@@ -1,7 +1,6 @@
 package sockets
 
 import (
-	"cmp"
 	"os"
 	"path/filepath"
 	"slices"
@@ -50,7 +49,7 @@ func Owners(proc string, pid int, wanted map[uint32]bool) (*Ownership, error) {
 				pids = append(pids, n)
 			}
 		}
-		slices.SortFunc(pids, func(a, b int) int { return cmp.Compare(a, b) })
+		slices.Sort(pids)
 	}
 	o := &Ownership{owners: map[uint32]Process{}}
 	for _, p := range pids {

@@ -10,6 +10,9 @@ import (
 	"github.com/myriad-server/myriad/internal/sys"
 )
 
+// shutWriting is SHUT_WR of shutdown(2).
+const shutWriting = 1
+
 // rig makes sockets of one listener on a port of its own, and closes what it made.
 type rig struct {
 	*testing.T
@@ -43,7 +46,7 @@ func (r *rig) socket(ip string) int {
 	}
 	fd, err := sys.Socket(family, sys.Stream, true)
 	r.must(err)
-	r.Cleanup(func() { _ = syscall.Close(fd) })
+	r.Cleanup(func() { _ = sys.Close(fd) })
 	return fd
 }
 
@@ -65,7 +68,7 @@ func (r *rig) pair() (client, server int) {
 	client = r.dial(nil)
 	server, err := sys.Accept(r.listener)
 	r.must(err)
-	r.Cleanup(func() { _ = syscall.Close(server) })
+	r.Cleanup(func() { _ = sys.Close(server) })
 	return client, server
 }
 
@@ -102,23 +105,23 @@ var stateTests = []struct {
 	{Established, false, func(r *rig) { r.pair() }},
 	{SynSent, false, func(r *rig) { r.dial(sys.Deafen) }},
 	{SynReceived, true, func(r *rig) { r.dial(sys.Deafen) }},
-	{CloseWait, true, func(r *rig) { client, _ := r.pair(); syscall.Close(client) }},
-	{FinWait2, false, func(r *rig) { client, _ := r.pair(); syscall.Close(client) }},
-	{FinWait2, true, func(r *rig) { _, server := r.pair(); syscall.Shutdown(server, syscall.SHUT_WR) }},
-	{TimeWait, false, func(r *rig) { client, server := r.pair(); syscall.Close(client); syscall.Close(server) }},
-	{TimeWait, true, func(r *rig) { client, server := r.pair(); syscall.Close(server); syscall.Close(client) }},
-	{FinWait1, false, func(r *rig) { client, server := r.pair(); r.must(sys.Deafen(server)); syscall.Close(client) }},
+	{CloseWait, true, func(r *rig) { client, _ := r.pair(); sys.Close(client) }},
+	{FinWait2, false, func(r *rig) { client, _ := r.pair(); sys.Close(client) }},
+	{FinWait2, true, func(r *rig) { _, server := r.pair(); sys.Shutdown(server, shutWriting) }},
+	{TimeWait, false, func(r *rig) { client, server := r.pair(); sys.Close(client); sys.Close(server) }},
+	{TimeWait, true, func(r *rig) { client, server := r.pair(); sys.Close(server); sys.Close(client) }},
+	{FinWait1, false, func(r *rig) { client, server := r.pair(); r.must(sys.Deafen(server)); sys.Close(client) }},
 	{LastAck, true, func(r *rig) {
 		client, server := r.pair()
-		r.must(syscall.Shutdown(client, syscall.SHUT_WR))
+		r.must(sys.Shutdown(client, shutWriting))
 		r.must(sys.Deafen(client))
-		syscall.Close(server)
+		sys.Close(server)
 	}},
 	{Closing, false, func(r *rig) {
 		client, server := r.pair()
 		r.must(sys.Deafen(server))
-		r.must(syscall.Shutdown(client, syscall.SHUT_WR))
-		r.must(syscall.Shutdown(server, syscall.SHUT_WR))
+		r.must(sys.Shutdown(client, shutWriting))
+		r.must(sys.Shutdown(server, shutWriting))
 	}},
 }
 
@@ -170,7 +173,7 @@ func TestFullAcceptQueue(t *testing.T) {
 func TestQueuesInformationAndMemory(t *testing.T) {
 	r := newRig(t, "127.0.0.1", 16)
 	client, _ := r.pair()
-	if _, err := syscall.Write(client, make([]byte, 1000)); err != nil {
+	if _, err := sys.Send(client, make([]byte, 1000), 0); err != nil {
 		t.Fatal(err)
 	}
 	q := Query{States: Established.Bit(), LocalPort: r.address.Port(), Information: true, Memory: true}
@@ -178,7 +181,8 @@ func TestQueuesInformationAndMemory(t *testing.T) {
 	if server.ReceiveQueue != 1000 || server.Information.BytesReceived != 1000 || server.Memory.Receive < 1000 {
 		t.Errorf("1000 bytes came: %+v", server)
 	}
-	if int(server.UID) != os.Getuid() || server.Inode == 0 || !server.Information.Known || server.Memory.ReceiveLimit == 0 {
+	if int(server.UID) != os.Getuid() || server.Inode == 0 || !server.Information.Known ||
+		server.Memory.ReceiveLimit == 0 {
 		t.Errorf("%+v", server)
 	}
 	q.LocalPort, q.RemotePort = 0, r.address.Port()
@@ -220,7 +224,7 @@ func TestUnixListeners(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer syscall.Close(listener)
+		defer sys.Close(listener)
 		raw, err := sys.EncodeUnix(name)
 		if err != nil {
 			t.Fatal(err)
@@ -236,7 +240,7 @@ func TestUnixListeners(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer syscall.Close(client)
+			defer sys.Close(client)
 			if err := sys.Connect(client, raw); err != nil {
 				t.Fatal(err)
 			}
