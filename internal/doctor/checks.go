@@ -1,14 +1,13 @@
 package doctor
 
-// Checks are all checks there are, in the order of docs/tuning.md. A new one is a line here.
+// Checks are all checks there are, in the order of docs/tuning.md. A new one is a line here, or in
+// connectionChecks.
 func Checks() []Check {
-	return []Check{
-		processDescriptors,
-		systemDescriptors,
+	return append(connectionChecks(), []Check{
 		conntrackTable,
 		conntrackChains,
 		conntrackTimeouts,
-	}
+	}...)
 }
 
 // Quick leaves out the checks that wait or list sockets: what remains takes milliseconds.

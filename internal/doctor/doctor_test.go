@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -190,5 +191,19 @@ func TestSystemDescriptors(t *testing.T) {
 		if diff := cmp.Diff(test.want, got); err != nil || diff != "" {
 			t.Errorf("%s: %v %s", test.numbers, err, diff)
 		}
+	}
+}
+
+// TestApart: a child of apart has a namespace of its own.
+func TestApart(t *testing.T) {
+	if !apart(t) {
+		return
+	}
+	setSysctl(t, "net.core.somaxconn", "17")
+	if got, err := This(0).SysctlNumber("net.core.somaxconn"); got != 17 || err != nil {
+		t.Errorf("%v, %v", got, err)
+	}
+	if links, err := net.Interfaces(); err != nil || len(links) != 1 || links[0].Flags&net.FlagUp == 0 {
+		t.Errorf("not a loopback alone, and up: %v, %v", links, err)
 	}
 }

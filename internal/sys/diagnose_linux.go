@@ -3,7 +3,6 @@ package sys
 import (
 	"encoding/binary"
 	"errors"
-	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -81,15 +80,4 @@ func visitMessages(in []byte, changed *bool, visit func([]byte)) (over bool, err
 		in = in[min(len(in), (size+netlinkAlignments)&^netlinkAlignments):]
 	}
 	return false, nil
-}
-
-// EnterNetwork moves the calling thread, which its goroutine must be locked to, into the network namespace that a file
-// stands for (/proc/PID/ns/net, see setns(2)). It needs CAP_SYS_ADMIN.
-func EnterNetwork(file string) error {
-	f, err := os.Open(file)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = f.Close() }()
-	return os.NewSyscallError("setns", unix.Setns(int(f.Fd()), unix.CLONE_NEWNET))
 }

@@ -1,0 +1,9 @@
+package doctor
+
+// connectionChecks are the checks of sockets, their queues and their limits.
+func connectionChecks() []Check {
+	return []Check{
+		processDescriptors,
+		systemDescriptors,
+	}
+}
