@@ -46,11 +46,11 @@ type Exchange struct {
 
 	began    int64 // when the first byte came
 	heard    int64 // when input last came
-	progress int64 // when output last left
+	progress int64 // when the client last took output, or there was first some to take
 	until    int64 // how long leaving may take; 0: until everything has gone
 	written  int64 // bytes queued since the exchange was taken
 	gone     int64 // bytes of them that had left at progress
-	behind   int64 // what the peer had not acknowledged when that was last looked at
+	acked    int64 // bytes of them that the peer had acknowledged when that was last looked at
 	looked   bool  // it was looked at since progress
 
 	taken     int64 // bytes of content received
@@ -298,7 +298,7 @@ func (x *Exchange) renew() {
 	x.trailers = x.trailers[:0]
 	x.fate, x.attached, x.ended, x.held, x.paused = keep, false, false, false, false
 	x.unread, x.skipping, x.malformed = false, false, false
-	x.written, x.gone = 0, 0
+	x.written, x.gone, x.acked = 0, 0, 0
 	x.breaks = nil
 	x.pending = bounded(x.pending)
 	x.saved = bounded(x.saved)

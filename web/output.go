@@ -159,9 +159,9 @@ func (x *Exchange) dropWaits() {
 // stir begins the wait for output to leave.
 func (x *Exchange) stir() { x.progress, x.looked = x.c.Now(), false }
 
-// stirring begins the wait for output to leave, if there is none yet that is waited for.
+// stirring begins the wait for output to be taken, if there is none yet that is waited for.
 func (x *Exchange) stirring() {
-	if x.c.Queued() == 0 {
+	if x.c.Queued() == 0 && (x.answering != streaming || x.settled()) {
 		x.stir()
 	}
 }

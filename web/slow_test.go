@@ -103,3 +103,44 @@ func TestEndBehindContent(t *testing.T) {
 		t.Errorf("in pieces: %v, %v", c.State(), c.Why)
 	}
 }
+
+// TestVanishedClient has an answer go on, a little at a time, for a client whose machine acknowledges nothing more: the
+// kernel takes all of it, for the window is open. One that acknowledges late stays, and so does a silent answer of
+// which everything was acknowledged.
+func TestVanishedClient(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		behind func(sent int64, step int) int64 // what is not acknowledged after a step of two seconds
+		writes int                              // steps in which something is written
+		alive  bool
+	}{
+		{"gone", func(sent int64, _ int) int64 { return sent }, 50, false},
+		{"gone after a while", func(sent int64, step int) int64 { return sent - min(int64(step), 20) }, 50, false},
+		{"gone with the last piece", func(sent int64, _ int) int64 { return min(sent, 7) }, 1, false},
+		{"late", func(sent int64, step int) int64 { return sent - int64(step) }, 50, true},
+		{"there", func(int64, int) int64 { return 0 }, 50, true},
+		{"silent", func(int64, int) int64 { return 0 }, 1, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var x *web.Exchange
+			s := &web.Server{
+				Root:     web.HandlerFunc(func(is *web.Exchange) { x = is; x.Begin(-1) }),
+				Timeouts: web.Timeouts{Write: 10 * time.Second, Request: web.Unlimited},
+			}
+			k := webtest.New(s.Handler())
+			k.Receive([]byte(request("GET /", "")))
+			step := 0
+			for ; step < 50 && k.State() == conn.Open; step++ {
+				if step < c.writes {
+					x.Write([]byte("event"))
+				}
+				k.Turn()
+				k.Taken = c.behind(int64(len(k.Sent)), step)
+				k.Advance(2 * time.Second)
+			}
+			if c.alive != (k.State() == conn.Open) || !c.alive && !errors.Is(k.Why, conn.ErrTimeout) {
+				t.Errorf("after %d s it is %v, %v", 2*step, k.State(), k.Why)
+			}
+		})
+	}
+}

@@ -57,14 +57,18 @@ func (x *Exchange) requestDeadline() int64 {
 // firstLook is the part of Timeouts.Write after which it is looked for the first time what the client has acknowledged.
 const firstLook = 4
 
-// outputDeadline is when some of what is queued must have left, or when to look what the client has acknowledged. It
-// notices what has left since the last time.
+// outputDeadline is when the client must have taken some of its output, or when to look what it has acknowledged. It
+// notices what has left since the last time. Where the kernel has taken everything, an answer that goes on is watched
+// until all of it is acknowledged: behind a window that is open the kernel takes megabytes for a client that is gone.
 func (x *Exchange) outputDeadline() int64 {
 	queued := x.c.Queued()
 	if gone := x.written - queued; gone != x.gone {
-		x.gone, x.progress, x.looked = gone, x.c.Now(), false
+		x.gone = gone
+		if queued > 0 {
+			x.progress, x.looked = x.c.Now(), false
+		}
 	}
-	if queued == 0 {
+	if queued == 0 && (x.answering != streaming || x.settled()) {
 		return math.MaxInt64
 	}
 	limit := x.handler.timeouts.Write
@@ -74,6 +78,9 @@ func (x *Exchange) outputDeadline() int64 {
 	return after(x.progress, limit)
 }
 
+// settled says that the client had acknowledged all that was queued when that was last looked at.
+func (x *Exchange) settled() bool { return x.acked == x.written }
+
 // stalled says, when outputDeadline has come, whether the client has taken nothing in all the time that it has.
 //
 // The kernel takes more only when a good part of its buffer is free again, and a slow client needs minutes to empty
@@ -82,13 +89,17 @@ func (x *Exchange) outputDeadline() int64 {
 // instead, and only about those who seem to stand still. What was acknowledged before the first look is not known,
 // hence the client is given the benefit of the doubt.
 func (x *Exchange) stalled() bool {
-	behind, first := x.c.Unacknowledged(), !x.looked
-	if behind < x.behind && !first || behind > 0 && first {
+	first, queued, behind := !x.looked, x.c.Queued(), x.c.Unacknowledged()
+	if queued == 0 && behind > 0 && !x.handler.remote(x.c).IsValid() {
+		behind = 0 // of a Unix socket it is memory, which says nothing as long as the peer has room for more
+	}
+	acked := x.written - queued - behind
+	if acked > x.acked && !first || behind > 0 && first {
 		x.progress = x.c.Now()
 	} else if !first {
 		return true
 	}
-	x.behind, x.looked = behind, true
+	x.acked, x.looked = acked, true
 	return false
 }
 
@@ -146,7 +157,7 @@ func (h *handler) expiredIdle(c conn.Conn) {
 		// The same, with nothing behind it.
 		x := h.take(c)
 		x.reading, x.answering, x.fate = leaving, answered, last
-		x.progress, x.behind, x.looked = c.Now(), c.Unacknowledged(), true
+		x.progress, x.acked, x.looked = c.Now(), x.written-c.Queued()-c.Unacknowledged(), true
 		h.attach(x)
 		x.arm()
 	case c.State() > conn.Open:

@@ -94,7 +94,8 @@ type Queue struct {
 type UpstreamTimeouts struct {
 	// Making a connection. Beyond it the next endpoint is tried; then the answer is 504.
 	Connect Duration `yaml:"connect" min:"1ms" max:"10m"`
-	// An endpoint that takes none of the bytes that are queued for it. The answer is 504.
+	// An endpoint that takes none of the bytes that are sent to it. What counts is what its machine acknowledges; it is
+	// looked at once in that time, so the end may come after up to twice the time. The answer is 504.
 	Send Duration `yaml:"send" min:"1ms" max:"24h"`
 	// From the end of the request until the head of the answer is complete. The answer is 504.
 	FirstByte Duration `yaml:"first_byte" min:"1ms" max:"24h"`

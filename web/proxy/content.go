@@ -40,7 +40,7 @@ func (s *session) send(chunk []byte) {
 		return
 	}
 	c := s.link.Conn
-	if c.Queued() == 0 {
+	if c.Queued() == 0 && s.settled() {
 		s.moved = c.Now()
 	}
 	if !s.chunked {
@@ -76,9 +76,9 @@ func (s *session) holdBody() {
 	}
 }
 
-// drained says that the endpoint has taken all of the request that was queued.
+// drained says that the kernel has taken all of the request that was queued.
 func (s *session) drained() {
-	s.moved = s.link.Conn.Now()
+	_, s.left = s.link.Conn.Traffic()
 	if s.heldBody {
 		s.heldBody = false
 		s.x.ResumeBody()

@@ -47,8 +47,9 @@ type session struct {
 	began int64  // the exchange
 	asked int64  // when the request was complete
 	heard int64  // when an interim answer or content last came, or could come again
-	moved int64  // when bytes of the request last left
-	left  uint64 // how many bytes had, of all that the link has taken
+	moved int64  // when the endpoint last took bytes of the request, or there were first some to take
+	left  uint64 // how many bytes had left by then, of all that the link has taken
+	acked uint64 // how many of them the endpoint had acknowledged when that was last looked at
 	out   uint64 // how many bytes the link had taken before this exchange
 
 	onBody    func(chunk []byte, done bool)
@@ -144,7 +145,7 @@ func (s *session) Granted(l *upstream.Link) {
 	s.attempts++
 	s.touched, s.ended, s.doubts, s.phase = false, false, 0, asking
 	_, s.out = c.Traffic()
-	s.left, s.moved, s.heard = s.out, c.Now(), c.Now()
+	s.left, s.acked, s.moved, s.heard = s.out, s.out, c.Now(), c.Now()
 	s.asked = s.moved
 	x.Note(l.Endpoint.Address(), s.attempts, "")
 	if l.Reused && !s.idempotent && s.agent.proxy.options.Evidence {
@@ -311,10 +312,14 @@ func (s *session) deadline() int64 {
 	if s.link == nil {
 		return at // the wait for a link has timeouts of its own
 	}
+	queued := s.link.Conn.Queued() > 0
 	if _, out := s.link.Conn.Traffic(); out != s.left {
-		s.left, s.moved = out, s.link.Conn.Now()
+		s.left = out
+		if queued {
+			s.moved = s.link.Conn.Now()
+		}
 	}
-	if s.link.Conn.Queued() > 0 {
+	if queued || !s.whole && !s.settled() {
 		at = min(at, after(s.moved, t.Send))
 	}
 	switch {
@@ -324,6 +329,30 @@ func (s *session) deadline() int64 {
 		at = min(at, after(s.heard, t.BetweenBytes))
 	}
 	return at
+}
+
+// settled says that the endpoint had acknowledged all that had left when that was last looked at.
+func (s *session) settled() bool {
+	_, out := s.link.Conn.Traffic()
+	return s.acked == out
+}
+
+// stalled says, when Timeouts.Send is over, whether the endpoint has taken nothing in all the time. That the kernel has
+// taken bytes for it says little: behind a window that is open it takes megabytes for an endpoint that is gone, and
+// for one that is slow it takes nothing for minutes. What counts is what the endpoint's machine acknowledges, looked at
+// once in that time.
+func (s *session) stalled() bool {
+	c := s.link.Conn
+	_, out := c.Traffic()
+	behind := uint64(c.Unacknowledged())
+	if c.Queued() == 0 && s.link.Endpoint.Target().Path != "" {
+		behind = 0 // of a Unix socket it is memory, which says nothing as long as there is room for more
+	}
+	if acked := out - min(out, behind); acked > s.acked {
+		s.acked, s.moved = acked, c.Now()
+		return false
+	}
+	return true
 }
 
 func after(t int64, d time.Duration) int64 {
@@ -341,14 +370,17 @@ func (s *session) expired() {
 		return
 	}
 	t := &s.agent.proxy.options.Timeouts
+	sends := s.link != nil && (s.link.Conn.Queued() > 0 || !s.whole && !s.settled()) && after(s.moved, t.Send) <= now
 	switch {
 	case after(s.began, t.Exchange) <= now && s.link == nil:
 		s.agent.group.Cancel(&s.want)
 		s.refuse("", ExchangeTimeout)
 	case after(s.began, t.Exchange) <= now:
 		s.failed(ExchangeTimeout, false)
-	case s.link.Conn.Queued() > 0 && after(s.moved, t.Send) <= now:
+	case sends && s.stalled():
 		s.failed(SendTimeout, false)
+	case sends:
+		s.arm()
 	case s.phase == asking:
 		s.failed(FirstByteTimeout, false)
 	default:
