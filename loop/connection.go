@@ -26,11 +26,11 @@ type connection struct {
 	send     driver.Token // Send, SendFile or Shutdown in flight, or zero
 	bytesIn  uint64
 	bytesOut uint64
-	gen      uint32
+	requests uint32 // how often it became idle again
 	index    uint32
 	fd       int32
 	work     uint32 // index of its work plus one, or zero; in a free slot the next free one
-	since    uint32 // moment of the last SetIdle(true), or of a Pause since then
+	since    uint32 // moment of the last SetIdle(true) or Pause; of one that is neither, of its last turn
 	listener uint16
 	loop     uint8
 	state    conn.State
@@ -113,7 +113,12 @@ func (l *Loop) at(index uint32) *connection {
 	return &l.chunks[index/slotsPerChunk][index%slotsPerChunk]
 }
 
-func (l *Loop) handlerOf(c *connection) conn.Handler { return l.listeners[c.listener].handler }
+func (l *Loop) handlerOf(c *connection) conn.Handler {
+	if c.state >= conn.Closing {
+		return &l.witness
+	}
+	return l.listeners[c.listener].handler
+}
 
 // moment is the time of the turn in steps of some 67 ms, which last for nine years.
 func (l *Loop) moment() uint32 { return uint32(l.now >> momentShift) }
@@ -125,6 +130,7 @@ func (l *Loop) admit(fd int, listener int) *connection {
 		index = l.made
 		if index%slotsPerChunk == 0 {
 			l.chunks = append(l.chunks, new([slotsPerChunk]connection))
+			l.asides = append(l.asides, new([slotsPerChunk]aside))
 		}
 		l.made++
 	} else {
@@ -132,9 +138,10 @@ func (l *Loop) admit(fd int, listener int) *connection {
 	}
 	c := l.at(index)
 	*c = connection{
-		gen: c.gen + 1, index: index, fd: int32(fd), listener: uint16(listener), loop: l.number,
-		since: l.moment(), state: conn.Open,
+		index: index, fd: int32(fd), listener: uint16(listener), loop: l.number, since: l.moment(), state: conn.Open,
 	}
+	beside := l.aside(index)
+	beside.gen, beside.opened = beside.gen+1, c.since
 	if l.open++; l.limit-l.open == acceptMargin {
 		l.cancelAccepts() // from here on one by one: a driver may bring any number of many
 	}
@@ -200,7 +207,7 @@ func (c *connection) on() *Loop { return running[c.loop] }
 
 // ID holds loop, generation and slot, so that it is not used again for a long time.
 func (c *connection) ID() uint64 {
-	return uint64(c.loop)<<56 | uint64(c.gen)<<slotBits | uint64(c.index)
+	return uint64(c.loop)<<56 | uint64(c.on().aside(c.index).gen)<<slotBits | uint64(c.index)
 }
 
 // find is the connection of an ID, or nil if it is gone.
@@ -260,6 +267,9 @@ func (c *connection) SetIdle(idle bool) {
 	c.flags |= flagIdle
 	c.flags &^= flagBulk | streakMost
 	c.since = l.moment()
+	if c.bytesIn > 0 {
+		c.requests++
+	}
 	l.idle++
 	if l.pressed && l.idle == 1 {
 		l.resumeAt = l.now // it can make room

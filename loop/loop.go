@@ -96,6 +96,7 @@ type Loop struct {
 	orphans     []int    // descriptors of no connection, to be closed
 
 	chunks   []*[slotsPerChunk]connection
+	asides   []*[slotsPerChunk]aside
 	vacant   uint32 // head of the list of free slots, linked through connection.work
 	made     uint32
 	working  []*work
@@ -132,6 +133,11 @@ type Loop struct {
 	killed   bool
 	broken   error // what made the driver useless
 	departed atomic.Int64
+
+	memory   conn.Memory            // of connections that have ended
+	parting  conn.Record            // memory for one
+	partings map[uint32]conn.Record // addresses of those that are being closed for a reason
+	witness  witness
 
 	door
 }
@@ -182,6 +188,7 @@ func New(o Options) (*Loop, error) {
 	}
 	l.now, l.wall = l.clock()
 	l.dials = &dialer{l}
+	l.witness.loop, l.partings = l, make(map[uint32]conn.Record)
 	l.wheel = wheel.New(wheelTick, wheelBuckets, l.now)
 	runningMu.Lock()
 	defer runningMu.Unlock()
@@ -323,9 +330,16 @@ func (l *Loop) settle() {
 	l.refusals = l.refusals[:0]
 	marked := l.dirty
 	l.dirty = l.settled[:0]
+	now := l.moment()
 	for _, index := range marked {
 		c := l.at(index)
 		c.flags &^= flagMarked
+		if c.flags&(flagIdle|flagPaused) == 0 {
+			c.since = now
+		}
+		if c.state == conn.Closing {
+			l.note(c)
+		}
 		l.pump(c)
 	}
 	l.settled = marked

@@ -14,6 +14,8 @@ import (
 func TestSlots(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l := &Loop{vacant: none, number: uint8(rapid.IntRange(0, maxLoops-1).Draw(t, "loop"))}
+		running[l.number] = l
+		defer func() { running[l.number] = nil }()
 		live := map[uint64]*connection{}
 		var ids, gone []uint64
 		most := 0
@@ -53,6 +55,9 @@ func TestSlots(t *testing.T) {
 func TestIdleBytes(t *testing.T) {
 	if size := reflect.TypeFor[connection]().Size(); size != 64 {
 		t.Errorf("a slot has %d bytes", size)
+	}
+	if size := reflect.TypeFor[aside]().Size(); size != 8 {
+		t.Errorf("what lies beside a slot has %d bytes", size)
 	}
 	if size := reflect.TypeFor[[placesChunk]any]().Size() / placesChunk; size != 16 {
 		t.Errorf("a place has %d bytes", size)

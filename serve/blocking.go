@@ -62,6 +62,7 @@ type Blocking struct {
 	seats  []*connection
 	free   [][]*connection // by listener
 	room   chan struct{}   // closed when a connection ends
+	memory conn.Memory
 	failed error
 	logged time.Time
 	halt   context.CancelFunc
@@ -140,6 +141,9 @@ func (b *Blocking) run(ctx context.Context, accept func()) error {
 	}
 	if b.site.Meter != nil {
 		b.site.Meter(0, b.meter)
+	}
+	if b.site.Roster != nil {
+		b.site.Roster(0, b)
 	}
 	ctx, halt := context.WithCancel(ctx)
 	b.halt = halt
@@ -269,10 +273,10 @@ func (b *Blocking) Serve(a Arrival) {
 // begin opens the door of the seat for a new connection.
 func (c *connection) begin(fd int) {
 	c.fd, c.number, c.state, c.flags = fd, nextID(), conn.Open, 0
-	c.timer, c.linger = 0, 0
+	c.timer, c.linger, c.received, c.sent, c.requests = 0, 0, 0, 0, 0
 	c.fresh.Store(true)
 	c.mu.Lock()
-	c.id = c.number
+	c.id, c.face = c.number, face{fd: fd, state: conn.Open, opened: c.site.clock(), happened: c.site.clock()}
 	c.mu.Unlock()
 }
 

@@ -54,6 +54,7 @@ type connection struct {
 	bytesOut int64
 	received uint64 // since it was accepted
 	sent     uint64
+	requests uint32 // how often it became idle again
 
 	idle   atomic.Int64 // since when, atWork, or dropped
 	fresh  atomic.Bool  // nothing has come yet
@@ -62,6 +63,7 @@ type connection struct {
 
 	mu    sync.Mutex // for what follows, and around the life of the descriptor
 	id    uint64     // as number, while the door is open; zero otherwise
+	face  face
 	posts []func(conn.Conn)
 	spare []func(conn.Conn)
 }
@@ -123,7 +125,11 @@ func (c *connection) SetIdle(idle bool) {
 		c.idle.Store(atWork)
 		return
 	}
-	if was := c.idle.Load(); was != dropped {
+	was := c.idle.Load()
+	if was == atWork && c.received > 0 {
+		c.requests++
+	}
+	if was != dropped {
 		c.idle.CompareAndSwap(was, max(c.now, 1))
 	}
 }

@@ -81,6 +81,9 @@ type Site struct {
 	// any goroutine. Workers are numbered from 0 in the order of the calls. Several
 	// workers may share a set.
 	Meter func(worker int, set *meter.Set)
+	// Roster, if set, is called once for each loop, or once by models without loops, before it serves, with what lists its
+	// connections until Serve returns; from any goroutine.
+	Roster func(worker int, r conn.Roster)
 	// Log gets a line when accepting pauses, and when it goes on. Nothing is logged if nil.
 	Log *slog.Logger
 }

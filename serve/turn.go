@@ -328,6 +328,7 @@ func (c *connection) finish() {
 
 // account counts what was moved since the last wait.
 func (c *connection) account() {
+	c.show()
 	if c.bytesIn > 0 {
 		c.site.meter.AddShared(meter.BytesIn, c.bytesIn)
 		c.bytesIn = 0
@@ -341,6 +342,7 @@ func (c *connection) account() {
 // close shuts the door, closes the descriptor, and tells the handler.
 func (c *connection) close() {
 	c.account()
+	c.depart()
 	c.site.blocks.leave(c)
 	if c.flags&reset != 0 {
 		_ = sys.SetLinger(c.fd, 0) // what is not a TCP socket has no reset

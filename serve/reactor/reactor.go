@@ -244,6 +244,8 @@ func (r *running) work(w *worker, descriptors []int, made, begin *sync.WaitGroup
 		})
 		if err != nil {
 			_ = d.Close()
+		} else if s.Roster != nil {
+			s.Roster(w.number, w.loop)
 		}
 		return err
 	}()

@@ -1,0 +1,42 @@
+package sys
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Condition is how the kernel sees a TCP connection; see TCP_INFO in tcp(7).
+type Condition struct {
+	// State is the kernel's name for it, such as "ESTABLISHED"; empty for what is no TCP socket.
+	State string
+	// RTT is the smoothed round-trip time.
+	RTT time.Duration
+	// Retransmits counts the segments that were sent again since the connection began.
+	Retransmits uint32
+	// Window is the congestion window, and Unacked what is on its way, both in segments.
+	Window, Unacked uint32
+	// Receiving and Sending are bytes in the kernel: that came and were not read, and that were not acknowledged or sent.
+	Receiving, Sending int64
+}
+
+// tcpStates are the names of the states of include/net/tcp_states.h, by their numbers.
+var tcpStates = [...]string{
+	1: "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT", "CLOSE", "CLOSE_WAIT", "LAST_ACK",
+	"LISTEN", "CLOSING", "NEW_SYN_RECV",
+}
+
+// ConditionOf asks for the condition of a stream socket. Of what is no TCP socket only the queues are known.
+func ConditionOf(fd int) Condition {
+	c := Condition{Sending: Unacknowledged(fd)}
+	if n, err := unix.IoctlGetInt(fd, unix.TIOCINQ); err == nil {
+		c.Receiving = int64(n)
+	}
+	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+	if err != nil || int(info.State) >= len(tcpStates) {
+		return c
+	}
+	c.State, c.RTT = tcpStates[info.State], time.Duration(info.Rtt)*time.Microsecond
+	c.Retransmits, c.Window, c.Unacked = info.Total_retrans, info.Snd_cwnd, info.Unacked
+	return c
+}
