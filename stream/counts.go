@@ -2,44 +2,63 @@ package stream
 
 import (
 	"iter"
+	"sync"
 	"sync/atomic"
 )
 
-// Counter names one number of [Counts]. All but [Open] only grow.
+// Counter names one number of [Counts]. All but [Open] only grow. Each session that is not open any more is counted
+// once among those that tell how it ended.
 type Counter uint8
 
 // The counters, in the order of [Counts.All].
 const (
 	Sessions     Counter = iota // sessions begun
 	Open                        // sessions that are open now: a gauge
-	Refused                     // clients turned away because a limit was reached
-	BadHeaders                  // sessions without a proper PROXY header
-	Unreached                   // sessions for which no server could be reached
-	IdleEnds                    // sessions ended because they were idle
-	AgeEnds                     // sessions ended because they reached their greatest age
-	ClientBreaks                // sessions that the client broke off
-	ServerBreaks                // sessions that the server broke off
+	ClientEnds                  // ended: the client was done first
+	ServerEnds                  // ended: the server was done first
+	ClientBreaks                // ended: the client broke off
+	ServerBreaks                // ended: the server broke off
+	IdleEnds                    // ended: they were idle
+	AgeEnds                     // ended: they reached their greatest age
+	Unreached                   // ended: no server could be reached
+	Refused                     // ended: a limit was reached; datagrams dropped for that reason
+	BadHeaders                  // ended: without a proper PROXY header
+	Answers                     // ended: all answers to datagrams have come
+	Evictions                   // ended: to make room for others
+	Stops                       // ended: the server stopped
 	Pipes                       // times that a direction was left to the kernel
 	PipesRefused                // times that the kernel would not
 	Lost                        // datagrams dropped because a queue was full
-	Evictions                   // sessions ended to make room for others
+	Undelivered                 // times that the kernel heard that a server of datagrams was not there
 	counters                    // how many there are
 )
+
+// ends are the counters of the causes.
+var ends = [causes]Counter{
+	ClientEnded: ClientEnds, UpstreamEnded: ServerEnds, ClientFailed: ClientBreaks, UpstreamFailed: ServerBreaks,
+	NotConnected: Unreached, Idle: IdleEnds, TooLong: AgeEnds, TooMany: Refused, BadHeader: BadHeaders, Stopped: Stops,
+	Answered: Answers, Evicted: Evictions,
+}
 
 var descriptions = [counters]struct{ name, text string }{
 	Sessions:     {"sessions", "Sessions begun."},
 	Open:         {"sessions_open", "Sessions open now."},
-	Refused:      {"sessions_refused", "Clients turned away because a limit was reached."},
-	BadHeaders:   {"sessions_bad_header", "Sessions without a proper PROXY header."},
-	Unreached:    {"sessions_unreached", "Sessions for which no server could be reached."},
-	IdleEnds:     {"sessions_idle", "Sessions ended because they were idle."},
-	AgeEnds:      {"sessions_too_long", "Sessions ended because they reached their greatest age."},
+	ClientEnds:   {"sessions_ended_by_client", "Sessions in which the client was done first."},
+	ServerEnds:   {"sessions_ended_by_upstream", "Sessions in which the server was done first."},
 	ClientBreaks: {"sessions_broken_by_client", "Sessions that the client broke off."},
 	ServerBreaks: {"sessions_broken_by_upstream", "Sessions that the server broke off."},
+	IdleEnds:     {"sessions_idle", "Sessions ended because they were idle."},
+	AgeEnds:      {"sessions_too_long", "Sessions ended because they reached their greatest age."},
+	Unreached:    {"sessions_unreached", "Sessions for which no server could be reached."},
+	Refused:      {"sessions_refused", "Clients, or their datagrams, turned away because a limit was reached."},
+	BadHeaders:   {"sessions_bad_header", "Sessions without a proper PROXY header."},
+	Answers:      {"sessions_answered", "Sessions of datagrams ended because all answers had come."},
+	Evictions:    {"sessions_evicted", "Sessions ended to make room for others."},
+	Stops:        {"sessions_stopped", "Sessions ended because the server stopped."},
 	Pipes:        {"pipes", "Times that a direction of a session was left to the kernel."},
 	PipesRefused: {"pipes_refused", "Times that the kernel would not take a direction of a session."},
 	Lost:         {"datagrams_lost", "Datagrams dropped because a queue was full."},
-	Evictions:    {"sessions_evicted", "Sessions ended to make room for others."},
+	Undelivered:  {"datagrams_undelivered", "Times that the kernel heard that a server of datagrams was not there."},
 }
 
 // String returns the counter's name: lower case, underscores.
@@ -74,8 +93,50 @@ type tally struct {
 
 func (t *tally) add(c Counter, n int64) { t.numbers[c].Add(n) }
 
-func (t *tally) addTo(sum *Counts) {
-	for i := range sum {
-		sum[i] += t.numbers[i].Load()
+// begun counts a session that opens.
+func (t *tally) begun() {
+	t.add(Sessions, 1)
+	t.add(Open, 1)
+}
+
+// ended counts a session that is over.
+func (t *tally) ended(why Cause) {
+	t.add(Open, -1)
+	t.add(ends[why], 1)
+}
+
+// books are what the loops of one listener count, and what they count together.
+type books struct {
+	clients *clients // nil: clients may have as many sessions as they like
+	mu      sync.Mutex
+	tallies []*tally
+}
+
+// limit bounds the sessions of each client address; 0: it does not.
+func (b *books) limit(perClient int) {
+	if perClient > 0 {
+		b.clients = &clients{most: perClient}
 	}
+}
+
+// tally opens the account of one more loop.
+func (b *books) tally() *tally {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	t := new(tally)
+	b.tallies = append(b.tallies, t)
+	return t
+}
+
+// Counts sums up what the handlers have counted. Any goroutine may ask.
+func (b *books) Counts() Counts {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var sum Counts
+	for _, t := range b.tallies {
+		for i := range sum {
+			sum[i] += t.numbers[i].Load()
+		}
+	}
+	return sum
 }

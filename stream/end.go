@@ -111,10 +111,8 @@ func (h *near) broken(s *session, of way, why error) {
 		s.cause = Stopped
 	case of == upward:
 		s.cause = ClientFailed
-		h.tally.add(ClientBreaks, 1)
 	default:
 		s.cause = UpstreamFailed
-		h.tally.add(ServerBreaks, 1)
 	}
 }
 
@@ -149,7 +147,7 @@ func (h *near) over(s *session, of way, c conn.Conn) {
 	var traffic [2][2]uint64 // of both sides: received, sent
 	traffic[1-of] = s.first
 	traffic[of][0], traffic[of][1] = c.Traffic()
-	h.tally.add(Open, -1)
+	h.tally.ended(s.cause)
 	if s.counted {
 		h.clients.leave(s.remote.addrPort().Addr())
 	}
@@ -230,10 +228,8 @@ func (h *near) look(s *session) {
 		h.piecemeal(s)
 		h.arm(s)
 	case cause == Idle:
-		h.tally.add(IdleEnds, 1)
 		h.cut(s, Idle, quiet, why)
 	default:
-		h.tally.add(AgeEnds, 1)
 		h.cut(s, TooLong, s.active == before, why)
 	}
 }

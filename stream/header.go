@@ -37,7 +37,6 @@ func (h *near) introduced(s *session, in []byte) int {
 
 // badHeader ends a session that does not say who it is.
 func (h *near) badHeader(s *session, why error) {
-	h.tally.add(BadHeaders, 1)
 	h.report.warn(lineHeader, s.client.Now(), "a client is closed: no proper PROXY header", s.remote.addrPort(), why)
 	h.fail(s, BadHeader, why)
 }

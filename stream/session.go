@@ -146,7 +146,6 @@ func (h *near) admit(s *session, remote, local netip.AddrPort) {
 	s.remote = endpointOf(remote)
 	if h.clients != nil && remote.IsValid() {
 		if !h.clients.enter(remote.Addr()) {
-			h.tally.add(Refused, 1)
 			h.report.warn(lineLimit, s.client.Now(), "a client is refused", remote, errPerClient)
 			h.fail(s, TooMany, errPerClient)
 			return
@@ -210,7 +209,6 @@ func (w *waiting) Granted(l *upstream.Link) {
 func (w *waiting) Denied(err error) {
 	h, s := w.near, w.session
 	h.waited(s)
-	h.tally.add(Unreached, 1)
 	h.report.warn(lineConnect, s.client.Now(), "a client is closed: no server could be reached", s.remote.addrPort(), err)
 	h.fail(s, NotConnected, err)
 }

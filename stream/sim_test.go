@@ -114,6 +114,12 @@ func (w *world) run(sessions int) {
 	if n[Open] != 0 || !w.lossy && int(n[Sessions]) != sessions || w.told != int(n[Sessions]) {
 		fail("counted %v, told %d times", n, w.told)
 	}
+	for _, how := range ends {
+		n[Sessions] -= n[how]
+	}
+	if n[Sessions] != 0 {
+		fail("%d sessions ended and were not counted under a cause", n[Sessions])
+	}
 	w.tcp.options.Group.Close()
 }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"sync"
 	"time"
 
 	"github.com/myriad-server/myriad/conn"
@@ -64,10 +63,8 @@ type TCPOptions struct {
 
 // TCP passes the connections of a listener on. It serves stream sockets of both kinds, TCP and Unix, on both sides.
 type TCP struct {
+	books
 	options TCPOptions
-	clients *clients
-	mu      sync.Mutex
-	tallies []*tally
 }
 
 // NewTCP makes what serves a listener.
@@ -94,31 +91,15 @@ func NewTCP(o TCPOptions) (*TCP, error) {
 	}
 	o.PipeBytes = min(o.PipeBytes, 1<<30)
 	t := &TCP{options: o}
-	if o.PerClient > 0 {
-		t.clients = &clients{most: o.PerClient}
-	}
+	t.limit(o.PerClient)
 	return t, nil
-}
-
-// Counts sums up what the handlers have counted.
-func (t *TCP) Counts() Counts {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	var sum Counts
-	for _, of := range t.tallies {
-		of.addTo(&sum)
-	}
-	return sum
 }
 
 // Handler makes the handler of one loop. Models that cannot dial have no use for it: it refuses every connection.
 func (t *TCP) Handler() conn.Handler {
-	h := &near{options: &t.options, clients: t.clients, tally: new(tally), endTime: endTime}
+	h := &near{options: &t.options, clients: t.clients, tally: t.tally(), endTime: endTime}
 	h.report = newReporter(t.options.Log, t.options.Name)
 	h.far.near = h
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.tallies = append(t.tallies, h.tally)
 	return h
 }
 
@@ -152,8 +133,7 @@ func (h *near) Opened(c conn.Conn) {
 	remote := c.Remote()
 	s.client, s.began, s.remote = c, c.Now(), endpointOf(remote)
 	c.Attach(s)
-	h.tally.add(Sessions, 1)
-	h.tally.add(Open, 1)
+	h.tally.begun()
 	if h.asks(remote) {
 		s.phase = introducing
 		c.SetTimer(int64(h.options.HeaderTime))

@@ -47,9 +47,9 @@ type UDPOptions struct {
 // UDP passes the datagrams of a listener on. The datagrams of one client, which is an address and a port, are a
 // session: they go to one server, from a socket of their own, and what that answers goes back.
 type UDP struct {
+	books
 	options UDPOptions
-	clients *clients
-	mu      sync.Mutex
+	making  sync.Mutex
 	routers []*router
 }
 
@@ -71,32 +71,18 @@ func NewUDP(o UDPOptions) (*UDP, error) {
 		o.Sessions = 4096
 	}
 	u := &UDP{options: o}
-	if o.PerClient > 0 {
-		u.clients = &clients{most: o.PerClient}
-	}
+	u.limit(o.PerClient)
 	return u, nil
-}
-
-// Counts sums up what the handlers have counted.
-func (u *UDP) Counts() Counts {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	var sum Counts
-	for _, r := range u.routers {
-		r.tally.addTo(&sum)
-	}
-	return sum
 }
 
 // Finish accounts for the sessions that were open when the loops ended: a socket that is closed tells nobody. It comes
 // after the model has returned.
 func (u *UDP) Finish() {
-	u.mu.Lock()
-	defer u.mu.Unlock()
+	u.making.Lock()
+	defer u.making.Unlock()
 	for _, r := range u.routers {
 		for f := r.order.next; f != &r.order; f = r.order.next {
-			r.forget(f)
-			r.tell(f, Stopped)
+			r.forget(f, Stopped)
 		}
 	}
 }
@@ -104,12 +90,12 @@ func (u *UDP) Finish() {
 // Handler makes the handler of one socket. Models that cannot dial have no use for it: it drops every datagram.
 func (u *UDP) Handler() conn.DatagramHandler {
 	r := &router{
-		options: &u.options, clients: u.clients, tally: new(tally), flows: map[netip.AddrPort]*flow{},
+		options: &u.options, clients: u.clients, tally: u.tally(), flows: map[netip.AddrPort]*flow{},
 		report: newReporter(u.options.Log, u.options.Name),
 	}
 	r.order.next, r.order.previous = &r.order, &r.order
-	u.mu.Lock()
-	defer u.mu.Unlock()
+	u.making.Lock()
+	defer u.making.Unlock()
 	u.routers = append(u.routers, r)
 	return r
 }
@@ -189,8 +175,7 @@ func (r *router) begin(client netip.AddrPort, now int64) *flow {
 	f := &flow{router: r, client: client, began: now}
 	f.next, f.previous = f, f
 	r.flows[client] = f
-	r.tally.add(Sessions, 1)
-	r.tally.add(Open, 1)
+	r.tally.begun()
 	if r.stop == nil {
 		r.stop = r.dialer.Every(min(r.options.Idle, r.options.Lifetime)/4, r.sweep)
 	}
@@ -202,7 +187,6 @@ func (r *router) makeRoom() bool {
 	if !r.options.Evict || r.order.next == &r.order {
 		return false
 	}
-	r.tally.add(Evictions, 1)
 	r.end(r.order.next, Evicted)
 	return true
 }
@@ -238,7 +222,6 @@ func (r *router) connect(f *flow) bool {
 		}
 	}
 	if err != nil {
-		r.tally.add(Unreached, 1)
 		r.report.warn(lineConnect, r.dialer.Now(), "a datagram is dropped: no server could be reached", f.client, err)
 		f.socket, f.why = nil, err
 		r.end(f, NotConnected)
@@ -264,7 +247,6 @@ func (r *router) touch(f *flow, now int64) {
 func (r *router) sweep() {
 	now := r.dialer.Now()
 	for f := r.order.next; f != &r.order && now-f.active >= int64(r.options.Idle); f = r.order.next {
-		r.tally.add(IdleEnds, 1)
 		r.end(f, Idle)
 	}
 	if r.options.Lifetime == Unlimited {
@@ -273,7 +255,6 @@ func (r *router) sweep() {
 	for f := r.order.next; f != &r.order; {
 		next := f.next
 		if now-f.began >= int64(r.options.Lifetime) {
-			r.tally.add(AgeEnds, 1)
 			r.end(f, TooLong)
 		}
 		f = next
@@ -282,24 +263,24 @@ func (r *router) sweep() {
 
 // end ends a session.
 func (r *router) end(f *flow, cause Cause) {
-	r.forget(f)
 	r.disconnect(f)
+	r.forget(f, cause)
 	if len(r.flows) == 0 && r.stop != nil {
 		r.stop()
 		r.stop = nil
 	}
-	r.tell(f, cause)
 }
 
-// forget takes a session out of all accounts.
-func (r *router) forget(f *flow) {
+// forget takes a session out of all accounts, and tells of it.
+func (r *router) forget(f *flow, cause Cause) {
 	delete(r.flows, f.client)
 	f.previous.next, f.next.previous = f.next, f.previous
 	f.next, f.previous = f, f
-	r.tally.add(Open, -1)
+	r.tally.ended(cause)
 	if r.clients != nil {
 		r.clients.leave(f.client.Addr())
 	}
+	r.tell(f, cause)
 }
 
 // tell writes the session's record.
@@ -359,7 +340,7 @@ func (f *flow) Failed(_ conn.Datagrams, err error) {
 		r.tally.add(Lost, 1) // it says nothing about the server
 		return
 	}
-	r.tally.add(ServerBreaks, 1)
+	r.tally.add(Undelivered, 1)
 	r.agent.Report(f.server, upstream.Failure)
 	r.report.warn(lineConnect, r.dialer.Now(), "a server of datagrams is not there", f.client, err)
 	r.disconnect(f)

@@ -117,7 +117,7 @@ func TestUDPNextServer(t *testing.T) {
 			text := fmt.Sprint("client ", i)
 			ask(t, r.dial(), text, text)
 		}
-		if n := p.Counts(); n[ServerBreaks] == 0 || n[Open] != 4 {
+		if n := p.Counts(); n[Undelivered] == 0 || n[Open] != 4 {
 			t.Errorf("counted %v", n)
 		}
 	})

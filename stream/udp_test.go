@@ -339,7 +339,7 @@ func TestDatagramsNextServer(t *testing.T) {
 		if !again {
 			t.Errorf("%s: the server is never tried again", policy.Name())
 		}
-		if n := b.udp.Counts(); n[ServerBreaks] != 1 || n[Lost] != 1 {
+		if n := b.udp.Counts(); n[Undelivered] != 1 || n[Lost] != 1 {
 			t.Errorf("counted %v", n)
 		}
 		if s := b.log.String(); !strings.Contains(s, "connection refused") {
