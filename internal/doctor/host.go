@@ -60,6 +60,7 @@ func (h *Host) Sample() {
 		text, err := h.ProcFile(name)
 		h.earlier[name] = fact{text, err}
 	}
+	h.sampleGroups()
 }
 
 func (h *Host) sampled() bool { return h.earlier != nil }

@@ -83,7 +83,7 @@ func (h *Host) cards() ([]string, error) {
 	if err := h.sameNetwork(); err != nil {
 		return nil, err
 	}
-	root := filepath.Join(h.Sys, "class/net")
+	root := filepath.Join(h.Sys, "class", "net")
 	entries, err := os.ReadDir(root)
 	if err != nil {
 		return nil, err
@@ -121,11 +121,11 @@ func (h *Host) sameNetwork() error {
 	if h.PID == 0 {
 		return nil
 	}
-	own, err := os.Readlink(filepath.Join(h.Proc, "self/ns/net"))
+	own, err := os.Readlink(filepath.Join(h.Proc, "thread-self", "ns", "net"))
 	if err != nil {
 		return err
 	}
-	its, err := os.Readlink(filepath.Join(h.Proc, strconv.Itoa(h.PID), "ns/net"))
+	its, err := os.Readlink(filepath.Join(h.Proc, strconv.Itoa(h.PID), "ns", "net"))
 	if err != nil {
 		return err
 	}
