@@ -84,6 +84,9 @@ const (
 	filesShare = 4
 	// sessionsShare is the part that sessions of datagrams may take.
 	sessionsShare = 2
+	// relayedShare of relayedOf blocks are what proxied clients can have at work: an eighth is kept from what is
+	// passed on, and each client has bytes on their way on two connections, its own and the one to its upstream.
+	relayedShare, relayedOf = 7, 16
 	// pipesOfLoop are the descriptors of the pipes that one loop may have: two for each of 256 directions of proxied
 	// connections that have bytes on their way.
 	pipesOfLoop = 2 * 256
@@ -240,6 +243,10 @@ func busy(h Host, d Demand) Wall {
 	least := Wall{
 		Name: "blocks", At: blocks, Why: fmt.Sprintf("there are %d blocks of %s", blocks, size(int64(d.BlockBytes))),
 		Fix: "raise engine.blocks",
+	}
+	if d.Upstream > 0 {
+		least.At = max(1, int(int64(blocks)*relayedShare/relayedOf))
+		least.Why += ", an eighth of them kept free by proxying, and a proxied connection takes two"
 	}
 	if d.Driver == "rtsig" && h.Signals < int64(least.At) {
 		least = Wall{

@@ -207,6 +207,9 @@ func TestCapacity(t *testing.T) {
 			}
 			if test.busyAt == 0 {
 				test.busyAt = 8192
+				if d.Upstream > 0 { // seven eighths of the blocks, two for each client
+					test.busyAt = 3584
+				}
 			}
 			if test.waiting == "" {
 				test.waiting, test.waitingAt = "backlog", 4096
