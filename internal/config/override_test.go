@@ -83,6 +83,8 @@ func TestEveryKeyCanBeSet(t *testing.T) {
 			text = "1"
 		case Address:
 			text = ":1"
+		case AutoOrOffOrAddress:
+			text = "off"
 		case FileMode:
 			text = "0600"
 		case Key:

@@ -179,7 +179,7 @@ func scalarSchema(t reflect.Type) *jsonschema.Schema {
 	case reflect.TypeFor[CountOrUnlimited]():
 		return either(integer(), word(wordUnlimited))
 	case reflect.TypeFor[Address](), reflect.TypeFor[Destination](), reflect.TypeFor[Key](), reflect.TypeFor[IP](),
-		reflect.TypeFor[Subnet]():
+		reflect.TypeFor[Subnet](), reflect.TypeFor[AutoOrOffOrAddress]():
 		return &jsonschema.Schema{Type: "string"}
 	case reflect.TypeFor[AutoBool]():
 		return &jsonschema.Schema{Enum: []interface{}{string(Auto), true, false}}
