@@ -87,7 +87,7 @@ type Op struct {
 	Addr []byte   // Connect, SendTo: raw socket address (struct sockaddr)
 	User uint64   // returned untouched in every completion of the operation
 	Off  int64    // SendFile
-	Len  int      // SendFile, SendMany, SpliceIn
+	Len  int      // SendFile, SendMany, SpliceIn. Recv with Many: completes when so many bytes have come, if it is not 0
 	Pipe *Pipe    // SpliceOut
 	FD   int      // as Accept or Adopt gave it; not always a descriptor of the process
 	From int      // SendFile: an ordinary descriptor of a regular file

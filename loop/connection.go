@@ -15,7 +15,6 @@ const (
 	maxSlots      = 1<<slotBits - 1
 	noOwner       = ^uint64(0) // User of a Close that nobody waits for
 	momentShift   = 26
-	slowMoments   = 1                  // a Pause that is longer is long
 	freshMoments  = 1e9 >> momentShift // a connection that was never served is not idle for this long
 )
 
@@ -64,17 +63,9 @@ const (
 	flagSplices                   // the receive in flight is one of the route
 	flagMade                      // opening: connected, and to be opened by pump
 	flagBroken                    // what is queued cannot be sent; what has come is still read
-	flagBulk                      // it was paused since it was idle: its blocks are received one by one
+	flagBulk                      // it was paused since it was idle: what it brings may have to wait
 	flagBroad                     // in Loop.broad
 	flagDenied                    // in Loop.denied
-)
-
-// The last bits of the flags count the full blocks that were received since the last Pause that was long, up to
-// streakMost.
-const (
-	streakOne  flags = 1 << 26
-	streakFast       = 32 * streakOne // who has received so many has somebody to take them
-	streakMost       = 63 * streakOne
 )
 
 // work is what a connection needs only while there is something to do. It comes from a free list and goes back as
@@ -265,7 +256,7 @@ func (c *connection) SetIdle(idle bool) {
 		return
 	}
 	c.flags |= flagIdle
-	c.flags &^= flagBulk | streakMost
+	c.flags &^= flagBulk
 	c.since = l.moment()
 	if c.bytesIn > 0 {
 		c.requests++

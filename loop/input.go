@@ -23,9 +23,6 @@ func (l *Loop) received(c *connection, done *driver.Completion) {
 	switch {
 	case done.Err == nil && done.Result > 0:
 		c.flags &^= flagWatched
-		if done.Result == l.blocks.BlockSize() && c.flags&streakMost != streakMost {
-			c.flags += streakOne
-		}
 		c.bytesIn += uint64(done.Result)
 		l.meter.Add(meter.BytesIn, int64(done.Result))
 		l.deliver(c, arrival{done.Block, done.Result})
@@ -42,7 +39,10 @@ func (l *Loop) received(c *connection, done *driver.Completion) {
 func (l *Loop) receiveEnded(c *connection, err error) {
 	switch {
 	case err == nil:
-		c.flags |= flagEnded
+		if c.flags |= flagEnded; c.send != 0 {
+			c.flags |= flagRefeed // told when the turn has seen whether the send in flight met a reset
+			return
+		}
 		l.tellEnd(c)
 	case errors.Is(err, driver.ErrNoBlock):
 		if c.flags&flagHungry == 0 {
@@ -208,9 +208,6 @@ func (c *connection) Resume() {
 	}
 	l := c.on()
 	c.flags &^= flagPaused
-	if l.moment()-c.since > slowMoments {
-		c.flags &^= streakMost
-	}
 	if w := l.has(c); w != nil && (len(w.rest) > 0 || len(w.waiting) > 0) || c.flags&flagEnded != 0 {
 		c.flags |= flagRefeed
 	}

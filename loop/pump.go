@@ -72,7 +72,8 @@ func (l *Loop) listenTo(c *connection) {
 		if c.flags&flagBulk != 0 && l.putOff(c) {
 			return
 		}
-		token, err := l.driver.Submit(driver.Op{Code: driver.Recv, FD: int(c.fd), User: uint64(c.index), Many: l.many(c)})
+		op := driver.Op{Code: driver.Recv, FD: int(c.fd), User: uint64(c.index), Many: true, Len: l.portion()}
+		token, err := l.driver.Submit(op)
 		if err != nil {
 			l.refused(c, err)
 			return

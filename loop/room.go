@@ -15,6 +15,9 @@ import (
 // fairBlocks is how many blocks of output a connection may hold when blocks are scarce.
 const fairBlocks = 4
 
+// portionBlocks is the largest portion: what it costs to arm a receive does not show beside so many blocks.
+const portionBlocks = 4
+
 // tight reports that less than half of the blocks is left.
 func (l *Loop) tight() bool { return l.blocks.Left() < l.blocks.Limit()/2 || l.blocks.Left() == 0 }
 
@@ -65,13 +68,12 @@ func (c *connection) Room() int64 {
 	return 0
 }
 
-// many reports that a receive may bring more than a block. One brings up to half a megabyte before a Pause can stop it:
-// that is for those that nobody pushes, and for those whose bytes are taken as fast as they come.
-func (l *Loop) many(c *connection) bool {
-	if c.flags&flagBulk == 0 && !l.listeners[c.listener].dials {
-		return true
-	}
-	return c.flags&streakMost >= streakFast && !l.tight()
+// portion is how many bytes a receive may bring before it is armed again. A Pause stops a receive only after all that it
+// has brought in the meantime: the portions of all connections, armed when there were fewer of them, are not to take
+// the blocks that answers need.
+func (l *Loop) portion() int {
+	blocks := l.blocks.Limit() / 4 / max(l.open, 1)
+	return min(max(blocks, 1), portionBlocks) * l.blocks.BlockSize()
 }
 
 // putOff reports that a connection which pushes is not to be received from yet, and remembers it.

@@ -30,6 +30,7 @@ var cases = []struct {
 	{name: "chaos", run: chaos},
 	{name: "chaos, few blocks", run: chaos, room: rigRoom{blockBytes: 256, blocks: 16, completions: 4}},
 	{name: "receive once", run: receiveOnce},
+	{name: "receive a portion", run: receivePortion},
 	{name: "receive the end", run: receiveEnd},
 	{name: "receive the end behind a block", run: receiveEndBehindBlock},
 	{name: "receive around urgent data", run: receiveUrgent},

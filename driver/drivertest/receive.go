@@ -22,6 +22,38 @@ func receiveOnce(r *rig) {
 	}
 }
 
+// receivePortion has many completions end when so many bytes have come, or sooner, and none of the bytes behind lost.
+func receivePortion(r *rig) {
+	size := r.options.Blocks.BlockSize()
+	for _, portion := range []int{1, 100, size, 4 * size} {
+		near, far := tcpPair(r)
+		want := r.bytes(5*portion + 1)
+		sent := 0
+		var got []byte
+		for end := false; !end; {
+			recv := r.start(driver.Op{Code: driver.Recv, FD: near, Many: true, Len: portion})
+			if sent < 2*portion && portion > 1 { // a portion is of bytes, not of completions
+				r.write(far, want[sent:sent+portion/2])
+				r.until("half a portion", func() bool { return recv.over || len(recv.data) == portion/2 })
+				r.write(far, want[sent+portion/2:sent+portion])
+				sent += portion
+			} else if sent < len(want) {
+				r.write(far, want[sent:])
+				r.drop(far)
+				sent = len(want)
+			}
+			c := r.finish(recv)
+			if c.Err != nil || len(recv.data) >= portion+size {
+				r.Fatalf("%d bytes of a portion of %d: %+v", len(recv.data), portion, c)
+			}
+			got = append(got, recv.data...)
+			end = c.Result == 0
+		}
+		r.same("received", got, want)
+		r.close(near)
+	}
+}
+
 // receiveEnd has the end come with the last bytes, after them and before the
 // operation, over both kinds of stream.
 func receiveEnd(r *rig) {

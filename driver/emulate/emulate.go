@@ -128,10 +128,10 @@ func (m *machine) Submit(op driver.Op) (driver.Token, error) {
 		o.marks |= corked
 	}
 	switch op.Code {
-	case driver.Accept, driver.Recv, driver.RecvFrom:
+	case driver.Accept, driver.RecvFrom:
 		o.next = 0
 		m.submitRead(slot, o, e)
-	case driver.SpliceIn:
+	case driver.Recv, driver.SpliceIn:
 		o.next = uint32(op.Len)
 		m.submitRead(slot, o, e)
 	case driver.Shutdown:

@@ -85,6 +85,11 @@ func (m *machine) receive(slot uint32, o *operation, budget int) {
 			return
 		}
 		short := n < b.Size() && e.marks&(doubt|pieces) == 0
+		if o.next != 0 {
+			if o.next -= min(o.next, uint32(n)); o.next == 0 {
+				o.marks &^= many
+			}
+		}
 		if o.marks&many == 0 {
 			if short {
 				e.dry |= Readable

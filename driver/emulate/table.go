@@ -30,7 +30,7 @@ type operation struct {
 	fd         int32
 	generation uint32
 	cargo      uint32 // index + 1 in the cargo pool
-	next       uint32 // slot + 1 of the next free one; Op.Len of a SpliceIn
+	next       uint32 // slot + 1 of the next free one; Op.Len of a SpliceIn, or what is left of that of a Recv
 	code       driver.Code
 	marks      uint8
 }

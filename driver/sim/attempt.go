@@ -59,6 +59,10 @@ func (m *machine) receive(o *operation) {
 			s.peer.nudge()
 		}
 		s.in.read(b.Bytes()[:n])
+		if o.op.Len > 0 {
+			o.op.Len = max(o.op.Len-n, 0)
+			o.op.Many = o.op.Many && o.op.Len > 0 && !k.chance(0.1)
+		}
 		if !o.op.Many || o.cancelled && k.chance(0.5) {
 			m.finish(o, n, nil, b)
 			return

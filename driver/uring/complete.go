@@ -18,6 +18,11 @@ func (d *uring) received(r *ring, slot uint32, e *entry, o *sys.Outcome, c *driv
 		if o.Flags&(sys.OutcomeMore|sys.OutcomeRest) == sys.OutcomeMore {
 			d.doubts.add(e, uint64(c.Token))
 		}
+		if e.hold != 0 && e.marks&many != 0 {
+			if e.hold -= min(e.hold, uint32(o.Res)); e.hold == 0 {
+				e.marks &^= many // the kernel has counted too
+			}
+		}
 		d.goOn(slot, e, o, c)
 		return true
 	}

@@ -19,7 +19,11 @@ func (d *uring) Submit(op driver.Op) (driver.Token, error) {
 	}
 	e.user, e.fd, e.code, e.marks = op.User, int32(op.FD), op.Code, 0
 	switch op.Code {
-	case driver.Accept, driver.Recv, driver.RecvFrom:
+	case driver.Recv:
+		if e.hold = uint32(op.Len); op.Many && (op.Len == 0 || limits()) {
+			e.marks = many
+		}
+	case driver.Accept, driver.RecvFrom:
 		if op.Many {
 			e.marks = many
 		}
@@ -193,7 +197,7 @@ func (d *uring) prepare(r *ring, s *sys.Submission, fd int, tok uint64, e *entry
 		}
 		// Without a block on offer an attempt would fail although no byte may have come. And one that has been fed
 		// lets those go first that found no block.
-		s.Recv(fd, 0, e.marks&many != 0, r.supply.offered == 0 || e.marks&fed != 0, tok)
+		s.Recv(fd, 0, e.marks&many != 0, r.supply.offered == 0 || e.marks&fed != 0, e.hold, tok)
 		e.marks &^= fed | renewed
 	case driver.Send:
 		d.prepareSend(r, s, fd, tok, e)

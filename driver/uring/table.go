@@ -29,7 +29,7 @@ type entry struct {
 	user       uint64
 	generation uint32 // never zero; changes when the entry is given back
 	fd         int32
-	hold       uint32 // what a write-side operation keeps alive, or the next free entry
+	hold       uint32 // what a write-side operation keeps alive, what a Recv may still bring, or the next free entry
 	code       driver.Code
 	marks      marks
 }

@@ -83,10 +83,10 @@ func (s *Submission) AcceptDirect(fd int, many bool, user uint64) {
 }
 
 // Recv receives into buffers of a group. With wait it does not try before the descriptor has become readable.
-func (s *Submission) Recv(fd int, group uint16, many, wait bool, user uint64) {
+func (s *Submission) Recv(fd int, group uint16, many, wait bool, limit uint32, user uint64) {
 	*s = Submission{Opcode: RingRecv, Flags: selectBuffer, FD: int32(fd), UserData: user, Group: group}
 	if many {
-		s.IOPrio = recvMany
+		s.IOPrio, s.FileIndex = recvMany, limit
 	}
 	if wait {
 		s.IOPrio |= recvPollFirst
