@@ -25,6 +25,7 @@ type commands struct {
 	Proxy   proxyCommand   `cmd:"" help:"Pass requests, connections or datagrams on to other servers."`
 	Bench   benchCommand   `cmd:"" help:"Put a server under load, and report what came of it."`
 	Lab     labCommand     `cmd:"" help:"Run the experiments behind the figures, and write their report."`
+	Doctor  doctorCommand  `cmd:"" help:"Look for what this host denies a server of many connections, and how to mend it."`
 	Check   checkCommand   `cmd:"" help:"Check a configuration, and say what it can hold."`
 	Drivers driversCommand `cmd:"" help:"List the drivers, and which of them work here."`
 	Models  modelsCommand  `cmd:"" help:"List the models."`

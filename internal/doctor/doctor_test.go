@@ -207,3 +207,20 @@ func TestApart(t *testing.T) {
 		t.Errorf("not a loopback alone, and up: %v, %v", links, err)
 	}
 }
+
+func TestChangesTellWhatCameAndWent(t *testing.T) {
+	finding := func(check, title string) Finding { return Finding{Check: check, Title: title, Harm: Warning} }
+	before := &Report{Findings: []Finding{finding("ports", "80 of 100 ports"), finding("queue", "a full queue")}}
+	now := &Report{Findings: []Finding{finding("ports", "81 of 100 ports"), finding("memory", "little memory")}}
+	var first, b strings.Builder
+	before.Changes(&first, nil, false)
+	now.Changes(&b, before, false)
+	if !strings.Contains(first.String(), "80 of 100") || strings.Contains(b.String(), "ports") {
+		t.Errorf("first %q, then %q", first.String(), b.String())
+	}
+	for _, want := range []string{"new:\nWARNING  little memory", "gone: a full queue (queue)"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("not told: %q\n%s", want, b.String())
+		}
+	}
+}

@@ -27,6 +27,9 @@ type Host struct {
 	earlier map[string]fact
 	sampleT time.Time
 	freshT  time.Time
+
+	census    *Census
+	censusErr error
 }
 
 // A fact is a file as it was read.
@@ -49,7 +52,7 @@ func This(pid int) *Host { return &Host{Proc: "/proc", Sys: "/sys", PID: pid, No
 
 // Refresh forgets what was read, so that the next questions are about now. The sample stays.
 func (h *Host) Refresh() {
-	h.files, h.freshT = nil, h.Now()
+	h.files, h.census, h.censusErr, h.freshT = nil, nil, nil, h.Now()
 }
 
 // Sample keeps the counters as they are now, for Earlier and Counter to compare with.

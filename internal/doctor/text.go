@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -20,6 +21,52 @@ func (r *Report) JSON(w io.Writer) error {
 	encoder.SetIndent("", "  ")
 	encoder.SetEscapeHTML(false)
 	return encoder.Encode(r)
+}
+
+// Line writes the report as JSON in one line, for a stream of reports.
+func (r *Report) Line(w io.Writer) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(r)
+}
+
+// Changes writes what has come and what has gone since an earlier report; all of it if that is nil. Without a change it
+// writes nothing. A finding that only changed its numbers is the same one.
+func (r *Report) Changes(w io.Writer, since *Report, colour bool) error {
+	if since == nil {
+		return r.Text(w, colour)
+	}
+	var b strings.Builder
+	clock := r.Time.Format("15:04:05")
+	for _, f := range r.Findings {
+		if !since.has(f) {
+			fmt.Fprintf(&b, "%s  new:\n", clock)
+			f.text(&b, colour)
+		}
+	}
+	for _, f := range since.Findings {
+		if !r.has(f) {
+			wrap(&b, clock+"  gone: ", f.Title+" ("+f.Check+")")
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (r *Report) has(f Finding) bool {
+	return slices.ContainsFunc(r.Findings, func(other Finding) bool {
+		return other.Check == f.Check && other.Harm == f.Harm && shape(other.Title) == shape(f.Title)
+	})
+}
+
+// shape is a title without its numbers.
+func shape(title string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' {
+			return -1
+		}
+		return r
+	}, title)
 }
 
 // Text writes the report for people, with colours if asked.
