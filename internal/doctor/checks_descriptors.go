@@ -63,7 +63,8 @@ func checkProcessDescriptors(h *Host) ([]Finding, error) {
 			fmt.Sprintf("/proc/%d/limits: Max open files %d, hard %d", h.PID, limit.Soft, limit.Hard),
 		},
 		Cause:    "RLIMIT_NOFILE is low for what the process holds open; at the limit accept and connect fail (EMFILE)",
-		Fix:      fix + "; for good: LimitNOFILE= of the service",
+		Fix:      fix,
+		Better:   "set LimitNOFILE= of the service, which lasts",
 		Recheck:  fmt.Sprintf("ls /proc/%d/fd | wc -l; grep 'open files' /proc/%d/limits", h.PID, h.PID),
 		Settings: []Setting{{"LimitNOFILE", strconv.FormatInt(limit.Soft, 10), strconv.FormatInt(want, 10)}},
 	}}, nil

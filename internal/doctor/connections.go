@@ -5,5 +5,8 @@ func connectionChecks() []Check {
 	return []Check{
 		processDescriptors,
 		systemDescriptors,
+		localPorts,
+		timeWaitBuckets,
+		timeWaitReuse,
 	}
 }

@@ -21,6 +21,7 @@
 //	  evidence  what was read, a line each
 //	  cause     why it is so
 //	  fix       the command, or what to do where no command does it
+//	  better    what would mend it at its root, if anything
 //	  recheck   the command that shows whether it is mended
 //	  settings  what to change, if the fix is that: key, have and want. A key with a dot is a sysctl(8); one that
 //	            begins with "Limit" is a directive of systemd.exec(5)
@@ -85,10 +86,11 @@ type Finding struct {
 	Title string `json:"title"`
 	// Evidence is what was read, a line each, with the name of its source.
 	Evidence []string `json:"evidence,omitempty"`
-	// Cause says why it is so, Fix is an exact command (or a sentence, where no command mends it), and Recheck a command
-	// that shows whether it is mended.
+	// Cause says why it is so, Fix is an exact command (or a sentence, where no command mends it), Better what would mend
+	// it at its root, if that is more than a command, and Recheck a command that shows whether it is mended.
 	Cause   string `json:"cause"`
 	Fix     string `json:"fix"`
+	Better  string `json:"better,omitempty"`
 	Recheck string `json:"recheck"`
 	// Settings are what Fix changes, if that is all it does.
 	Settings []Setting `json:"settings,omitempty"`

@@ -112,6 +112,7 @@ func (f *Finding) text(b *strings.Builder, colour bool) {
 	}
 	wrap(b, "  cause    ", f.Cause)
 	command(b, "  fix      ", f.Fix)
+	wrap(b, "  better   ", f.Better)
 	command(b, "  recheck  ", f.Recheck)
 	fmt.Fprintf(b, "  check    %s\n", f.Check)
 }
