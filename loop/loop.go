@@ -201,12 +201,17 @@ func New(o Options) (*Loop, error) {
 	return nil, fmt.Errorf("loop: more than %d loops in one process", maxLoops)
 }
 
-// realClock reads the runtime's clock, which costs no system call.
+// realClock reads the runtime's clock, which costs no system call. The time of day is read once in each of its seconds.
 func realClock() func() (int64, int64) {
 	start := time.Now()
+	var day, next int64
 	return func() (int64, int64) {
-		t := time.Now()
-		return int64(t.Sub(start)), t.Unix()
+		now := int64(time.Since(start))
+		if now >= next {
+			t := time.Now()
+			day, next = t.Unix(), now+int64(time.Second)-int64(t.Nanosecond())
+		}
+		return now, day
 	}
 }
 

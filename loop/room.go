@@ -68,8 +68,8 @@ func (c *connection) Room() int64 {
 	return 0
 }
 
-// portion is how many bytes a receive may bring before it is armed again. A Pause stops a receive only after all that it
-// has brought in the meantime: the portions of all connections, armed when there were fewer of them, are not to take
+// portion is how many bytes a receive may bring before it is armed again. A Pause stops a receive only after all that
+// it has brought in the meantime: the portions of all connections, armed when there were fewer of them, are not to take
 // the blocks that answers need.
 func (l *Loop) portion() int {
 	blocks := l.blocks.Limit() / 4 / max(l.open, 1)
