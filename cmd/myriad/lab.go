@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"syscall"
 	"text/tabwriter"
 	"time"
@@ -28,10 +29,13 @@ type labList struct{}
 // Run lists the experiments.
 func (labList) Run(c console) error {
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "EXPERIMENT\tTEXTS\tQUESTION")
+	fmt.Fprintln(w, "EXPERIMENT\tTEXTS\tIN FULL\tQUESTION")
+	var all time.Duration
 	for _, e := range lab.All() {
-		fmt.Fprintf(w, "%s\t%v\t%s\n", e.Name, e.Seeds, e.Title)
+		fmt.Fprintf(w, "%s\t%v\t%v\t%s\n", e.Name, e.Seeds, e.Takes, e.Title)
+		all += e.Takes
 	}
+	fmt.Fprintf(w, "all\t\t%v\t\n", all)
 	return w.Flush()
 }
 
@@ -43,6 +47,7 @@ type labRun struct {
 	Out    string   `default:"lab" placeholder:"DIR" help:"Where results, figures and the report go."`
 	Source string   `default:"." placeholder:"DIR" help:"The source of this program, for the examples that are built."`
 	Peers  string   `placeholder:"DIR" help:"Results of other servers, for the experiment peers."`
+	Resume bool     `help:"Leave out what has a result of such a run in the folder, with all checks passed."`
 }
 
 // Run makes experiments one after the other. One that fails does not keep the others from being made.
@@ -59,6 +64,12 @@ func (l *labRun) Run(c console) (err error) {
 				return usage(err)
 			}
 			experiments = append(experiments, e)
+		}
+	}
+	if l.Resume {
+		var err error
+		if experiments, err = l.missing(c, experiments); err != nil {
+			return err
 		}
 	}
 	stand, err := l.stand(c)
@@ -83,6 +94,23 @@ func (l *labRun) Run(c console) (err error) {
 	}
 	report := labReport{Out: l.Out}
 	return errors.Join(append(failed, report.Run(c))...)
+}
+
+// missing is the experiments that have no result of such a run yet.
+func (l *labRun) missing(c console, experiments []lab.Experiment) ([]lab.Experiment, error) {
+	results, err := lab.Load(l.Out)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(experiments, func(e lab.Experiment) bool {
+		there := slices.ContainsFunc(results, func(r *lab.Result) bool {
+			return r.Name == e.Name && r.Quick == l.Quick && r.Passed()
+		})
+		if there {
+			fmt.Fprintf(c.out, "%s: there already\n", e.Name)
+		}
+		return there
+	}), nil
 }
 
 func (l *labRun) stand(c console) (*lab.Stand, error) {

@@ -54,7 +54,7 @@ func dispatch() Experiment {
 			"idle connections have asked once. Requests become due at random (Poisson) over 64 connections, and a response " +
 			"time counts from when its request was due. The processor time is the kernel's account of the process. For the " +
 			"overflow, 512 connections ask at once while the process may have 64 queued signals, and strace counts the SIGIO.",
-		Quick: time.Minute, Full: 90 * time.Minute,
+		Takes: 9 * minute, Quick: minute, Full: 25 * minute,
 		measure: measureDispatch, judge: judgeDispatch,
 	}
 }
@@ -62,11 +62,11 @@ func dispatch() Experiment {
 const active = 64
 
 func measureDispatch(ctx context.Context, s *Stand, r *Result) error {
-	sizes := dispatchSizes{[]int{0, 256, 6000, 15000}, []float64{1000, 4000, 10000, 20000}, 2 * time.Second}
+	sizes := dispatchSizes{[]int{0, 256, 6000, 15000}, []float64{1000, 4000, 10000, 20000}, 1200 * time.Millisecond}
 	if s.Quick {
 		sizes = dispatchSizes{[]int{0, 256}, []float64{300, 1000}, 300 * time.Millisecond}
 	}
-	t := r.table("replies", []string{"driver", "idle", "due a second"},
+	t := r.table("replies", []string{"driver", "idle connections", "requests due a second"},
 		Column{"reply rate", "replies/s"}, Column{"CPU per reply", "us"}, Column{"CPU share", "%"},
 		Column{"median response", "ms"}, Column{"p99 response", "ms"}, Column{"not answered", "requests"})
 	for round := range s.Rounds {
@@ -78,19 +78,26 @@ func measureDispatch(ctx context.Context, s *Stand, r *Result) error {
 			}
 		}
 	}
+	for _, rate := range []float64{sizes.rates[0], sizes.rates[len(sizes.rates)-1]} {
+		r.draw(Figure{
+			Title: fmt.Sprintf("Processor time of a reply, %.0f due a second", rate), Table: t.Name, Column: "CPU per reply",
+			Line: "driver", Over: "idle connections", LogY: true,
+			Only: map[string]string{"requests due a second": strconv.Itoa(int(rate))},
+		})
+	}
 	for _, idle := range sizes.idle {
-		only := map[string]string{"idle": strconv.Itoa(idle)}
+		only := map[string]string{"idle connections": strconv.Itoa(idle)}
 		r.draw(Figure{
 			Title: fmt.Sprintf("Reply rate, %d idle", idle), Table: t.Name, Column: "reply rate", Line: "driver",
-			Over: "due a second", Only: only,
+			Over: "requests due a second", Only: only,
 		})
 		r.draw(Figure{
 			Title: fmt.Sprintf("Processor time of a reply, %d idle", idle), Table: t.Name, Column: "CPU per reply",
-			Line: "driver", Over: "due a second", Only: only, LogY: true,
+			Line: "driver", Over: "requests due a second", Only: only, LogY: true,
 		})
 		r.draw(Figure{
 			Title: fmt.Sprintf("Response time, 99th percentile, %d idle", idle), Table: t.Name, Column: "p99 response",
-			Line: "driver", Over: "due a second", Only: only, LogY: true,
+			Line: "driver", Over: "requests due a second", Only: only, LogY: true,
 		})
 	}
 	return measureOverflow(ctx, s, r)

@@ -21,16 +21,16 @@ func idle() Experiment {
 		Method: "The reactor with one loop. The idle connections have asked once; then 64 others ask as fast as they are " +
 			"answered. Memory is what the kernel counts as resident for the process. Beyond 15,000 connections the example " +
 			"million takes over, which fills the server by a ring of its own and compares it with one that holds few.",
-		Quick: time.Minute, Full: 40 * time.Minute, measure: measureIdle, judge: judgeIdle,
+		Takes: 8 * minute, Quick: minute, Full: 20 * minute, measure: measureIdle, judge: judgeIdle,
 	}
 }
 
 func measureIdle(ctx context.Context, s *Stand, r *Result) error {
 	counts, length := []int{0, 1000, 10000, 15000}, 3*time.Second
 	if s.Quick {
-		counts, length = []int{0, 500, 2000}, 500*time.Millisecond
+		counts, length = []int{0, 500, 2000}, 700*time.Millisecond
 	}
-	t := r.table("idle", []string{"idle"}, Column{"resident memory", "MiB"}, Column{"CPU per request", "us"},
+	t := r.table("idle", []string{"idle connections"}, Column{"resident memory", "MiB"}, Column{"CPU per request", "us"},
 		Column{"reply rate", "replies/s"}, Column{"p99 of 64 active", "ms"}, Column{"CPU while all are idle", "%"})
 	for round := range s.Rounds {
 		for _, i := range rotated(len(counts), round) {
@@ -42,7 +42,7 @@ func measureIdle(ctx context.Context, s *Stand, r *Result) error {
 		}
 	}
 	for _, c := range []string{"resident memory", "CPU per request", "p99 of 64 active"} {
-		r.draw(Figure{Title: c + ", by idle connections", Table: t.Name, Column: c, Over: "idle"})
+		r.draw(Figure{Title: c + ", by idle connections", Table: t.Name, Column: c, Over: "idle connections"})
 	}
 	return measureMillion(ctx, s, r)
 }
@@ -151,8 +151,9 @@ func measureMillion(ctx context.Context, s *Stand, r *Result) error {
 			continue
 		}
 		if t == nil {
-			t = r.table("more connections than descriptors", []string{"idle"}, Column{"held by the server", "connections"},
-				Column{"held by the client", "connections"}, Column{"descriptors of the server", "descriptors"},
+			t = r.table("more connections than descriptors", []string{"idle connections"},
+				Column{"held by the server", "connections"}, Column{"held by the client", "connections"},
+				Column{"descriptors of the server", "descriptors"},
 				Column{"most memory of the server", "MiB"}, Column{"kernel memory", "bytes a pair"},
 				Column{"made", "connections/s"}, Column{"CPU of a request, to few idle", "ratio"},
 				Column{"p99, to few idle", "ratio"})

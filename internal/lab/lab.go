@@ -26,6 +26,8 @@ type Experiment struct {
 	Varied string
 	// Method is what is started and done, and what is counted by whom.
 	Method string
+	// Takes is how long a full run of three rounds takes, on two processors and roughly.
+	Takes time.Duration
 	// Quick and Full are the longest that a run of either kind may take.
 	Quick, Full time.Duration
 	// measure fills a result with tables.

@@ -41,13 +41,25 @@ func describe(s *Stand) Machine {
 	if out, err := exec.Command(s.Program, "version").Output(); err == nil {
 		m.Versions["myriad"] = strings.TrimSpace(string(out))
 	}
-	for _, tool := range [][]string{{"nginx", "-v"}, {"redis-server", "--version"}, {"strace", "--version"}} {
+	for _, tool := range [][]string{
+		{"nginx", "-v"}, {"redis-server", "--version"}, {"strace", "--version"}, {"nft", "--version"},
+	} {
 		if out, err := exec.Command(tool[0], tool[1:]...).CombinedOutput(); err == nil {
 			line, _, _ := strings.Cut(string(out), "\n")
-			m.Versions[tool[0]] = strings.TrimSpace(line)
+			m.Versions[tool[0]] = version(line, tool[0])
 		}
 	}
 	return m
+}
+
+// version is a program's name and its number, of the line in which it tells them among other things.
+func version(line, name string) string {
+	start := strings.IndexAny(line, "0123456789")
+	if start < 0 {
+		return strings.TrimSpace(line)
+	}
+	number, _, _ := strings.Cut(line[start:], " ")
+	return name + " " + number
 }
 
 // number is the integer behind a word, 0 if there is none.

@@ -22,7 +22,7 @@ func models() Experiment {
 			"them " +
 			"together ask 2,000 times a second however many they are. A request that is not answered within two seconds " +
 			"counts as not answered. Threads, memory and context switches are read from /proc while the load is on.",
-		Quick: time.Minute, Full: 30 * time.Minute, measure: measureModels, judge: judgeModels,
+		Takes: 8 * minute, Quick: minute, Full: 20 * minute, measure: measureModels, judge: judgeModels,
 	}
 }
 
@@ -40,7 +40,7 @@ const (
 )
 
 func measureModels(ctx context.Context, s *Stand, r *Result) error {
-	connections, length := []int{1, 10, 100, 1000, 10000}, 6*time.Second
+	connections, length := []int{1, 10, 100, 1000, 10000}, 3*time.Second
 	if s.Quick {
 		connections, length = []int{1, 200}, time.Second
 	}

@@ -19,15 +19,16 @@ import (
 //	write ADDRESS BYTES PIECE BUFFER    writes so many bytes in such pieces, with such a send buffer (0: the system's)
 //	send ADDRESS FILE HOW               sends a file, in one of the ways of Ways
 //
+//	users JSON                          asks as the users of a crew do
 //	upstream ADDRESS IDLE               answers HTTP, and closes connections after so many idle milliseconds
 //	forget ADDRESS TARGET IDLE MANNER   passes connections on, and forgets them; see forget
 //
-// Those that send print what they did as JSON; the others serve until a signal.
+// Those that send and ask print what came of it as JSON; the others serve until a signal.
 func Part(arguments []string, out io.Writer) error {
 	if len(arguments) == 0 {
 		return errors.New("no part is named")
 	}
-	var d *sent
+	var d any
 	var err error
 	switch a := arguments[1:]; {
 	case arguments[0] == "write" && len(a) == 4:
@@ -43,6 +44,8 @@ func Part(arguments []string, out io.Writer) error {
 		d, err = writePieces(a[0], n[0], n[1], n[2])
 	case arguments[0] == "send" && len(a) == 3:
 		d, err = sendFile(a[0], a[1], a[2])
+	case arguments[0] == "users" && len(a) == 1:
+		d, err = playUsers(a[0])
 	case arguments[0] == "upstream" && len(a) == 2:
 		return serveIdle(a[0], a[1])
 	case arguments[0] == "forget" && len(a) == 4:

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	_ "embed"
 	"html/template"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,7 +26,7 @@ func Report(results []*Result, dir string) error {
 		"number": figure.Number,
 		"join":   strings.Join,
 		"date":   func(t time.Time) string { return t.Format("2006-01-02 15:04 UTC") },
-		"took":   func(d Duration) string { return time.Duration(d).Round(time.Second).String() },
+		"took":   func(d Duration) string { return time.Duration(d).Round(time.Second / 10).String() },
 		"drawn": func(r *Result, f Figure) template.HTML {
 			return template.HTML(r.drawing(f).SVG()) //nolint:gosec // drawn by us, all text in it escaped
 		},
@@ -36,6 +38,9 @@ func Report(results []*Result, dir string) error {
 				}
 			}
 			return n
+		},
+		"versions": func(m map[string]string) string {
+			return strings.Join(slices.Sorted(maps.Values(m)), "; ")
 		},
 		"gibibytes": func(n int64) string { return figure.Number(float64(n) / (1 << 30)) },
 	}

@@ -146,6 +146,9 @@ func (r *Result) check(ok bool, format string, v ...any) {
 	r.Checks = append(r.Checks, Check{fmt.Sprintf(format, v...), ok})
 }
 
+// Passed reports whether all checks passed.
+func (r *Result) Passed() bool { return r.failures() == nil }
+
 // failures is the checks that failed, as an error.
 func (r *Result) failures() error {
 	var errs []error
@@ -228,7 +231,7 @@ func (r *Result) drawing(f Figure) *figure.Figure {
 	column := slices.IndexFunc(t.Columns, func(c Column) bool { return c.Name == f.Column })
 	line, over := slices.Index(t.Keys, f.Line), slices.Index(t.Keys, f.Over)
 	g := &figure.Figure{
-		Title: f.Title, XLabel: f.Over, LogX: f.LogX, LogY: f.LogY,
+		Title: capital(f.Title), XLabel: f.Over, Legend: f.Line, LogX: f.LogX, LogY: f.LogY,
 		YLabel: t.Columns[column].Name + " (" + t.Columns[column].Unit + ")",
 	}
 	for _, row := range t.Rows {
@@ -259,6 +262,14 @@ func (r *Result) drawing(f Figure) *figure.Figure {
 	return g
 }
 
+// capital begins a title as a sentence begins.
+func capital(title string) string {
+	if title == "" {
+		return ""
+	}
+	return strings.ToUpper(title[:1]) + title[1:]
+}
+
 func (t *Table) chosen(row *Row, only map[string]string) bool {
 	for part, value := range only {
 		if i := slices.Index(t.Keys, part); i < 0 || row.Key[i] != value {
@@ -283,7 +294,12 @@ func (r *Result) Save(dir string) error {
 			return err
 		}
 	}
-	return os.WriteFile(filepath.Join(dir, r.Name+".json"), append(text, '\n'), 0o644)
+	// It is there as a whole or not at all, so that a run that was killed can be resumed.
+	name := filepath.Join(dir, r.Name+".json")
+	if err := os.WriteFile(name+".new", append(text, '\n'), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(name+".new", name)
 }
 
 // Load reads the results in a folder, in the order of the experiments. Experiments without a result are left out.

@@ -45,6 +45,8 @@ type Stand struct {
 	load    []int
 	mu      sync.Mutex
 	running []*process
+	spaces  []space           // network namespaces
+	made    int               // of them, so far
 	built   map[string]string // examples, by their folder
 }
 
@@ -60,6 +62,9 @@ func (s *Stand) Open() (err error) {
 		return err
 	}
 	if _, _, err := sys.RaiseDescriptors(); err != nil {
+		return err
+	}
+	if err := sweepSpaces(); err != nil {
 		return err
 	}
 	s.built = map[string]string{}
@@ -100,13 +105,14 @@ type process struct {
 
 // spec says how a process is started.
 type spec struct {
-	name     string
-	command  []string
-	address  string   // where it accepts connections, once it is ready; "" is not waited for
-	onLoad   bool     // on the processor of the load instead of that of the servers
-	anywhere bool     // on all processors
-	signals  uint64   // RLIMIT_SIGPENDING, if not 0
-	out      *os.File // standard output; nil: the log
+	name      string
+	command   []string
+	address   string   // where it accepts connections, once it is ready; "" is not waited for
+	elsewhere bool     // in another network namespace
+	onLoad    bool     // on the processor of the load instead of that of the servers
+	anywhere  bool     // on all processors
+	signals   uint64   // RLIMIT_SIGPENDING, if not 0
+	out       *os.File // standard output; nil: the log
 }
 
 // start starts a process on its processor and waits until it accepts connections.
@@ -118,7 +124,7 @@ func (s *Stand) start(ctx context.Context, p spec) (*process, error) {
 	}
 	defer func() { _ = file.Close() }()
 	command := exec.Command(p.command[0], p.command[1:]...)
-	command.Stdout, command.Stderr, command.Dir = file, file, s.dir
+	command.Stdout, command.Stderr, command.Dir, command.SysProcAttr = file, file, s.dir, sys.EndWithStarter()
 	if p.out != nil {
 		command.Stdout = p.out
 	}
@@ -145,7 +151,7 @@ func (s *Stand) start(ctx context.Context, p spec) (*process, error) {
 	if p.address == "" {
 		return q, nil
 	}
-	err = q.accepts(ctx)
+	err = q.accepts(ctx, p.elsewhere)
 	return q, err
 }
 
@@ -170,8 +176,9 @@ func (s *Stand) fork(command *exec.Cmd, processors []int, signals uint64) (err e
 }
 
 // accepts waits until the process accepts a connection. Until it listens the kernel refuses at once, and there is
-// nothing to wait on: hence the pause between two tries.
-func (p *process) accepts(ctx context.Context) error {
+// nothing to wait on: hence the pause between two tries. Elsewhere, where nothing of ours can connect, the kernel's
+// list says whether somebody listens.
+func (p *process) accepts(ctx context.Context, elsewhere bool) error {
 	ctx, cancel := context.WithTimeout(ctx, startWithin)
 	defer cancel()
 	network, address := "tcp", p.address
@@ -181,9 +188,15 @@ func (p *process) accepts(ctx context.Context) error {
 	again := time.NewTicker(tryEvery)
 	defer again.Stop()
 	for {
-		c, err := (&net.Dialer{}).DialContext(ctx, network, address)
-		if err == nil {
-			return c.Close()
+		err := errors.New("nobody listens there")
+		if elsewhere && listens(p.pid, address) {
+			return nil
+		}
+		if !elsewhere {
+			var c net.Conn
+			if c, err = (&net.Dialer{}).DialContext(ctx, network, address); err == nil {
+				return c.Close()
+			}
 		}
 		select {
 		case <-p.ended:
@@ -212,6 +225,7 @@ func (s *Stand) forget(p *process) {
 func (s *Stand) end(p *process) error {
 	s.forget(p)
 	_ = p.command.Process.Signal(syscall.SIGTERM)
+	_ = p.command.Process.Signal(syscall.SIGCONT) // one that an experiment has stopped
 	select {
 	case <-p.ended: // by our signal: its status says nothing
 		return nil
@@ -222,14 +236,17 @@ func (s *Stand) end(p *process) error {
 	}
 }
 
-// endAll ends all processes, those that were started last first.
+// endAll ends all processes, those that were started last first, and then removes the namespaces.
 func (s *Stand) endAll() error {
 	s.mu.Lock()
-	running := slices.Clone(s.running)
+	running, spaces := slices.Clone(s.running), slices.Clone(s.spaces)
 	s.mu.Unlock()
 	var errs []error
 	for _, p := range slices.Backward(running) {
 		errs = append(errs, s.end(p))
+	}
+	for _, n := range spaces {
+		errs = append(errs, s.dropSpace(n))
 	}
 	return errors.Join(errs...)
 }

@@ -17,7 +17,7 @@ func unix() Experiment {
 		Method: "The same server listens on both in turn: 13 bytes are answered, one loop. First one connection asks " +
 			"(latency), " +
 			"then 64 (throughput).",
-		Quick: 30 * time.Second, Full: 10 * time.Minute, measure: measureUnix, judge: judgeUnix,
+		Takes: minute, Quick: 30 * second, Full: 5 * minute, measure: measureUnix, judge: judgeUnix,
 	}
 }
 

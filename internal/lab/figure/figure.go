@@ -24,6 +24,7 @@ type Series struct {
 // Figure is one drawing. Bars are drawn if Names is set: then the X of a point is the index of its name.
 type Figure struct {
 	Title, XLabel, YLabel string
+	Legend                string // what the names of the series are
 	LogX, LogY            bool
 	Names                 []string
 	Series                []Series
@@ -31,10 +32,10 @@ type Figure struct {
 
 const (
 	width, height           = 760, 380
-	left, right, top, below = 78, 170, 34, 56
-	innerW                  = width - left - right
+	left, right, top, below = 78, 170, 34, 70
 	innerH                  = height - top - below
 	ticks                   = 5
+	mostValues              = 14 // bars that have their value written on them
 )
 
 var colours = []string{
@@ -58,6 +59,8 @@ func newAxis(values []float64, log bool) axis {
 		if a.most == a.least {
 			a.most = a.least + 1
 		}
+		step := a.step()
+		a.most = math.Ceil(a.most/step-1e-9) * step
 		return a
 	}
 	a.least, a.most = math.Floor(math.Log10(a.least)+1e-9), math.Ceil(math.Log10(a.most)-1e-9)
@@ -86,18 +89,23 @@ func (a axis) ticks() (list []float64) {
 		}
 		return list
 	}
-	rough := (a.most - a.least) / ticks
-	step := math.Pow(10, math.Floor(math.Log10(rough)))
-	for _, f := range []float64{1, 2, 5, 10} {
-		if step*f >= rough {
-			step *= f
-			break
-		}
-	}
+	step := a.step()
 	for v := math.Ceil(a.least/step) * step; v <= a.most*1.0001; v += step {
 		list = append(list, v)
 	}
 	return list
+}
+
+// step is the round distance between two numbers of a linear axis.
+func (a axis) step() float64 {
+	rough := (a.most - a.least) / ticks
+	step := math.Pow(10, math.Floor(math.Log10(rough)))
+	for _, f := range []float64{1, 2, 5, 10} {
+		if step*f >= rough*0.999 {
+			return step * f
+		}
+	}
+	return step * 10
 }
 
 // Number is a value as people read it: three digits, thousands apart.
@@ -147,7 +155,10 @@ func (f *Figure) SVG() []byte {
 			}
 		}
 	}
-	d := &drawing{Figure: f, x: newAxis(xs, f.LogX), y: newAxis(ys, f.LogY)}
+	d := &drawing{Figure: f, x: newAxis(xs, f.LogX), y: newAxis(ys, f.LogY), innerW: width - left - right}
+	if len(f.Series) < 2 {
+		d.innerW = width - left - 24 // what is drawn is said by the axis, and there is no legend
+	}
 	d.printf(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" role="img" font-family="sans-serif" `+
 		`font-size="12"><title>%s</title><rect width="%d" height="%d" fill="#fff"/>`+
 		`<text x="%d" y="20" font-size="14" font-weight="bold">%s</text>`,
@@ -175,12 +186,13 @@ func (f *Figure) drawable(p Point) bool {
 type drawing struct {
 	*Figure
 	strings.Builder
-	x, y axis
+	x, y   axis
+	innerW int
 }
 
 func (d *drawing) printf(format string, v ...any) { fmt.Fprintf(&d.Builder, format, v...) }
 
-func (d *drawing) atX(v float64) float64 { return left + innerW*d.x.share(v) }
+func (d *drawing) atX(v float64) float64 { return left + float64(d.innerW)*d.x.share(v) }
 func (d *drawing) atY(v float64) float64 { return top + innerH*(1-d.y.share(v)) }
 
 // frame draws the axes with their numbers and names.
@@ -188,7 +200,7 @@ func (d *drawing) frame() {
 	for _, v := range d.y.ticks() {
 		y := d.atY(v)
 		d.printf(`<line x1="%d" x2="%d" y1="%.1f" y2="%.1f" stroke="#ddd"/><text x="%d" y="%.1f" text-anchor="end">%s</text>`,
-			left, left+innerW, y, y, left-6, y+4, Number(v))
+			left, left+d.innerW, y, y, left-6, y+4, Number(v))
 	}
 	if len(d.Names) == 0 {
 		for _, v := range d.x.ticks() {
@@ -197,8 +209,8 @@ func (d *drawing) frame() {
 				`<text x="%.1f" y="%d" text-anchor="middle">%s</text>`, x, x, top, top+innerH, x, top+innerH+18, Number(v))
 		}
 	}
-	d.printf(`<path d="M%d %dV%dH%d" fill="none" stroke="#444"/>`, left, top, top+innerH, left+innerW)
-	d.printf(`<text x="%d" y="%d" text-anchor="middle">%s</text>`, left+innerW/2, height-10, escape(d.XLabel))
+	d.printf(`<path d="M%d %dV%dH%d" fill="none" stroke="#444"/>`, left, top, top+innerH, left+d.innerW)
+	d.printf(`<text x="%d" y="%d" text-anchor="middle">%s</text>`, left+d.innerW/2, height-10, escape(d.XLabel))
 	d.printf(`<text transform="translate(16 %d) rotate(-90)" text-anchor="middle">%s</text>`,
 		top+innerH/2, escape(d.YLabel))
 }
@@ -229,12 +241,12 @@ func (d *drawing) lines() {
 }
 
 func (d *drawing) bars() {
-	slot := float64(innerW) / float64(len(d.Names))
+	slot := float64(d.innerW) / float64(len(d.Names))
 	bar := slot * 0.8 / float64(max(1, len(d.Series)))
 	for n, name := range d.Names {
 		x := left + slot*(float64(n)+0.5)
 		if len(d.Names) > 6 {
-			d.printf(`<text transform="translate(%.1f %d) rotate(-20)" text-anchor="end" font-size="10">%s</text>`, x+8,
+			d.printf(`<text transform="translate(%.1f %d) rotate(-20)" text-anchor="end" font-size="10">%s</text>`, x+12,
 				top+innerH+14, escape(name))
 			continue
 		}
@@ -249,16 +261,24 @@ func (d *drawing) bars() {
 			y := d.atY(p.Y)
 			d.printf(`<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill="%s"/>`, x, y, bar*0.92,
 				max(0, top+innerH-y), colours[i%len(colours)])
-			d.printf(`<line x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f" stroke="#222"/>`, x+bar/2, x+bar/2, d.atY(p.Least),
-				d.atY(p.Most))
+			d.printf(`<line x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f" stroke="#222"/>`, x+bar*0.46, x+bar*0.46,
+				d.atY(p.Least), d.atY(p.Most))
+			if len(d.Names)*len(d.Series) <= mostValues {
+				d.printf(`<text x="%.1f" y="%.1f" text-anchor="middle" font-size="10" fill="#333">%s</text>`, x+bar*0.46,
+					d.atY(p.Most)-4, Number(p.Y))
+			}
 		}
 	}
 }
 
 func (d *drawing) legend() {
+	if len(d.Series) < 2 {
+		return
+	}
+	d.printf(`<text x="%d" y="%d" fill="#555">%s</text>`, left+d.innerW+14, top+6, escape(d.Legend))
 	for i, s := range d.Series {
-		y := top + 8 + i*18
+		y := top + 16 + i*18
 		d.printf(`<rect x="%d" y="%d" width="12" height="12" fill="%s"/><text x="%d" y="%d">%s</text>`,
-			left+innerW+14, y, colours[i%len(colours)], left+innerW+32, y+10, escape(s.Name))
+			left+d.innerW+14, y, colours[i%len(colours)], left+d.innerW+32, y+10, escape(s.Name))
 	}
 }
