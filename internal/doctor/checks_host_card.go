@@ -2,16 +2,17 @@ package doctor
 
 import (
 	"fmt"
+	"path/filepath"
 	"strconv"
 	"strings"
 )
 
 var cardRings = Check{
 	Name: "card-rings",
-	About: "A card puts packets into a ring of descriptors, and the kernel takes them out when it is interrupted. A ring " +
-		"that is full drops packets before the kernel has seen them (rx_missed_errors, rx_fifo_errors). Drivers start with " +
-		"less than the card has; ethtool -G raises it. A larger ring is memory, about 2 KiB a descriptor, and under " +
-		"overload it is delay.",
+	About: "A card puts packets into a ring of descriptors, and the kernel takes them out when it is interrupted. A " +
+		"ring that is full drops packets before the kernel has seen them (rx_missed_errors, rx_fifo_errors). Drivers " +
+		"start with less than the card has; ethtool -G raises it. A larger ring is memory, about 2 KiB a descriptor, and " +
+		"under overload it is delay.",
 	Needs: NeedsRates,
 	Run:   checkCardRings,
 }
@@ -114,8 +115,8 @@ func droppedOf(text, link string) (int64, error) {
 var cardCoalescing = Check{
 	Name: "card-coalescing",
 	About: "A card that interrupts for each packet costs a processor some microseconds each time; one that waits long " +
-		"adds its wait to each answer. Adaptive coalescing is best where the driver has it; else 10 to 50 us " +
-		"(ethtool -C). Without it NAPI still collects packets under load, because interrupts stay off while it works.",
+		"adds its wait to each answer. Adaptive coalescing is best where the driver has it; else 10 to 50 us (ethtool " +
+		"-C). Without it NAPI still collects packets under load, because interrupts stay off while it works.",
 	Run: checkCardCoalescing,
 }
 
@@ -153,19 +154,22 @@ func checkCardCoalescing(h *Host) ([]Finding, error) {
 
 var cardOffloads = Check{
 	Name: "card-offloads",
-	About: "TCP hands large pieces to the card, which cuts them into packets (TSO; GSO where the kernel does it late), and " +
-		"gets packets joined to large pieces (GRO). Without them the whole way through the kernel is walked for each " +
+	About: "TCP hands large pieces to the card, which cuts them into packets (TSO; GSO where the kernel does it late), " +
+		"and gets packets joined to large pieces (GRO). Without them the whole way through the kernel is walked for each " +
 		"packet of 1,500 bytes, which is 2 to 5 times the processor time. They are switched off by hand, by old advice " +
 		"about virtual machines, or for capturing packets, and then forgotten.",
 	Run: checkCardOffloads,
 }
 
 // offloads are what a server should have, with the word for ethtool -K and what it does.
-var offloads = []struct{ feature, word, about string }{
-	{"rx-gro", "gro", "received packets are not joined"},
-	{"tx-generic-segmentation", "gso", "what is sent is cut early"},
-	{"tx-tcp-segmentation", "tso", "the card does not cut what is sent"},
-	{"tx-scatter-gather", "sg", "what is sent is copied into one piece"},
+var offloads = []struct {
+	feature, word, about string
+	hardware             bool // only cards should
+}{
+	{"rx-gro", "gro", "received packets are not joined", true},
+	{"tx-generic-segmentation", "gso", "what is sent is cut early", false},
+	{"tx-tcp-segmentation", "tso", "the card does not cut what is sent", false},
+	{"tx-scatter-gather", "sg", "what is sent is copied into one piece", false},
 }
 
 func checkCardOffloads(h *Host) ([]Finding, error) {
@@ -174,12 +178,15 @@ func checkCardOffloads(h *Host) ([]Finding, error) {
 		if err != nil {
 			return nil, err
 		}
-		var off, words []string
-		var causes []string
+		var off, words, causes []string
+		hardware := exists(filepath.Join(h.Sys, "class", "net", link, "device"))
 		for _, o := range offloads {
 			f, known := features[o.feature]
 			if !known || f.Active || f.Fixed {
 				continue // what the link cannot do is no advice
+			}
+			if o.hardware && !hardware {
+				continue // on a veth it is off by default: the card has joined the packets already
 			}
 			off = append(off, o.feature+": off")
 			words = append(words, o.word+" on")

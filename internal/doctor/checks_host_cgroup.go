@@ -134,10 +134,10 @@ func (h *Host) eachGroup(controller string, question func(controlGroup) ([]Findi
 
 var groupMemory = Check{
 	Name: "cgroup-memory",
-	About: "A control group's memory.max counts the kernel's memory for sockets and their buffers too, some 4.5 KiB for an " +
-		"idle connection. At the limit the kernel first takes back cached files, then kills (OOM) a process of the group; " +
-		"at memory.high it slows every allocation down instead. Container memory limits are these. Version 1 calls it " +
-		"memory.limit_in_bytes.",
+	About: "A control group's memory.max counts the kernel's memory for sockets and their buffers too, some 4.5 KiB " +
+		"for an idle connection. At the limit the kernel first takes back cached files, then kills (OOM) a process of the " +
+		"group; at memory.high it slows every allocation down instead. Container memory limits are these. Version 1 calls " +
+		"it memory.limit_in_bytes.",
 	Run: checkGroupMemory,
 }
 
@@ -237,9 +237,9 @@ func (h *Host) memoryOf(g controlGroup) (groupUse, error) {
 
 var groupTasks = Check{
 	Name: "cgroup-tasks",
-	About: "pids.max of a control group counts threads. A server with a thread for each connection, or a Go program whose " +
-		"threads block in files, meets it long before the host's limits; clone(2) then fails with EAGAIN, which a Go " +
-		"program does not survive.",
+	About: "pids.max of a control group counts threads. A server with a thread for each connection, or a Go program " +
+		"whose threads block in files, meets it long before the host's limits; clone(2) then fails with EAGAIN, which a " +
+		"Go program does not survive.",
 	Run: checkGroupTasks,
 }
 

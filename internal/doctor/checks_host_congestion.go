@@ -12,11 +12,11 @@ const congestionControl = "net.ipv4.tcp_congestion_control"
 
 var loopbackPacing = Check{
 	Name: "congestion-loopback",
-	About: "BBR paces: it spreads what it sends by timers, one for each connection. On the way to a client that is what " +
-		"makes it good; between two programs of one host there is nothing to pace, and it costs twice the processor time " +
-		"for large answers. The congestion control is the host's default for loopback as well, unless a program chooses " +
-		"another for its sockets (TCP_CONGESTION). Myriad's listeners on loopback do so; their upstreams on the same host, " +
-		"and other servers, do not.",
+	About: "BBR paces: it spreads what it sends by timers, one for each connection. On the way to a client that is " +
+		"what makes it good; between two programs of one host there is nothing to pace, and it costs twice the processor " +
+		"time for large answers. The congestion control is the host's default for loopback as well, unless a program " +
+		"chooses another for its sockets (TCP_CONGESTION). Myriad's listeners on loopback do so; their upstreams on the " +
+		"same host, and other servers, do not.",
 	Run: checkLoopbackPacing,
 }
 

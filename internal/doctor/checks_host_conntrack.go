@@ -30,10 +30,10 @@ func (h *Host) conntracked(name string) (n int64, ok bool, err error) {
 
 var conntrackTable = Check{
 	Name: "conntrack-table",
-	About: "Where a firewall or NAT with state runs, the kernel has an entry for each connection, from its first packet " +
-		"to a minute or two after its end. When nf_conntrack_max entries exist, packets of new connections are dropped " +
-		"without a word to either side but \"table full, dropping packet\" in the kernel's log. An entry takes about " +
-		"320 bytes. A proxy needs two for each of its clients. Raise the number, or take the server's ports out of " +
+	About: "Where a firewall or NAT with state runs, the kernel has an entry for each connection, from its first " +
+		"packet to a minute or two after its end. When nf_conntrack_max entries exist, packets of new connections are " +
+		"dropped without a word to either side but \"table full, dropping packet\" in the kernel's log. An entry takes " +
+		"about 320 bytes. A proxy needs two for each of its clients. Raise the number, or take the server's ports out of " +
 		"tracking (notrack).",
 	Needs: NeedsRates,
 	Run:   checkConntrackTable,
@@ -121,9 +121,9 @@ func conntrackColumn(text, name string) (sum int64) {
 
 var conntrackChains = Check{
 	Name: "conntrack-buckets",
-	About: "Entries of connection tracking hang in nf_conntrack_buckets chains, and each packet walks one of them. Beyond " +
-		"a few entries in each chain every packet pays. The kernel chooses the number by memory when it starts, and " +
-		"nobody raises it when they raise nf_conntrack_max.",
+	About: "Entries of connection tracking hang in nf_conntrack_buckets chains, and each packet walks one of them. " +
+		"Beyond a few entries in each chain every packet pays. The kernel chooses the number by memory when it starts, " +
+		"and nobody raises it when they raise nf_conntrack_max.",
 	Run: checkConntrackChains,
 }
 
@@ -168,9 +168,9 @@ func roundUp(n int64) int64 {
 var conntrackTimeouts = Check{
 	Name: "conntrack-timeouts",
 	About: "Connection tracking forgets an established connection that is silent for " +
-		"nf_conntrack_tcp_timeout_established. Too short, and idle connections die without either end hearing of it: " +
-		"the timeout must be longer than the interval of keepalive probes (net.ipv4.tcp_keepalive_time, where a program " +
-		"does not set its own). Too long, 5 days by default, and connections whose other end has vanished fill the table.",
+		"nf_conntrack_tcp_timeout_established. Too short, and idle connections die without either end hearing of it: the " +
+		"timeout must be longer than the interval of keepalive probes (net.ipv4.tcp_keepalive_time, where a program does " +
+		"not set its own). Too long, 5 days by default, and connections whose other end has vanished fill the table.",
 	Run: checkConntrackTimeouts,
 }
 
@@ -201,7 +201,8 @@ func checkConntrackTimeouts(h *Host) ([]Finding, error) {
 	switch {
 	case timeout <= keepalive:
 		f.Harm = Warning
-		f.Title = fmt.Sprintf("connection tracking forgets idle connections after %d s, before keepalive probes them", timeout)
+		f.Title = fmt.Sprintf("connection tracking forgets idle connections after %d s, before keepalive probes them",
+			timeout)
 		f.Cause = "after that silence the firewall drops the connection's packets, and both ends wait for ever"
 		f.Settings = []Setting{{conntrackEstablished, strconv.FormatInt(timeout, 10), strconv.FormatInt(want, 10)}}
 	case timeout > int64((24*time.Hour).Seconds()) && count > most/2:

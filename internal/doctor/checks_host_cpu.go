@@ -13,10 +13,10 @@ import (
 
 var receiveSteering = Check{
 	Name: "receive-steering",
-	About: "A packet is worked on by the processor that its queue interrupts. A card with fewer queues than the host has " +
-		"processors, as virtual ones often are, leaves the rest of them out: one processor is full of softirq while others " +
-		"idle. More queues (ethtool -L) are best; else RPS (rps_cpus of each queue) spreads the packets by connection in " +
-		"software.",
+	About: "A packet is worked on by the processor that its queue interrupts. A card with fewer queues than the host " +
+		"has processors, as virtual ones often are, leaves the rest of them out: one processor is full of softirq while " +
+		"others idle. More queues (ethtool -L) are best; else RPS (rps_cpus of each queue) spreads the packets by " +
+		"connection in software.",
 	Needs: NeedsRates,
 	Run:   checkReceiveSteering,
 }
@@ -47,7 +47,7 @@ func checkReceiveSteering(h *Host) ([]Finding, error) {
 		}
 	}
 	return h.eachCard(func(link string) ([]Finding, error) {
-		queues, err := h.queues(link, "rx")
+		queues, err := h.linkQueues(link, "rx")
 		if err != nil || len(queues) >= processors || len(queues) == 0 {
 			return nil, err
 		}
@@ -99,7 +99,7 @@ const flowEntries = 32768
 
 func checkFlowSteering(h *Host) ([]Finding, error) {
 	return h.eachCard(func(link string) ([]Finding, error) {
-		queues, err := h.queues(link, "rx")
+		queues, err := h.linkQueues(link, "rx")
 		if err != nil {
 			return nil, err
 		}
@@ -148,8 +148,8 @@ func checkFlowSteering(h *Host) ([]Finding, error) {
 var sendSteering = Check{
 	Name: "send-steering",
 	About: "A card with several queues to send is best used so that each processor has its own (XPS, xps_cpus of each " +
-		"queue): the lock of the queue and its memory stay with one processor. Drivers of real cards set it up; where " +
-		"all masks are empty, connections are spread by hash and processors meet at the queues' locks.",
+		"queue): the lock of the queue and its memory stay with one processor. Drivers of real cards set it up; where all " +
+		"masks are empty, connections are spread by hash and processors meet at the queues' locks.",
 	Run: checkSendSteering,
 }
 
@@ -159,7 +159,7 @@ func checkSendSteering(h *Host) ([]Finding, error) {
 		return nil, err
 	}
 	return h.eachCard(func(link string) ([]Finding, error) {
-		queues, err := h.queues(link, "tx")
+		queues, err := h.linkQueues(link, "tx")
 		if err != nil || len(queues) < 2 || processors < 2 {
 			return nil, err
 		}
@@ -174,7 +174,8 @@ func checkSendSteering(h *Host) ([]Finding, error) {
 		}
 		var commands []string
 		for i := range min(len(queues), processors) {
-			commands = append(commands, fmt.Sprintf("echo %s > /sys/class/net/%s/queues/tx-%d/xps_cpus", oneProcessor(i), link, i))
+			commands = append(commands,
+				fmt.Sprintf("echo %s > /sys/class/net/%s/queues/tx-%d/xps_cpus", oneProcessor(i), link, i))
 		}
 		return []Finding{{
 			Harm:     Info,
@@ -194,8 +195,8 @@ func oneProcessor(n int) string {
 
 var interruptSpread = Check{
 	Name: "interrupt-spread",
-	About: "A card with several queues interrupts with each of them. If all of these interrupts go to one processor, that " +
-		"one does the network's work of the whole host. irqbalance, or a mask for each interrupt, spreads them.",
+	About: "A card with several queues interrupts with each of them. If all of these interrupts go to one processor, " +
+		"that one does the network's work of the whole host. irqbalance, or a mask for each interrupt, spreads them.",
 	Needs: NeedsRates,
 	Run:   checkInterruptSpread,
 }

@@ -33,8 +33,10 @@ func told[T any](value *T) (T, error) {
 	return *value, nil
 }
 
-func (n fakeNetwork) Rings(link string) (sys.Rings, error)           { return told(n[link].Rings) }
-func (n fakeNetwork) Channels(link string) (sys.Channels, error)     { return told(n[link].Channels) }
+func (n fakeNetwork) Rings(link string) (sys.Rings, error) { return told(n[link].Rings) }
+
+func (n fakeNetwork) Channels(link string) (sys.Channels, error) { return told(n[link].Channels) }
+
 func (n fakeNetwork) Coalescing(link string) (sys.Coalescing, error) { return told(n[link].Coalescing) }
 
 func (n fakeNetwork) Features(link string) (map[string]sys.Feature, error) {
@@ -44,8 +46,8 @@ func (n fakeNetwork) Features(link string) (map[string]sys.Feature, error) {
 func (n fakeNetwork) Qdiscs(link string) ([]string, error) { return n[link].Qdiscs, nil }
 
 // An archive of testdata/hosts is a host in four states: base holds in all of them, sample is how counters are one
-// second before, sick is what the check must find, and well is the same host after the fix. Its comment says which check
-// it is for, how bad it is, and words that the finding must have.
+// second before, sick is what the check must find, and well is the same host after the fix. Its comment says which
+// check it is for, how bad it is, and words that the finding must have.
 type fakeState struct {
 	check, harm string
 	pid         int

@@ -33,9 +33,9 @@ func bytes(n int64) string {
 
 var swapInUse = Check{
 	Name: "swap",
-	About: "A server whose memory is on a disk answers after milliseconds, and a collector of garbage that walks through " +
-		"it stalls everything. Swap that is filled once and left alone is harmless; pages that come back (pswpin of " +
-		"/proc/vmstat) are not. vm.swappiness says how readily the kernel swaps rather than dropping cached files.",
+	About: "A server whose memory is on a disk answers after milliseconds, and a collector of garbage that walks " +
+		"through it stalls everything. Swap that is filled once and left alone is harmless; pages that come back (pswpin " +
+		"of /proc/vmstat) are not. vm.swappiness says how readily the kernel swaps rather than dropping cached files.",
 	Needs: NeedsRates,
 	Run:   checkSwap,
 }
@@ -121,9 +121,9 @@ func swapColumn(text string) (int64, error) {
 
 var hugePages = Check{
 	Name: "huge-pages",
-	About: "With transparent huge pages on \"always\" the kernel backs any memory with pages of 2 MiB. A program that holds " +
-		"many small things apart, as one with a million connections may, then has more memory than it uses, and freed " +
-		"memory comes back in 2 MiB only. \"madvise\" leaves the choice to programs; Go chooses by itself.",
+	About: "With transparent huge pages on \"always\" the kernel backs any memory with pages of 2 MiB. A program that " +
+		"holds many small things apart, as one with a million connections may, then has more memory than it uses, and " +
+		"freed memory comes back in 2 MiB only. \"madvise\" leaves the choice to programs; Go chooses by itself.",
 	Run: checkHugePages,
 }
 
@@ -148,9 +148,9 @@ func checkHugePages(h *Host) ([]Finding, error) {
 
 var overcommit = Check{
 	Name: "overcommit",
-	About: "With vm.overcommit_memory at 2 the kernel grants no more memory than CommitLimit, whether it is used or not. " +
-		"Programs that reserve much and use little (Go's heap, thread stacks, rings) fail there with memory to spare, " +
-		"when they start a thread, fork or map.",
+	About: "With vm.overcommit_memory at 2 the kernel grants no more memory than CommitLimit, whether it is used or " +
+		"not. Programs that reserve much and use little (Go's heap, thread stacks, rings) fail there with memory to " +
+		"spare, when they start a thread, fork or map.",
 	Run: checkOvercommit,
 }
 
@@ -172,8 +172,9 @@ func checkOvercommit(h *Host) ([]Finding, error) {
 		harm = Info
 	}
 	return []Finding{{
-		Harm:  harm,
-		Title: fmt.Sprintf("%s of %s of memory are promised, and the kernel promises no more", bytes(committed), bytes(limit)),
+		Harm: harm,
+		Title: fmt.Sprintf("%s of %s of memory are promised, and the kernel promises no more", bytes(committed),
+			bytes(limit)),
 		Evidence: []string{
 			"vm.overcommit_memory: 2", fmt.Sprintf("/proc/meminfo: CommitLimit %s, Committed_AS %s", bytes(limit),
 				bytes(committed)),
@@ -186,8 +187,8 @@ func checkOvercommit(h *Host) ([]Finding, error) {
 
 var memoryMaps = Check{
 	Name: "memory-maps",
-	About: "A process may have vm.max_map_count mappings, 65,530 by default. Each thread stack and each ring is one or two; " +
-		"past the limit mmap(2) fails with memory to spare, and with it whatever needed a thread or a heap.",
+	About: "A process may have vm.max_map_count mappings, 65,530 by default. Each thread stack and each ring is one or " +
+		"two; past the limit mmap(2) fails with memory to spare, and with it whatever needed a thread or a heap.",
 	Needs: NeedsProcess,
 	Run:   checkMemoryMaps,
 }

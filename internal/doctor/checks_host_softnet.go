@@ -66,9 +66,9 @@ func since(over time.Duration) string {
 
 var softnetDrops = Check{
 	Name: "softnet-drops",
-	About: "Packets that one processor hands to another (RPS), and those of loopback, wait in a queue for each processor, " +
-		"of net.core.netdev_max_backlog packets. Beyond that they are dropped, second column of /proc/net/softnet_stat, " +
-		"and TCP sends them again after at least 200 ms.",
+	About: "Packets that one processor hands to another (RPS), and those of loopback, wait in a queue for each " +
+		"processor, of net.core.netdev_max_backlog packets. Beyond that they are dropped, second column of " +
+		"/proc/net/softnet_stat, and TCP sends them again after at least 200 ms.",
 	Needs: NeedsRates,
 	Run:   checkSoftnetDrops,
 }
@@ -110,9 +110,9 @@ func checkSoftnetDrops(h *Host) ([]Finding, error) {
 
 var packetBacklog = Check{
 	Name: "packet-backlog",
-	About: "net.core.netdev_max_backlog, 1,000 packets by default, is what a processor queues between a card or loopback " +
-		"and TCP. A host that gets bursts from thousands of connections wants some thousands; it takes no memory until " +
-		"it is used.",
+	About: "net.core.netdev_max_backlog, 1,000 packets by default, is what a processor queues between a card or " +
+		"loopback and TCP. A host that gets bursts from thousands of connections wants some thousands; it takes no memory " +
+		"until it is used.",
 	Run: checkPacketBacklog,
 }
 
@@ -137,9 +137,9 @@ func checkPacketBacklog(h *Host) ([]Finding, error) {
 
 var softnetSqueezes = Check{
 	Name: "softnet-squeezes",
-	About: "One round of receiving (NAPI) takes at most net.core.netdev_budget packets and netdev_budget_usecs. A round " +
-		"that ends with packets left is a squeeze, third column of /proc/net/softnet_stat: the rest waits for the next " +
-		"round, behind other work. Some are normal; many each second are latency under load, and a sign that too few " +
+	About: "One round of receiving (NAPI) takes at most net.core.netdev_budget packets and netdev_budget_usecs. A " +
+		"round that ends with packets left is a squeeze, third column of /proc/net/softnet_stat: the rest waits for the " +
+		"next round, behind other work. Some are normal; many each second are latency under load, and a sign that too few " +
 		"processors receive (see receive-steering).",
 	Needs: NeedsRates,
 	Run:   checkSoftnetSqueezes,

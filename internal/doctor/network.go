@@ -78,7 +78,8 @@ func (h *Host) network() Network {
 const ethernet = "1" // ARPHRD_ETHER
 
 // cards lists the links whose packets cost this host something: those of its hardware, or, in a network namespace
-// that has none, the Ethernet links that lead out of it. Those that are down are left out.
+// that has none, the Ethernet links that lead out of it, without bridges and what is in them. Those that are down are
+// left out.
 func (h *Host) cards() ([]string, error) {
 	if err := h.sameNetwork(); err != nil {
 		return nil, err
@@ -100,7 +101,7 @@ func (h *Host) cards() ([]string, error) {
 		case strings.TrimSpace(state) == "down":
 		case exists(filepath.Join(root, link, "device")):
 			hardware = append(hardware, link)
-		case !exists(filepath.Join(root, link, "bridge")):
+		case !exists(filepath.Join(root, link, "bridge")) && !exists(filepath.Join(root, link, "brport")):
 			others = append(others, link)
 		}
 	}
@@ -154,8 +155,8 @@ func (h *Host) eachCard(question func(link string) ([]Finding, error)) ([]Findin
 	return found, errors.Join(failed...)
 }
 
-// queues lists the queues of a link of a direction, "rx" or "tx", by their paths under /sys.
-func (h *Host) queues(link, direction string) ([]string, error) {
+// linkQueues lists the queues of a link of a direction, "rx" or "tx", by their paths under /sys.
+func (h *Host) linkQueues(link, direction string) ([]string, error) {
 	under := "class/net/" + link + "/queues"
 	entries, err := os.ReadDir(filepath.Join(h.Sys, under))
 	if err != nil {
