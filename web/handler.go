@@ -228,6 +228,8 @@ func (h *handler) abandon(x *Exchange, why error) {
 			x.cause = stopping
 		case syscall.ENOBUFS:
 			x.cause = noMemory
+		case errStalled:
+			x.cause = clientStalled
 		default:
 			x.cause = clientGone
 		}

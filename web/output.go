@@ -155,13 +155,3 @@ func (x *Exchange) dropWaits() {
 	clear(x.waits)
 	x.waits, x.waitsFor = x.waits[:0], 0
 }
-
-// stir begins the wait for output to leave.
-func (x *Exchange) stir() { x.progress, x.looked = x.c.Now(), false }
-
-// stirring begins the wait for output to be taken, if there is none yet that is waited for.
-func (x *Exchange) stirring() {
-	if x.c.Queued() == 0 && (x.answering != streaming || x.settled()) {
-		x.stir()
-	}
-}

@@ -195,6 +195,7 @@ const (
 	fileChanged   = "file_changed"   // the file was changed while it was sent
 	stopping      = "stopping"       // the server did not wait any longer
 	noMemory      = "no_memory"      // the server had no block for the answer
+	clientStalled = "client_stalled" // the client took nothing, and others waited for the memory that it held
 )
 
 // Switch ends HTTP on the connection, with 101 or another answer that has no content: b, which ReserveHead returned,

@@ -144,3 +144,50 @@ func TestVanishedClient(t *testing.T) {
 		})
 	}
 }
+
+// TestStalled has clients take nothing of an answer. As long as there is memory they have Timeouts.Write; when it is
+// short, only two looks, unless their machines acknowledge something.
+func TestStalled(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		crowded bool
+		takes   int64         // bytes acknowledged in a second
+		ends    time.Duration // never, if 0
+		cause   string
+	}{
+		{"there is memory", false, 0, 33 * time.Second, "client_timeout"},
+		{"memory is short", true, 0, 5 * time.Second, "client_stalled"},
+		{"memory is short, and the client slow", true, 1, 0, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			log := new(lines)
+			s := &web.Server{
+				Root: web.HandlerFunc(func(x *web.Exchange) {
+					x.Begin(-1)
+					x.Write(bytes.Repeat([]byte("x"), 100<<10))
+				}),
+				Timeouts: web.Timeouts{Request: web.Unlimited}, Log: log,
+			}
+			k := webtest.New(s.Handler())
+			k.Stuck, k.Taken = true, 1<<20
+			k.Receive([]byte(request("GET /", "")))
+			k.Crowded = c.crowded
+			took := time.Duration(0)
+			for took < 5*time.Minute && k.State() == conn.Open {
+				took += time.Second
+				k.Taken -= c.takes
+				k.Advance(time.Second)
+			}
+			cause := ""
+			for _, r := range *log {
+				cause = r.Cause
+			}
+			if c.ends == 0 && k.State() != conn.Open || c.ends > 0 && took > c.ends || cause != c.cause {
+				t.Errorf("after %v it is %v, cause %q", took, k.State(), cause)
+			}
+			if c.cause == "client_timeout" && took < 30*time.Second {
+				t.Errorf("it ended after %v", took)
+			}
+		})
+	}
+}

@@ -54,55 +54,6 @@ func (x *Exchange) requestDeadline() int64 {
 	return after(x.began, x.handler.timeouts.Request)
 }
 
-// firstLook is the part of Timeouts.Write after which it is looked for the first time what the client has acknowledged.
-const firstLook = 4
-
-// outputDeadline is when the client must have taken some of its output, or when to look what it has acknowledged. It
-// notices what has left since the last time. Where the kernel has taken everything, an answer that goes on is watched
-// until all of it is acknowledged: behind a window that is open the kernel takes megabytes for a client that is gone.
-func (x *Exchange) outputDeadline() int64 {
-	queued := x.c.Queued()
-	if gone := x.written - queued; gone != x.gone {
-		x.gone = gone
-		if queued > 0 {
-			x.progress, x.looked = x.c.Now(), false
-		}
-	}
-	if queued == 0 && (x.answering != streaming || x.settled()) {
-		return math.MaxInt64
-	}
-	limit := x.handler.timeouts.Write
-	if !x.looked {
-		limit /= firstLook
-	}
-	return after(x.progress, limit)
-}
-
-// settled says that the client had acknowledged all that was queued when that was last looked at.
-func (x *Exchange) settled() bool { return x.acked == x.written }
-
-// stalled says, when outputDeadline has come, whether the client has taken nothing in all the time that it has.
-//
-// The kernel takes more only when a good part of its buffer is free again, and a slow client needs minutes to empty
-// that much: until then what its machine acknowledges is all there is to see. To make the buffer smaller
-// (TCP_NOTSENT_LOWAT) would show the same at the price of more turns for every large answer, so the kernel is asked
-// instead, and only about those who seem to stand still. What was acknowledged before the first look is not known,
-// hence the client is given the benefit of the doubt.
-func (x *Exchange) stalled() bool {
-	first, queued, behind := !x.looked, x.c.Queued(), x.c.Unacknowledged()
-	if queued == 0 && behind > 0 && !x.handler.remote(x.c).IsValid() {
-		behind = 0 // of a Unix socket it is memory, which says nothing as long as the peer has room for more
-	}
-	acked := x.written - queued - behind
-	if acked > x.acked && !first || behind > 0 && first {
-		x.progress = x.c.Now()
-	} else if !first {
-		return true
-	}
-	x.acked, x.looked = acked, true
-	return false
-}
-
 // Expired acts on the deadline that has come.
 func (h *handler) Expired(c conn.Conn) {
 	x, taken := exchangeOf(c)
@@ -117,13 +68,14 @@ func (h *handler) Expired(c conn.Conn) {
 	now := c.Now()
 	switch {
 	case x.outputDeadline() <= now:
-		if !x.stalled() {
+		why := x.stalled()
+		if why == nil {
 			x.arm()
 			return
 		}
 		h.count(meter.TimeoutsWrite)
-		h.abandon(x, conn.ErrTimeout)
-		c.Abort(conn.ErrTimeout)
+		h.abandon(x, why)
+		c.Abort(why)
 	case x.reading == leaving:
 		if x.until > 0 && x.until <= now {
 			x.until = 0
@@ -157,7 +109,8 @@ func (h *handler) expiredIdle(c conn.Conn) {
 		// The same, with nothing behind it.
 		x := h.take(c)
 		x.reading, x.answering, x.fate = leaving, answered, last
-		x.progress, x.acked, x.looked = c.Now(), x.written-c.Queued()-c.Unacknowledged(), true
+		x.stir()
+		x.look()
 		h.attach(x)
 		x.arm()
 	case c.State() > conn.Open:

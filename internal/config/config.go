@@ -74,7 +74,8 @@ type Timeouts struct {
 	// Silence between requests on a connection that is kept alive.
 	Idle Duration `yaml:"idle" min:"1ms" max:"24h"`
 	// A client that takes none of the bytes that are queued for it. What counts is what its machine acknowledges, however
-	// little; it is looked at now and then, so the end may come after up to twice the time, and never before it.
+	// little; it is looked at now and then, so the end may come after up to twice the time, and never before it. Only when
+	// engine.blocks are short two seconds are enough.
 	Write Duration `yaml:"write" min:"1ms" max:"24h"`
 	// A whole request, from the first byte of its head until its answer has been queued. What is queued then goes out as
 	// fast as the client takes it, bounded by write.
@@ -123,7 +124,7 @@ type AccessLog struct {
 	// How a line is written; "off" writes none. A line is written when the last of an answer has been queued: of bytes
 	// more than 64KiB, and of files more than 256KiB, the last 64KiB are queued when all before has left. Of an answer
 	// that was cut off before, the line says how much of its content the kernel took, and why it was cut off:
-	// "client_gone", "client_timeout", "file_changed" or "stopping". A smaller one counts as sent.
+	// "client_gone", "client_timeout", "client_stalled", "file_changed" or "stopping". A smaller one counts as sent.
 	Format AccessFormat `yaml:"format"`
 	// The file that lines are appended to. Empty is standard output. To rotate it, move it away and send the server SIGHUP
 	// or SIGUSR1: it makes a new file under this path and writes on there, without losing or cutting a line; those of the

@@ -1,0 +1,111 @@
+package web
+
+import (
+	"errors"
+	"time"
+
+	"github.com/myriad-server/myriad/conn"
+)
+
+// This file finds out whether a client takes its output.
+//
+// The kernel takes more for a client only when a good part of its buffer is free again, and a slow client needs minutes
+// to empty that much: until then what its machine acknowledges is all there is to see. To make the buffer smaller
+// (TCP_NOTSENT_LOWAT) would show the same at the price of more turns for every large answer, so the kernel is asked
+// instead, and only about those who seem to stand still. It is the other way round with a client that is gone behind a
+// window that is open: the kernel takes megabytes for it. An answer that goes on is therefore watched until all of it
+// is acknowledged.
+//
+// A client that takes nothing has Timeouts.Write, as long as there is memory. When that is short, see conn.Conn.Room,
+// what is queued for those who take nothing is what others wait for: stallTime is enough then. Each looks at its own
+// time, so that those go first who have stood still for longest, and no more of them than it takes.
+
+const (
+	// firstLook is the part of Timeouts.Write after which it is looked for the first time what the client has
+	// acknowledged.
+	firstLook = 4
+	// stallTime is how long a client may take nothing while memory is short.
+	stallTime = 2 * time.Second
+)
+
+// errStalled is why a connection was ended that held memory which others waited for.
+var errStalled = errors.New("the client took nothing while memory was short")
+
+// outputDeadline is when the client must have taken some of its output, or when to look whether it has. It notices what
+// has left since the last time.
+func (x *Exchange) outputDeadline() int64 {
+	queued := x.c.Queued()
+	if gone := x.written - queued; gone != x.gone {
+		x.gone = gone
+		if queued > 0 {
+			x.stir()
+		}
+	}
+	limit := x.handler.timeouts.Write
+	at := after(x.progress, limit)
+	switch {
+	case queued > 0:
+		at = min(at, after(x.ticked, min(limit/firstLook, stallTime)))
+	case x.answering != streaming || x.settled():
+		return never
+	case !x.looked:
+		at = after(x.progress, limit/firstLook)
+	}
+	return at
+}
+
+// stir begins the wait for output to be taken.
+func (x *Exchange) stir() {
+	x.progress, x.looked = x.c.Now(), false
+	x.ticked = x.progress
+}
+
+// stirring begins the wait for output to be taken, if there is none yet that is waited for.
+func (x *Exchange) stirring() {
+	if x.c.Queued() == 0 && (x.answering != streaming || x.settled()) {
+		x.stir()
+	}
+}
+
+// settled says that the client had acknowledged all that was queued when that was last looked at.
+func (x *Exchange) settled() bool { return x.acked == x.written }
+
+// stalled says, when outputDeadline has come, why the client is to be given up; nil: it is not. What was acknowledged
+// before the first look is not known, hence the client is given the benefit of the doubt.
+func (x *Exchange) stalled() error {
+	now, first := x.c.Now(), !x.looked
+	x.ticked = now
+	over := after(x.progress, x.handler.timeouts.Write) <= now
+	if !first && !over && !x.crowded() {
+		return nil
+	}
+	before := x.acked
+	behind := x.look()
+	switch {
+	case first && behind > 0, !first && x.acked > before:
+		x.progress = now
+	case first:
+	case over:
+		return conn.ErrTimeout
+	case after(x.progress, stallTime) <= now:
+		return errStalled
+	}
+	return nil
+}
+
+// look asks what the client has acknowledged, and returns how many bytes it has not.
+func (x *Exchange) look() (behind int64) {
+	queued := x.c.Queued()
+	behind = x.c.Unacknowledged()
+	if queued == 0 && behind > 0 && !x.handler.remote(x.c).IsValid() {
+		behind = 0 // of a Unix socket it is memory, which says nothing as long as the peer has room for more
+	}
+	x.acked, x.looked = x.written-queued-behind, true
+	return behind
+}
+
+// crowded says that memory is short, and that more is queued than the connection could queue now.
+func (x *Exchange) crowded() bool {
+	queued := x.c.Queued()
+	return queued > 0 && queued < x.handler.limits.OutputBytes && x.c.State() <= conn.Open && x.c.Room() <= 0
+}
