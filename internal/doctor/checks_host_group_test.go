@@ -123,7 +123,10 @@ func TestGroupTasks(t *testing.T) {
 	check := onlyOwn(groupTasks, folder)
 	isWell(t, h, check)
 	write(t, folder, "pids.max", "4")
-	waitFor(t, "a group with four processes", func() bool { return len(runCheck(t, h, check)) > 0 })
+	waitFor(t, "a group with four processes", func() bool {
+		found := runCheck(t, h, check)
+		return len(found) == 1 && found[0].Harm == Outage
+	})
 	f := onlyFinding(t, h, check, Outage, "4 of 4 threads", "EAGAIN")
 	line, _, _ := strings.Cut(f.Fix, ";")
 	run(t, line)
