@@ -9,8 +9,8 @@ import (
 
 var timeWaitBuckets = Check{
 	Name: "time-wait",
-	About: "Who closes a connection first keeps it in TIME_WAIT for a minute, so that late segments cannot reach the next " +
-		"connection of the same ports. It costs the kernel some 250 bytes, and many of them are normal on a server. " +
+	About: "Who closes a connection first keeps it in TIME_WAIT for a minute, so that late segments cannot reach the " +
+		"next connection of the same ports. It costs the kernel some 250 bytes, and many of them are normal on a server. " +
 		"Beyond net.ipv4.tcp_max_tw_buckets the kernel frees such sockets at once (TCPTimeWaitOverflow grows): the " +
 		"protection is gone. What hurts is not memory but local ports, which is what local-ports looks at.",
 	Needs: NeedsSockets | NeedsRates,
@@ -50,8 +50,8 @@ func checkTimeWait(h *Host) ([]Finding, error) {
 			fmt.Sprintf("%s: %d", timeWaitLimit, most),
 			"TcpExt TCPTimeWaitOverflow: " + overflow.String(),
 		},
-		Cause: "this host closes many connections first; those beyond the limit are freed before their minute is over, and " +
-			"late segments of old connections can then disturb new ones",
+		Cause: "this host closes many connections first; those beyond the limit are freed before their minute is over, " +
+			"and late segments of old connections can then disturb new ones",
 		Fix:      fmt.Sprintf("sysctl -w %s=%d", timeWaitLimit, want),
 		Better:   "let the peer close first, or keep connections open longer",
 		Recheck:  "ss -s; nstat -az TcpExtTCPTimeWaitOverflow",
@@ -61,9 +61,10 @@ func checkTimeWait(h *Host) ([]Finding, error) {
 
 var timeWaitReuse = Check{
 	Name: "time-wait-reuse",
-	About: "net.ipv4.tcp_tw_reuse lets a new connection that is dialled take a port in TIME_WAIT to the same destination " +
-		"after a second, if both ends have timestamps. 2, the default, allows it within the host; 1 to everybody, which " +
-		"is safe for who dials and does nothing for who accepts; 0 never. Without net.ipv4.tcp_timestamps it has no effect.",
+	About: "net.ipv4.tcp_tw_reuse lets a new connection that is dialled take a port in TIME_WAIT to the same " +
+		"destination after a second, if both ends have timestamps. 2, the default, allows it within the host; 1 to " +
+		"everybody, which is safe for who dials and does nothing for who accepts; 0 never. Without " +
+		"net.ipv4.tcp_timestamps it has no effect.",
 	Needs: NeedsSockets,
 	Run:   checkTimeWaitReuse,
 }
@@ -104,7 +105,8 @@ func checkTimeWaitReuse(h *Host) ([]Finding, error) {
 				fmt.Sprintf("sock_diag: %v: %d in TIME_WAIT", route, d.Waiting),
 				fmt.Sprintf("net.ipv4.tcp_tw_reuse: %d, net.ipv4.tcp_timestamps: %d", reuse, stamps),
 			},
-			Cause:   "connections are dialled and closed from here, and their ports may not be used again before the minute is over",
+			Cause: "connections are dialled and closed from here, and their ports may not be used again before the minute " +
+				"is over",
 			Fix:     "sysctl -w net.ipv4.tcp_tw_reuse=1 net.ipv4.tcp_timestamps=1",
 			Better:  "keep connections open between requests",
 			Recheck: "sysctl net.ipv4.tcp_tw_reuse net.ipv4.tcp_timestamps",

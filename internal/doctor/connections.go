@@ -8,5 +8,11 @@ func connectionChecks() []Check {
 		localPorts,
 		timeWaitBuckets,
 		timeWaitReuse,
+		closeWait,
+		closing,
+		orphans,
+		acceptQueue,
+		backlogCeilings,
+		synQueue,
 	}
 }

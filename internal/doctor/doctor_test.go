@@ -169,31 +169,6 @@ func TestJSONIsReadBack(t *testing.T) {
 	}
 }
 
-func TestSystemDescriptors(t *testing.T) {
-	root := t.TempDir()
-	h := &Host{Proc: filepath.Join(root, "proc"), Now: time.Now}
-	for _, test := range []struct {
-		numbers string
-		want    []Harm
-	}{
-		{"100 0 1000", nil},
-		{"850 0 1000", []Harm{Warning}},
-		{"960\t0\t1000\n", []Harm{Outage}},
-		{"960 500 1000", nil}, // what is allocated and unused
-	} {
-		put(t, root, "proc/sys/fs/file-nr", test.numbers)
-		h.Refresh()
-		findings, err := checkSystemDescriptors(h)
-		var got []Harm
-		for _, f := range findings {
-			got = append(got, f.Harm)
-		}
-		if diff := cmp.Diff(test.want, got); err != nil || diff != "" {
-			t.Errorf("%s: %v %s", test.numbers, err, diff)
-		}
-	}
-}
-
 // TestApart: a child of apart has a namespace of its own.
 func TestApart(t *testing.T) {
 	if !apart(t) {

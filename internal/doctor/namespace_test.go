@@ -35,7 +35,8 @@ func apart(t *testing.T) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	child := exec.CommandContext(ctx, os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.count=1")
-	child.Env = append(os.Environ(), apartName+"="+t.Name())
+	// The race detector would let the child linger for a second.
+	child.Env = append(os.Environ(), apartName+"="+t.Name(), "GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 	child.SysProcAttr = sys.OwnNetwork()
 	out, err := child.CombinedOutput()
 	switch {

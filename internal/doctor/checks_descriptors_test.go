@@ -1,0 +1,73 @@
+package doctor
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// TestProcessDescriptors: a child process with a small limit, which the fix raises while it runs.
+func TestProcessDescriptors(t *testing.T) {
+	child := exec.Command("sh", "-c", "echo ready; read line")
+	in, err := child.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := child.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = in.Close()
+		_ = child.Wait()
+	}()
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	h := This(child.Process.Pid)
+	isWell(t, h, processDescriptors)
+	shell := func(command string) {
+		if text, err := exec.Command("sh", "-c", command).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", command, err, text)
+		}
+	}
+	open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", h.PID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	shell(fmt.Sprintf("prlimit --pid %d --nofile=%d:", h.PID, len(open)))
+	full := fmt.Sprintf("has %d of %[1]d descriptors open", len(open))
+	f := onlyFinding(t, h, processDescriptors, Outage, full, "RLIMIT_NOFILE is low", "prlimit")
+	shell(f.Fix)
+	isWell(t, h, processDescriptors)
+}
+
+// TestSystemDescriptorsFakeProc: the limit is the whole host's, so it is made small in a /proc of the test's own.
+func TestSystemDescriptorsFakeProc(t *testing.T) {
+	root := t.TempDir()
+	h := &Host{Proc: filepath.Join(root, "proc"), Now: time.Now}
+	for _, test := range []struct {
+		numbers string
+		well    bool
+		harm    Harm
+	}{
+		{"100 0 1000", true, Info},
+		{"850 0 1000", false, Warning},
+		{"960\t0\t1000\n", false, Outage},
+		{"960 500 1000", true, Info}, // what is allocated and unused
+	} {
+		put(t, root, "proc/sys/fs/file-nr", test.numbers)
+		if test.well {
+			isWell(t, h, systemDescriptors)
+		} else {
+			onlyFinding(t, h, systemDescriptors, test.harm, "fs.file-nr: ", "fs.file-max")
+		}
+	}
+}
