@@ -20,7 +20,7 @@ func stale() Experiment {
 		Varied: "who holds the pooled connections, whether a request may be repeated (GET) or not (POST)",
 		Method: "An upstream closes connections after 300 ms of silence. 32 users ask, and are silent for 200 to 400 ms. " +
 			"They use connections of their own without a look, or Myriad stands between: without retries, and as it is.",
-		Takes: 4 * minute, Quick: 40 * second, Full: 10 * minute, measure: measureStale, judge: judgeStale,
+		Takes: 150 * second, Quick: 40 * second, Full: 10 * minute, measure: measureStale, judge: judgeStale,
 	}
 }
 
@@ -36,7 +36,7 @@ func idleTimeout() Experiment {
 			"a connection after a second of silence. Where there is no nftables, a forwarder of the lab's own stands for it. " +
 			"64 users that are silent for 0.7 to 1.3 s ask through it, or through Myriad before it, which waits 1 s for an " +
 			"answer; its pool keeps idle connections for a minute, or for 400 ms.",
-		Takes: 4 * minute, Quick: 60 * second, Full: 10 * minute, measure: measureIdleTimeout, judge: judgeIdleTimeout,
+		Takes: 3 * minute, Quick: 60 * second, Full: 10 * minute, measure: measureIdleTimeout, judge: judgeIdleTimeout,
 	}
 }
 
@@ -66,7 +66,7 @@ func staleTable(r *Result, name, key string) *Table {
 
 // pay has the users come in each way, in the order of a round.
 func (v visit) pay(ctx context.Context, s *Stand, r *Result, t *Table, round int) error {
-	v.crew.Length, v.crew.Seed, v.crew.Patience = 9*second, s.Seed+uint64(round), 3*second
+	v.crew.Length, v.crew.Seed, v.crew.Patience = 8*second, s.Seed+uint64(round), 3*second
 	if s.Quick {
 		v.crew.Length = 2 * second
 	}

@@ -23,8 +23,8 @@ var (
 	toRedis = hop{"application to Redis", "-pool", "TIME_WAIT, redis"}
 )
 
-const tiersMethod = "The example threetier: Myriad before an application before Redis, and 16 clients that keep their own " +
-	"connections; the other hop is kept. It is free to use all processors. TIME_WAIT is counted on the hop " +
+const tiersMethod = "The example threetier: Myriad before an application before Redis, and 16 clients that keep " +
+	"their own connections; the other hop is kept. It is free to use all processors. TIME_WAIT is counted on the hop " +
 	"when the last answer has come. Then in a network namespace with 400 ports for outgoing connections and " +
 	"tcp_tw_reuse 0, 1 and 2: once all requests as fast as they are answered, once 150 of them due in each " +
 	"second; meanwhile the kernel's list of sockets tells how many of the ports are taken."
@@ -37,7 +37,7 @@ func keepAlive() Experiment {
 			"are not free for 60 seconds. With keepalive 200 requests a second more were answered (siege), and 8,300 " +
 			"sockets fewer were in TIME_WAIT.",
 		Varied: "whether connections are kept on the hop, and tcp_tw_reuse", Method: tiersMethod,
-		Takes: 3 * minute, Quick: minute, Full: 10 * minute,
+		Takes: 140 * second, Quick: minute, Full: 10 * minute,
 		measure: func(ctx context.Context, s *Stand, r *Result) error { return measureHop(ctx, s, r, toApp) },
 		judge:   judgeHop,
 	}
@@ -52,7 +52,7 @@ func pool() Experiment {
 			"are dead, because the store is, it must fail fast, and fill up again when the store is back.",
 		Varied: "whether connections are kept on the hop, and tcp_tw_reuse; how the store dies",
 		Method: tiersMethod + " " + outageMethod,
-		Takes:  4 * minute, Quick: minute, Full: 10 * minute,
+		Takes:  200 * second, Quick: minute, Full: 10 * minute,
 		measure: func(ctx context.Context, s *Stand, r *Result) error {
 			if err := measureHop(ctx, s, r, toRedis); err != nil {
 				return err
