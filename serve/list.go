@@ -47,7 +47,8 @@ func (c *connection) record(r *conn.Record, now int64, ask conn.Ask) bool {
 }
 
 // List copies records of the next connections.
-func (b *Blocking) List(_ context.Context, from uint32, dst []conn.Record, ask conn.Ask) (n int, next uint32, err error) {
+func (b *Blocking) List(_ context.Context, from uint32, dst []conn.Record, ask conn.Ask,
+) (n int, next uint32, err error) {
 	b.mu.Lock()
 	end := min(len(b.seats), int(from)+min(conn.ListMost, len(dst)))
 	seats := append([]*connection(nil), b.seats[min(int(from), end):end]...)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/myriad-server/myriad/internal/app"
 	"github.com/myriad-server/myriad/internal/config"
+	"github.com/myriad-server/myriad/internal/control"
 )
 
 // serverFlags are the flags of every command that serves.
@@ -22,6 +24,7 @@ type serverFlags struct {
 	Model  string   `placeholder:"NAME" help:"Who runs which connection: see myriad models."`
 	Loops  string   `placeholder:"N" help:"How many event loops, or auto."`
 	Config string   `placeholder:"FILE" help:"The configuration; flags win over it."`
+	Admin  string   `placeholder:"ADDR" help:"Where the admin API listens: unix:PATH, 127.0.0.1:PORT, auto or off."`
 	Set    []string `sep:"none" placeholder:"KEY=VALUE" help:"Set any key, such as timeouts.idle=15m."`
 }
 
@@ -34,7 +37,8 @@ func (f *serverFlags) run(c console, overrides []config.Override) error {
 	if err != nil {
 		return usage(err)
 	}
-	log := logger(c.err, &loaded.Log)
+	level := new(slog.LevelVar)
+	log := logger(c.err, &loaded.Log, level)
 	for _, w := range warnings {
 		log.Warn(w.Message, "key", w.Path, "where", w.Where(), "fix", w.Mend)
 	}
@@ -50,7 +54,30 @@ func (f *serverFlags) run(c console, overrides []config.Override) error {
 	if err != nil {
 		return err
 	}
-	return serveUntilSignal(server, log)
+	admin, err := startAdmin(server, loaded.Admin, level, log)
+	if err != nil {
+		return err
+	}
+	return errors.Join(serveUntilSignal(server, log), admin.Close())
+}
+
+// startAdmin starts the admin API, if there is to be one. A place that nobody has named is none to fail for.
+func startAdmin(server *app.App, at config.AutoOrOffOrAddress, level *slog.LevelVar, log *slog.Logger,
+) (*control.Server, error) {
+	admin := control.New(server, level)
+	if at.Off {
+		return admin, nil
+	}
+	address, err := admin.Start(at)
+	switch {
+	case err == nil:
+		log.Info("admin API", "address", address)
+	case at.Auto():
+		log.Warn("there is no admin API", "error", err)
+	default:
+		return nil, err
+	}
+	return admin, nil
 }
 
 // listeners is what --listen says, or fallback where it is not given, for listeners that speak the protocol and, if it
@@ -82,6 +109,7 @@ func (f *serverFlags) overrides() []config.Override {
 		{"--driver", "engine.driver", f.Driver},
 		{"--model", "engine.model", f.Model},
 		{"--loops", "engine.loops", f.Loops},
+		{"--admin", "admin", f.Admin},
 	} {
 		if flag.value != "" {
 			overrides = append(overrides, config.Override{
@@ -108,8 +136,7 @@ func (f *serverFlags) sets(keys ...string) bool {
 }
 
 // logger is where the server speaks about itself.
-func logger(w io.Writer, c *config.Log) *slog.Logger {
-	var level slog.Level
+func logger(w io.Writer, c *config.Log, level *slog.LevelVar) *slog.Logger {
 	_ = level.UnmarshalText([]byte(c.Level)) // the configuration has been checked: it is one of slog's names
 	options := &slog.HandlerOptions{Level: level}
 	if c.Format == config.LogJSON {

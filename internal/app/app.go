@@ -46,6 +46,7 @@ type App struct {
 
 	upstreams map[string]*upstream.Group
 	streams   []sessions // of the listeners that pass on
+	roll      roll
 }
 
 // New makes a server of a plan. It opens no listening socket yet.
@@ -69,6 +70,7 @@ func New(p *Plan, o Options) (*App, error) {
 		Spread:  p.Spread,
 		Limits:  p.limits(),
 		Meter:   a.counters.Worker,
+		Roster:  a.roll.enroll,
 		Log:     slog.New(pauses{o.Log.Handler(), p.Capacity.Limiter}),
 	}
 	for i := range p.Config.Listeners {

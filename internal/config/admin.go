@@ -2,8 +2,8 @@ package config
 
 import "fmt"
 
-// AutoOrOffOrAddress is where the admin API listens: an Address, or one of the words "auto", which is the zero value, and
-// "off".
+// AutoOrOffOrAddress is where the admin API listens: an Address, or one of the words "auto", which is the zero value,
+// and "off".
 type AutoOrOffOrAddress struct {
 	Off bool
 	// Address has no Network for "auto" and "off".

@@ -34,9 +34,9 @@ type Config struct {
 	// What the server tells clients about itself.
 	Server Server `yaml:"server"`
 	// Where the admin API listens, which docs/admin.md describes: "unix:PATH" for a socket that only the server's user may
-	// use, "127.0.0.1:PORT" or "[::1]:PORT" where every user of the machine may, or "off". "auto" is a socket in the runtime
-	// directory, where the commands that ask a running server find it: $XDG_RUNTIME_DIR/myriad, or else /run/myriad for
-	// root and myriad-UID in the directory of temporary files for others.
+	// use, "127.0.0.1:PORT" or "[::1]:PORT" where every user of the machine may, or "off". "auto" is a socket in the
+	// runtime directory, where the commands that ask a running server find it: $XDG_RUNTIME_DIR/myriad, or else
+	// /run/myriad for root and myriad-UID in the directory of temporary files for others.
 	Admin AutoOrOffOrAddress `yaml:"admin"`
 
 	source *source // where each key was said, for the positions of problems; nil when built in code

@@ -1,0 +1,122 @@
+package control
+
+import (
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/myriad-server/myriad/conn"
+	"github.com/myriad-server/myriad/internal/app"
+)
+
+// Connection is a connection as the API tells of it.
+type Connection struct {
+	// ID is the number that the access log calls connection, as a text: it has more digits than JSON's numbers may have.
+	ID       string `json:"id"`
+	Loop     int    `json:"loop"`
+	Listener string `json:"listener,omitempty"` // none: it was dialled
+	app.About
+	// State is opening, active, idle (it waits for its peer between two exchanges), paused (it is not read from), draining
+	// or closing; closed in the list of those that are.
+	State string `json:"state"`
+	// Age is since it was accepted or dialled, Quiet since anything happened; while it is idle, since it became so.
+	Age   Seconds `json:"age_seconds"`
+	Quiet Seconds `json:"quiet_seconds"`
+	Peer  string  `json:"peer,omitempty"`
+	Local string  `json:"local,omitempty"`
+
+	ReceivedBytes uint64 `json:"received_bytes"`
+	SentBytes     uint64 `json:"sent_bytes"`
+	QueuedBytes   int64  `json:"queued_bytes"`
+	Requests      uint32 `json:"requests"`
+
+	TCP *TCP `json:"tcp,omitempty"`
+
+	// What follows is told of connections that have ended.
+	Cause string `json:"cause,omitempty"`
+	Error string `json:"error,omitempty"`
+	Ended string `json:"ended,omitempty"`
+}
+
+// TCP is what the kernel knows of a connection.
+type TCP struct {
+	State          string `json:"state"`
+	RTT            int64  `json:"rtt_microseconds"`
+	Retransmits    uint32 `json:"retransmits"`
+	Window         uint32 `json:"congestion_window_segments"`
+	Unacked        uint32 `json:"unacknowledged_segments"`
+	ReceivingBytes int64  `json:"receive_queue_bytes"`
+	SendingBytes   int64  `json:"send_queue_bytes"`
+}
+
+// Seconds is a time as JSON has it, to the millisecond.
+type Seconds time.Duration
+
+// MarshalJSON writes seconds.
+func (s Seconds) MarshalJSON() ([]byte, error) {
+	return strconv.AppendFloat(nil, time.Duration(s).Round(time.Millisecond).Seconds(), 'f', -1, 64), nil
+}
+
+// UnmarshalJSON reads seconds.
+func (s *Seconds) UnmarshalJSON(text []byte) error {
+	n, err := strconv.ParseFloat(string(text), 64)
+	*s = Seconds(n * float64(time.Second))
+	return err
+}
+
+// stateOf is the word for what a connection does.
+func stateOf(r *conn.Record) string {
+	switch {
+	case r.State != conn.Open:
+		return r.State.String()
+	case r.Idle:
+		return "idle"
+	case r.Paused:
+		return "paused"
+	}
+	return "active"
+}
+
+// states are the words of stateOf, for people who mistype.
+var states = []string{"opening", "active", "idle", "paused", "draining", "closing"}
+
+// tell makes a record what the API tells of it.
+func tell(r *conn.Record, about app.About, listeners []app.Listener) Connection {
+	c := Connection{
+		ID: strconv.FormatUint(r.ID, 10), Loop: r.Worker, About: about, State: stateOf(r),
+		Age: Seconds(r.Age), Quiet: Seconds(r.Quiet), Peer: addressText(r.Remote), Local: addressText(r.Local),
+		ReceivedBytes: r.In, SentBytes: r.Out, QueuedBytes: r.Queued, Requests: r.Requests,
+	}
+	protocol := "upstream"
+	if r.Listener >= 0 && r.Listener < len(listeners) {
+		c.Listener, protocol = listeners[r.Listener].Address, listeners[r.Listener].Protocol
+		if c.Upstream == "" {
+			c.Upstream = listeners[r.Listener].Upstream
+		}
+	}
+	if c.Protocol == "" {
+		c.Protocol = protocol
+	}
+	if t := &r.TCP; t.State != "" {
+		c.TCP = &TCP{
+			State: t.State, RTT: t.RTT.Microseconds(), Retransmits: t.Retransmits, Window: t.Window, Unacked: t.Unacked,
+			ReceivingBytes: t.Receiving, SendingBytes: t.Sending,
+		}
+	}
+	if r.Ended != 0 {
+		c.State, c.Cause = "closed", CauseOf(r.Why).Code
+		c.Ended = time.Unix(r.Ended, 0).UTC().Format(time.RFC3339)
+		if r.Why != nil {
+			c.Error = r.Why.Error()
+		}
+	}
+	return c
+}
+
+// addressText is an address; empty for what has none, such as a Unix socket.
+func addressText(a netip.AddrPort) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}

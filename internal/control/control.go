@@ -1,0 +1,143 @@
+// Package control is the admin API of a running server: what it knows of itself and of every connection, as JSON over
+// HTTP, and the few things that an operator may change while it runs. docs/admin.md describes it for users.
+//
+// It is no part of the way of a request: it runs on goroutines of its own, over net/http, and asks the loops through
+// their doors, a little at a time. [Server] answers, [Client] asks.
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/myriad-server/myriad/internal/app"
+	"github.com/myriad-server/myriad/internal/config"
+	"github.com/myriad-server/myriad/internal/listen"
+	"github.com/myriad-server/myriad/internal/sys"
+)
+
+const (
+	// patience is how long the loops have to answer one question.
+	patience = 10 * time.Second
+	// headTime and idleTime bound what a client of the API may hold.
+	headTime = 10 * time.Second
+	idleTime = 2 * time.Minute
+)
+
+// Server is the admin API of one running server.
+type Server struct {
+	app   *app.App
+	level *slog.LevelVar
+	log   *slog.Logger
+	http  http.Server
+	lists chan struct{} // holds one for each listing that goes on
+
+	sampler sampler
+	group   sync.WaitGroup
+	socket  *listen.Socket
+	end     context.CancelFunc
+}
+
+// listsAtOnce is how many listings may go on at a time: each asks the loops for a little, again and again.
+const listsAtOnce = 2
+
+// New makes the admin API of a server. level is that of its log, for it to be changed.
+func New(a *app.App, level *slog.LevelVar) *Server {
+	s := &Server{app: a, level: level, log: a.Log(), lists: make(chan struct{}, listsAtOnce)}
+	s.http = http.Server{
+		Handler: s.handler(), ReadHeaderTimeout: headTime, IdleTimeout: idleTime, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	return s
+}
+
+// Start listens, answers from then on, and returns where it listens, such as "unix:/run/myriad/7.sock".
+func (s *Server) Start(at config.AutoOrOffOrAddress) (address string, err error) {
+	spec, err := place(at)
+	if err != nil {
+		return "", err
+	}
+	if s.socket, err = listen.Open(spec); err != nil {
+		return "", fmt.Errorf("the admin API: %w", err)
+	}
+	file := os.NewFile(uintptr(s.socket.FD), "admin")
+	l, err := net.FileListener(file) // which has a descriptor of its own
+	_ = file.Close()
+	if err != nil {
+		s.socket.RemoveFile()
+		return "", fmt.Errorf("the admin API: %w", err)
+	}
+	ctx, end := context.WithCancel(context.Background())
+	s.end = end
+	s.http.BaseContext = func(net.Listener) context.Context { return ctx }
+	s.group.Go(func() { s.sampler.run(ctx, s.app) })
+	s.group.Go(func() {
+		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			s.log.Error("the admin API has ended", "error", err)
+		}
+	})
+	return s.socket.Spec.String(), nil
+}
+
+// Close ends the admin API: whoever follows its events is cut off.
+func (s *Server) Close() error {
+	if s.end == nil {
+		return nil
+	}
+	s.end()
+	err := s.http.Close()
+	s.socket.RemoveFile()
+	s.group.Wait()
+	return err
+}
+
+// place is where to listen.
+func place(at config.AutoOrOffOrAddress) (listen.Spec, error) {
+	if !at.Auto() && at.Address.Network == config.TCP {
+		return listen.Spec{Network: "tcp", Address: at.Address.AddrPort()}, nil
+	}
+	spec := listen.Spec{Network: "unix", Name: at.Address.Path, Mode: 0o600}
+	if at.Auto() {
+		folder, err := makeFolder()
+		if err != nil {
+			return spec, err
+		}
+		spec.Name = fmt.Sprintf("%s/%d.sock", folder, os.Getpid())
+	}
+	return spec, nil
+}
+
+// Folder is the runtime directory, where servers of this user listen for those who look after them.
+func Folder() string {
+	if runtime := os.Getenv("XDG_RUNTIME_DIR"); runtime != "" {
+		return runtime + "/myriad"
+	}
+	if os.Geteuid() == 0 {
+		return "/run/myriad"
+	}
+	return fmt.Sprintf("%s/myriad-%d", os.TempDir(), os.Geteuid())
+}
+
+// makeFolder makes the runtime directory, and makes sure that nobody else has put one there.
+func makeFolder() (string, error) {
+	folder := Folder()
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return "", fmt.Errorf("the admin API has no directory for its socket: %w; name one with --admin unix:PATH", err)
+	}
+	found, err := os.Lstat(folder)
+	if err != nil {
+		return "", fmt.Errorf("the admin API: %w", err)
+	}
+	owner, known := sys.OwnerOf(found)
+	if !found.IsDir() || found.Mode().Perm()&0o022 != 0 || known && owner != os.Geteuid() {
+		return "", fmt.Errorf("the admin API does not listen in %s: it is no directory that only this user may write to; "+
+			"name another place with --admin unix:PATH", folder)
+	}
+	return folder, nil
+}
