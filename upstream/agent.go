@@ -157,8 +157,8 @@ func (a *Agent) Report(e *Endpoint, o Outcome) {
 }
 
 // Choose returns an endpoint that is available for what is not a stream, such as datagrams; it counts as one of the
-// endpoint's connections until Unchoose. The want's Handler and Waiter are not used. The error is ErrNoEndpoint,
-// ErrQueueFull if every endpoint has as many connections as it may, or ErrClosed.
+// endpoint's connections until Unchoose. The want's Handler and Waiter are not used. The error is ErrNoEndpoint (or a
+// *NameError), ErrQueueFull if every endpoint has as many connections as it may, or ErrClosed.
 func (a *Agent) Choose(w *Want) (*Endpoint, error) {
 	if a.group.closed.Load() {
 		return nil, a.denied(ErrClosed)
@@ -202,7 +202,7 @@ func (a *Agent) deny(w *Want, why error) { w.Waiter.Denied(a.denied(why)) }
 func (a *Agent) denied(why error) error {
 	counter := DeniedDial
 	switch {
-	case why == ErrNoEndpoint:
+	case errors.Is(why, ErrNoEndpoint):
 		counter = DeniedNoEndpoint
 	case why == ErrQueueFull:
 		counter = DeniedQueueFull

@@ -39,6 +39,7 @@ type set struct {
 	endpoints []*Endpoint
 	picker    balance.Picker
 	byID      map[uint64]*Endpoint
+	nameless  *NameError // why it is empty, if it would not be if names were found
 }
 
 // New makes a group, looks its names up, and begins its checks, which run until Close. A name that cannot be found is
@@ -116,6 +117,9 @@ func (g *Group) rebuild() {
 	kept := map[string]bool{}
 	for i := range g.wishes {
 		o := &g.wishes[i]
+		if n := g.names[o.Address]; n != nil && n.failed != nil && next.nameless == nil {
+			next.nameless = &NameError{Name: o.Address, Err: n.failed}
+		}
 		for _, address := range g.addressesOf(o.Address) {
 			if kept[address] || len(next.endpoints) == maxEndpoints {
 				continue // two names may share an address; the first has it
@@ -136,6 +140,9 @@ func (g *Group) rebuild() {
 			next.endpoints = append(next.endpoints, e)
 			next.byID[e.id] = e
 		}
+	}
+	if len(next.endpoints) > 0 {
+		next.nameless = nil
 	}
 	members := make([]balance.Member, len(next.endpoints))
 	for i, e := range next.endpoints {

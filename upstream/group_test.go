@@ -195,6 +195,41 @@ func TestNames(t *testing.T) {
 	}
 }
 
+// TestNamesThatAreNotFound wants those who ask to be told of the name, and only if there is nothing else.
+func TestNamesThatAreNotFound(t *testing.T) {
+	b := &book{of: map[string][]string{}}
+	o := Options{
+		Endpoints: []EndpointOptions{{Address: "app:80"}, {Address: "other:80"}},
+		Resolve:   ResolveOptions{Min: 5 * time.Millisecond, Max: 20 * time.Millisecond, Lookup: b.lookup},
+	}
+	g, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	m := newMachine(1)
+	a := g.Agent(m.threads[0])
+	var name *NameError
+	if u := want(a); !errors.Is(u.err, ErrNoEndpoint) || !errors.As(u.err, &name) || name.Name != "app:80" ||
+		!strings.Contains(u.err.Error(), "no such host") {
+		t.Errorf("the error is %v", u.err)
+	}
+	if _, err := a.Choose(new(Want)); !errors.As(err, &name) {
+		t.Errorf("the error for datagrams is %v", err)
+	}
+	if n := g.Snapshot().Counts[DeniedNoEndpoint]; n != 2 {
+		t.Errorf("%d denials are counted", n)
+	}
+	b.set("other", "10.5.0.2")
+	until(t, "a name is found", func() bool { return want(a).err == nil })
+	if err := g.SetEndpoints(nil); err != nil {
+		t.Fatal(err)
+	}
+	if u := want(a); u.err != ErrNoEndpoint {
+		t.Errorf("without endpoints the error is %v", u.err)
+	}
+}
+
 func TestNameThatIsDoubtedIsLookedUpSooner(t *testing.T) {
 	b := &book{of: map[string][]string{"app": {"10.5.0.2"}}}
 	g, err := New(Options{

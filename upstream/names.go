@@ -16,6 +16,7 @@ type name struct {
 	host      string
 	port      uint16
 	addresses []string // the last answer, sorted
+	failed    error    // why there has been none
 	doubts    chan struct{}
 	stop      func()
 }
@@ -62,7 +63,7 @@ func (g *Group) findNames(list []EndpointOptions) map[string]*name {
 			if err != nil {
 				g.options.Log.Warn("upstream name is not found", "upstream", g.options.Name, "name", n.host, "why", err)
 			}
-			n.addresses = addresses
+			n.addresses, n.failed = addresses, err
 		})
 	}
 	all.Wait()
@@ -113,8 +114,7 @@ func (g *Group) follow(ctx context.Context, n *name) {
 			return
 		}
 		if err != nil {
-			g.options.Log.Warn("upstream name is not found; its last addresses hold",
-				"upstream", g.options.Name, "name", n.host, "why", err)
+			g.notFound(n, err)
 			wait = o.Min
 			continue
 		}
@@ -122,13 +122,27 @@ func (g *Group) follow(ctx context.Context, n *name) {
 		g.mu.Lock()
 		if !slices.Equal(addresses, n.addresses) && ctx.Err() == nil {
 			wait = o.Min
-			n.addresses = addresses
+			n.addresses, n.failed = addresses, nil
 			g.options.Log.Info("upstream name has other addresses", "upstream", g.options.Name, "name", n.host,
 				"addresses", addresses)
 			g.rebuild()
 		}
 		g.mu.Unlock()
 	}
+}
+
+// notFound notes that a name was not found again.
+func (g *Group) notFound(n *name, why error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	what := "upstream name is not found; its last addresses hold"
+	if n.failed != nil {
+		what = "upstream name is not found"
+		if n.failed = why; len(g.set.Load().endpoints) == 0 {
+			g.rebuild()
+		}
+	}
+	g.options.Log.Warn(what, "upstream", g.options.Name, "name", n.host, "why", why)
 }
 
 // doubt has the name looked up sooner, because one of its addresses does not answer.

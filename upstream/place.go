@@ -56,6 +56,9 @@ func (p *picking) why() error {
 	if p.portless != nil {
 		return p.portless.noPorts(p.source, p.now, false)
 	}
+	if p.set.nameless != nil {
+		return p.set.nameless
+	}
 	return ErrNoEndpoint
 }
 

@@ -22,7 +22,8 @@ import (
 	"net/netip"
 )
 
-// Why a link was denied, for Waiter.Denied. A *DialError and a *PortsError say more; errors.Is finds these in them.
+// Why a link was denied, for Waiter.Denied. A *NameError, a *DialError and a *PortsError say more; errors.Is finds
+// these in them.
 var (
 	// ErrNoEndpoint means that no endpoint is well, or there is none.
 	ErrNoEndpoint = errors.New("no endpoint is available")
@@ -37,6 +38,22 @@ var (
 	// ErrClosed means that the group was closed.
 	ErrClosed = errors.New("the upstream group was closed")
 )
+
+// NameError says that there is no endpoint because no name of any was found. It is ErrNoEndpoint.
+type NameError struct {
+	// Name is one of the names, with its port, and Err what came of looking it up.
+	Name string
+	Err  error
+}
+
+// Error names the name and the reason.
+func (e *NameError) Error() string { return fmt.Sprintf("finding %s: %v", e.Name, e.Err) }
+
+// Unwrap is the reason.
+func (e *NameError) Unwrap() error { return e.Err }
+
+// Is reports that it is ErrNoEndpoint.
+func (e *NameError) Is(target error) bool { return target == ErrNoEndpoint }
 
 // DialError says that a connection to an endpoint could not be made, and why.
 type DialError struct {

@@ -11,8 +11,8 @@ import (
 type Waiter interface {
 	// Granted brings an open link.
 	Granted(l *Link)
-	// Denied says that there is none: ErrNoEndpoint, ErrQueueFull, ErrQueueTimeout, ErrClosed, a *DialError (which may
-	// hold ErrConnectTimeout) or a *PortsError (which is ErrNoPorts).
+	// Denied says that there is none: ErrNoEndpoint, ErrQueueFull, ErrQueueTimeout, ErrClosed, a *NameError (which is
+	// ErrNoEndpoint), a *DialError (which may hold ErrConnectTimeout) or a *PortsError (which is ErrNoPorts).
 	Denied(err error)
 }
 

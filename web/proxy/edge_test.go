@@ -1,8 +1,10 @@
 package proxy_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"syscall"
 	"testing"
@@ -21,8 +23,13 @@ func TestDenial(t *testing.T) {
 	r.send(get)
 	e := upstream.LinkOf(r.upstream(0)).Endpoint
 	dial := func(why error) error { return &upstream.DialError{Endpoint: e, Err: why} }
+	name := func(why error) error { return &upstream.NameError{Name: "app:80", Err: why} }
 	for err, want := range map[error]string{
 		upstream.ErrNoEndpoint:                  "no_endpoint",
+		name(errors.New("odd")):                 "dns_error",
+		name(&net.DNSError{IsNotFound: true}):   "dns_error",
+		name(&net.DNSError{IsTimeout: true}):    "dns_timeout",
+		name(context.DeadlineExceeded):          "dns_timeout",
 		upstream.ErrQueueFull:                   "queue_full",
 		upstream.ErrQueueTimeout:                "queue_timeout",
 		upstream.ErrNoPorts:                     "no_ports",

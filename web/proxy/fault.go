@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"net"
 	"syscall"
 
 	"github.com/myriad-server/myriad/proto/http1"
@@ -16,6 +17,8 @@ const (
 	None                Cause = iota // there is nothing to tell
 	NoDialer                         // this model of serving cannot make connections
 	NoEndpoint                       // no endpoint is well
+	NameError                        // no name of an endpoint was found
+	NameTimeout                      // looking them up took too long
 	QueueFull                        // all connections are in use, and enough requests wait already
 	QueueTimeout                     // no connection became free in time
 	NoPorts                          // no local port was left to connect from
@@ -49,6 +52,8 @@ var faults = [causes]struct {
 	None:                {"", 502, "proxy_internal_error"},
 	NoDialer:            {"no_dialer", 500, "proxy_configuration_error"},
 	NoEndpoint:          {"no_endpoint", 503, "destination_unavailable"},
+	NameError:           {"dns_error", 502, "dns_error"},
+	NameTimeout:         {"dns_timeout", 504, "dns_timeout"},
 	QueueFull:           {"queue_full", 503, "connection_limit_reached"},
 	QueueTimeout:        {"queue_timeout", 503, "connection_limit_reached"},
 	NoPorts:             {"no_ports", 503, "connection_limit_reached"},
@@ -87,7 +92,13 @@ func (c Cause) line(name string) []byte {
 func denial(err error) (Cause, *upstream.Endpoint) {
 	var dial *upstream.DialError
 	if !errors.As(err, &dial) {
+		var name *upstream.NameError
+		var lookup net.Error
 		switch {
+		case errors.As(err, &name) && errors.As(name.Err, &lookup) && lookup.Timeout():
+			return NameTimeout, nil
+		case name != nil:
+			return NameError, nil
 		case errors.Is(err, upstream.ErrNoEndpoint):
 			return NoEndpoint, nil
 		case errors.Is(err, upstream.ErrQueueFull):
