@@ -31,7 +31,8 @@ type Group struct {
 	wishes  []EndpointOptions
 	names   map[string]*name
 	past    Counts // of agents whose thread has ended
-	changed bool   // SetEndpoints or a name changed the set after New
+	repeats repeats
+	changed bool // SetEndpoints or a name changed the set after New
 }
 
 // set is the endpoints at one time, and who chooses among them. It never changes; another takes its place.
@@ -49,7 +50,7 @@ func New(o Options) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Group{options: o, names: map[string]*name{}}
+	g := &Group{options: o, names: map[string]*name{}, repeats: repeats{saved: mostSaved}}
 	g.context, g.cancel = context.WithCancel(context.Background())
 	g.set.Store(&set{picker: o.Policy.Build(nil)})
 	if err := g.SetEndpoints(o.Endpoints); err != nil {

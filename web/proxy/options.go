@@ -52,7 +52,8 @@ type Options struct {
 
 	// Attempts is how often a request is sent again after a failure; 1, negative: never.
 	Attempts int
-	// Budget is the share of requests that may be sent again, above 0 and up to 1; 0.2.
+	// Budget is the share of requests that may be sent again, above 0 and up to 1; 0.2. It is counted over all requests to
+	// the group, on all threads.
 	Budget float64
 	// ReplayBytes is how much content is kept to send a request again; 64 KiB, negative: none.
 	ReplayBytes int
@@ -135,7 +136,7 @@ func (o Options) effective() Options {
 	o.ReplayBytes = max(0, otherwise(o.ReplayBytes, 64<<10))
 	o.QueuedBytes = otherwise(o.QueuedBytes, 256<<10)
 	o.Budget = otherwise(o.Budget, 0.2)
-	o.share = int(o.Budget * token)
+	o.share = int(o.Budget * 1000)
 	t := &o.Timeouts
 	t.Send = otherwise(t.Send, 30*time.Second)
 	t.FirstByte = otherwise(t.FirstByte, time.Minute)

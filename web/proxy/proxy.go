@@ -104,7 +104,7 @@ func (h *Handler) agent(c conn.Conn) *agent {
 	if a := place.Load(); a != nil && a.dialer == d {
 		return a
 	}
-	a := &agent{proxy: h, dialer: d, group: h.options.Group.Agent(d), tokens: burst}
+	a := &agent{proxy: h, dialer: d, group: h.options.Group.Agent(d)}
 	place.Store(a)
 	return a
 }
@@ -118,7 +118,6 @@ type agent struct {
 	free    *session
 	spare   int
 	busy    int // sessions that are given out
-	tokens  int // for sending again
 	scratch []byte
 	client  client
 }
@@ -146,23 +145,4 @@ func (a *agent) put(s *session) {
 		s.next, a.free = a.free, s
 		a.spare++
 	}
-}
-
-// The budget of attempts is counted in thousandths of one: each request brings in Options.Budget, each further attempt
-// takes one out, and no more than burst can be saved.
-const (
-	token = 1000
-	burst = 10 * token
-)
-
-// earn counts a request.
-func (a *agent) earn() { a.tokens = min(burst, a.tokens+a.proxy.options.share) }
-
-// spend takes one attempt out of the budget, if there is one.
-func (a *agent) spend() bool {
-	if a.tokens < token {
-		return false
-	}
-	a.tokens -= token
-	return true
 }

@@ -107,7 +107,6 @@ func (s *session) begin(x *web.Exchange) {
 	s.idempotent = repeatable.Has(r.Method)
 	s.upgrades = wantsUpgrade(r)
 	s.whole = !r.HasBody()
-	a.earn()
 	x.Note("", 0, "")
 	x.OnClosed(s.onClosed)
 	if !o.Finish {
@@ -270,7 +269,8 @@ func (s *session) repeats(unsent, evident bool) bool {
 
 // affords says that the limit and the budget allow another attempt.
 func (s *session) affords() bool {
-	return s.retries < s.agent.proxy.options.Attempts && s.agent.spend()
+	o := &s.agent.proxy.options
+	return s.retries < o.Attempts && s.agent.group.MayRepeat(o.share)
 }
 
 // again asks for another link.
