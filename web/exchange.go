@@ -80,6 +80,7 @@ type Exchange struct {
 	origin   string // who made the answer, and why there was none
 	cause    string
 	attempts int
+	passage  Passage
 }
 
 // reading is how far a request has come in. It only moves forward, until the next request.
@@ -284,7 +285,7 @@ func (x *Exchange) again() {
 	x.continued, x.bodyHeld, x.more, x.forsakes = false, false, false, false
 	x.taken, x.sent, x.status = 0, 0, 0
 	x.elsewhere, x.exists = 0, false
-	x.noted, x.origin, x.cause, x.attempts = false, "", "", 0
+	x.noted, x.origin, x.cause, x.attempts, x.passage = false, "", "", 0, Passage{}
 	x.forget()
 	x.fields, x.saved, x.path = x.fields[:0], x.saved[:0], nil
 }

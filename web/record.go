@@ -40,6 +40,44 @@ type Record struct {
 	// is not the upstream's, or broke off. They are empty for answers of the server itself.
 	Upstream, Cause string
 	Attempts        int
+	// Reused says that the connection to the upstream had been used before. Wait is how long the request waited for it,
+	// with the connections that could not be made and the attempts that failed; FirstByte is from there until the head of
+	// the answer had come; Passed is from the beginning of the wait until the upstream's part was over. Negative: it did
+	// not come to that.
+	Reused                  bool
+	Wait, FirstByte, Passed time.Duration
+}
+
+// Passage is how a request fares that is passed on, for the log. Times are of conn.Conn.Now, and 0 if it did not come
+// to that.
+type Passage struct {
+	Began    int64 // the wait for a connection to the upstream
+	Granted  int64 // there was one: the last
+	Answered int64 // the head of the answer had come
+	Ended    int64 // the last of the answer had, or will not
+	Reused   bool  // the connection had been used before
+}
+
+// Passage is for whoever passes the request on to note in. It is empty when the request comes.
+func (x *Exchange) Passage() *Passage { return &x.passage }
+
+// note writes a passage into a record. One that the client cut short ends now.
+func (p *Passage) note(r *Record, now int64) {
+	r.Reused = p.Reused
+	r.Wait, r.FirstByte, r.Passed = -1, -1, -1
+	if p.Began == 0 {
+		return
+	}
+	if p.Granted != 0 {
+		r.Wait = time.Duration(p.Granted - p.Began)
+	}
+	if p.Answered != 0 {
+		r.FirstByte = time.Duration(p.Answered - p.Granted)
+	}
+	if p.Ended != 0 {
+		now = p.Ended
+	}
+	r.Passed = time.Duration(now - p.Began)
 }
 
 // head notes, for the log, that the content begins n bytes behind what is queued.
@@ -70,6 +108,7 @@ func (h *handler) log(x *Exchange) {
 		Wall: x.c.Wall(), Duration: time.Duration(x.c.Now() - x.began), Remote: h.remote(x.c), Connection: x.c.ID(),
 		Status: x.status, Bytes: x.sent, Upstream: x.origin, Cause: x.cause, Attempts: x.attempts,
 	}
+	x.passage.note(r, max(x.c.Now(), 1))
 	// The clock of a thread moves once per turn, and may be behind.
 	if now := time.Now(); now.Unix()-r.Wall == 0 || now.Unix()-r.Wall == 1 {
 		r.Wall, r.Milliseconds = now.Unix(), now.Nanosecond()/1e6

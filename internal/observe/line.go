@@ -128,12 +128,26 @@ func appendUpstream(b []byte, r *web.Record) []byte {
 	b = appendText(b, r.Upstream, true)
 	b = append(b, `","attempts":`...)
 	b = strconv.AppendInt(b, int64(r.Attempts), 10)
+	b = append(b, `,"upstream_reused":`...)
+	b = strconv.AppendBool(b, r.Reused)
+	b = appendTime(b, `,"upstream_wait_microseconds":`, r.Wait)
+	b = appendTime(b, `,"upstream_first_byte_microseconds":`, r.FirstByte)
+	b = appendTime(b, `,"upstream_duration_microseconds":`, r.Passed)
 	if r.Cause != "" {
 		b = append(b, `,"cause":"`...)
 		b = appendText(b, r.Cause, true)
 		b = append(b, '"')
 	}
 	return b
+}
+
+// appendTime appends a time behind its name, unless it did not come to that.
+func appendTime(b []byte, name string, d time.Duration) []byte {
+	if d < 0 {
+		return b
+	}
+	b = append(b, name...)
+	return strconv.AppendInt(b, d.Microseconds(), 10)
 }
 
 // appendText is appendQuoted for a text of the program's own, which has few characters to escape: the names of Unix

@@ -85,6 +85,10 @@ func TestJSONIsWhatSlogWrites(t *testing.T) {
 		r.Upstream = rapid.StringN(0, 20, 60).Draw(t, "upstream")
 		r.Cause = rapid.SampledFrom([]string{"", "reset"}).Draw(t, "cause")
 		r.Attempts = rapid.IntRange(0, 9).Draw(t, "attempts")
+		r.Reused = rapid.Bool().Draw(t, "reused")
+		times := rapid.Int64Range(-1, 1e12)
+		r.Wait, r.FirstByte = time.Duration(times.Draw(t, "wait")), time.Duration(times.Draw(t, "first byte"))
+		r.Passed = time.Duration(times.Draw(t, "passed"))
 		r.Milliseconds = rapid.IntRange(0, 999).Draw(t, "milliseconds")
 		var want bytes.Buffer
 		line := slog.NewRecord(time.Unix(r.Wall, int64(r.Milliseconds)*1e6).UTC(), slog.LevelInfo, "request", 0)
@@ -92,7 +96,12 @@ func TestJSONIsWhatSlogWrites(t *testing.T) {
 			"target", string(r.Target), "host", string(r.Host), "protocol", "HTTP/1."+string('0'+rune(r.Minor)),
 			"status", r.Status, "sent_bytes", r.Bytes, "duration_microseconds", r.Duration.Microseconds())
 		if proxied(r) {
-			line.Add("upstream", r.Upstream, "attempts", r.Attempts)
+			line.Add("upstream", r.Upstream, "attempts", r.Attempts, "upstream_reused", r.Reused)
+			for i, d := range []time.Duration{r.Wait, r.FirstByte, r.Passed} {
+				if name := []string{"wait", "first_byte", "duration"}[i]; d >= 0 {
+					line.Add("upstream_"+name+"_microseconds", d.Microseconds())
+				}
+			}
 		}
 		if r.Cause != "" {
 			line.Add("cause", r.Cause)

@@ -85,10 +85,11 @@ func (s *session) interim() {
 func (s *session) answer(rest []byte) (used int) {
 	x, h, l := s.x, s.agent.proxy, s.link
 	s.phase, s.heard = content, l.Conn.Now()
+	x.Passage().Answered = max(s.heard, 1)
 	s.hint(l)
 	payload, n, done, err := s.body.Decode(rest[:min(int64(len(rest)), s.room())])
 	if err != nil {
-		s.phase = asking // nothing has been said yet
+		s.phase, x.Passage().Answered = asking, 0 // nothing has been said yet
 		s.failed(MalformedBody, false)
 		return len(rest)
 	}
@@ -218,6 +219,7 @@ func (s *session) complete(more bool) {
 		outcome = upstream.Failure
 	}
 	a.group.Report(e, outcome)
+	s.passed()
 	s.release(!more && s.whole && !s.ended && !s.response.Close && !a.proxy.options.Close)
 	a.put(s)
 	x.EndRelay(&s.body)

@@ -108,6 +108,7 @@ func (s *session) begin(x *web.Exchange) {
 	s.upgrades = wantsUpgrade(r)
 	s.whole = !r.HasBody()
 	x.Note("", 0, "")
+	x.Passage().Began = max(a.dialer.Now(), 1)
 	x.OnClosed(s.onClosed)
 	if !o.Finish {
 		x.Forsake()
@@ -147,6 +148,8 @@ func (s *session) Granted(l *upstream.Link) {
 	s.left, s.acked, s.moved, s.heard = s.out, s.out, c.Now(), c.Now()
 	s.asked = s.moved
 	x.Note(l.Endpoint.Address(), s.attempts, "")
+	passage := x.Passage()
+	passage.Granted, passage.Reused = max(s.asked, 1), l.Reused
 	if l.Reused && !s.idempotent && s.agent.proxy.options.Evidence {
 		c.Watch()
 	}
@@ -179,6 +182,7 @@ func (s *session) Denied(err error) {
 func (s *session) refuse(address string, cause Cause) {
 	x := s.x
 	x.Note(address, s.attempts, cause.String())
+	s.passed()
 	if s.defers && !s.continued {
 		x.Close() // its content may come or not
 	}
@@ -186,6 +190,9 @@ func (s *session) refuse(address string, cause Cause) {
 	s.drop()
 	x.Fail(cause.Status())
 }
+
+// passed notes that the upstream's part of the exchange is over.
+func (s *session) passed() { s.x.Passage().Ended = max(s.agent.dialer.Now(), 1) }
 
 // drop forgets the exchange.
 func (s *session) drop() { s.agent.put(s) }
@@ -294,6 +301,7 @@ func (s *session) breakLink() {
 func (s *session) breakOff(e *upstream.Endpoint, cause Cause) {
 	x := s.x
 	x.Note(e.Address(), s.attempts, cause.String())
+	s.passed()
 	s.drop()
 	x.Break(errBroken)
 }

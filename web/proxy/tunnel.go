@@ -66,6 +66,8 @@ func (s *session) switched(rest []byte) (used int) {
 		noted = &tally{upstream: l.Endpoint.Address(), client: x.Remote()}
 	}
 	s.agent.group.Report(l.Endpoint, upstream.Success)
+	x.Passage().Answered = max(c.Now(), 1)
+	s.passed()
 	s.drop()
 	x.Switch(b, 101, t)
 	if noted != nil {
