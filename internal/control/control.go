@@ -36,8 +36,10 @@ type Server struct {
 	level *slog.LevelVar
 	log   *slog.Logger
 	http  http.Server
+	mux   *http.ServeMux
 	lists chan struct{} // holds one for each listing that goes on
 
+	mounted []route // what others have added
 	sampler sampler
 	group   sync.WaitGroup
 	socket  *listen.Socket
@@ -50,8 +52,9 @@ const listsAtOnce = 2
 // New makes the admin API of a server. level is that of its log, for it to be changed.
 func New(a *app.App, level *slog.LevelVar) *Server {
 	s := &Server{app: a, level: level, log: a.Log(), lists: make(chan struct{}, listsAtOnce)}
+	s.mux = s.handler()
 	s.http = http.Server{
-		Handler: s.handler(), ReadHeaderTimeout: headTime, IdleTimeout: idleTime, MaxHeaderBytes: 64 << 10,
+		Handler: s.mux, ReadHeaderTimeout: headTime, IdleTimeout: idleTime, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	return s

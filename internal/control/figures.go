@@ -22,6 +22,15 @@ type Figures struct {
 	Sent      float64            `json:"sent_bytes_per_second"`
 	Responses map[string]float64 `json:"responses_per_second"`
 	Loops     []Loop             `json:"loops"`
+	Process   Process            `json:"process"`
+}
+
+// Process is what the server as a process takes of the host.
+type Process struct {
+	// Descriptors are those that are open, and their limit. Connections on direct descriptors take none of them.
+	Descriptors     int64 `json:"descriptors"`
+	DescriptorLimit int64 `json:"descriptor_limit"`
+	ResidentBytes   int64 `json:"resident_bytes"`
 }
 
 // Loop is one event loop, or all threads together of a model that has none.
@@ -44,11 +53,13 @@ type moment struct {
 	at      time.Time
 	workers []meter.Counts
 	total   meter.Counts
+	process Process
 }
 
 func now(a *app.App) moment {
 	m := moment{at: time.Now()}
 	m.workers, m.total = a.Counts()
+	m.process.Descriptors, m.process.DescriptorLimit, m.process.ResidentBytes = a.Process()
 	return m
 }
 
@@ -103,7 +114,7 @@ func compare(before, last *moment) Figures {
 	d := last.at.Sub(before.at).Seconds()
 	f := Figures{
 		Time: last.at.UTC(), Seconds: Seconds(last.at.Sub(before.at)), Open: last.total[meter.Open],
-		Responses: map[string]float64{}, Loops: []Loop{},
+		Responses: map[string]float64{}, Loops: []Loop{}, Process: last.process,
 	}
 	rate := func(a, b *meter.Counts, c meter.Counter) float64 { return over(float64(b[c]-a[c]), d) }
 	was, is := &before.total, &last.total

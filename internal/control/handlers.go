@@ -6,10 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
-	"net/netip"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -56,46 +53,16 @@ func routes() []route {
 	}
 }
 
-func (s *Server) handler() http.Handler {
+func (s *Server) handler() *http.ServeMux {
 	mux := http.NewServeMux()
 	for _, r := range routes() {
-		mux.HandleFunc(r.pattern, func(w http.ResponseWriter, q *http.Request) {
-			if refuseStranger(w, q) {
-				return
-			}
-			r.serve(s, w, q)
-		})
+		mux.Handle(r.pattern, guard(func(w http.ResponseWriter, q *http.Request) { r.serve(s, w, q) }))
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		text := r.Method + " " + r.URL.Path + " is nothing that can be asked"
 		answer(w, http.StatusNotFound, Problem{text, "see GET /v1/"})
 	})
 	return mux
-}
-
-// refuseStranger turns away what a page of another site has a browser ask: over TCP nobody says who he is, and a
-// browser on this machine can reach what its user can.
-func refuseStranger(w http.ResponseWriter, r *http.Request) bool {
-	if _, tcp := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); !tcp {
-		return false
-	}
-	host := r.Host
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	address, err := netip.ParseAddr(strings.Trim(host, "[]"))
-	strange := host != "localhost" && (err != nil || !address.IsLoopback())
-	if origin := r.Header.Get("Origin"); origin != "" {
-		from, err := url.Parse(origin)
-		strange = strange || err != nil || from.Host != r.Host
-	}
-	if strange {
-		answer(w, http.StatusForbidden, Problem{
-			"this was asked by a page of another site, or by another name",
-			"ask 127.0.0.1 or localhost",
-		})
-	}
-	return strange
 }
 
 // answer writes JSON.
@@ -123,6 +90,9 @@ func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
 	all := map[string]string{}
 	for _, r := range routes() {
 		all[strings.TrimSuffix(r.pattern, "{$}")] = r.about
+	}
+	for _, m := range s.mounted {
+		all[strings.TrimSuffix(m.pattern, "{$}")] = m.about
 	}
 	answer(w, http.StatusOK, all)
 }
