@@ -17,10 +17,10 @@ const (
 	conntrackStatistics  = "net/stat/nf_conntrack"
 )
 
-// conntracked reads a number of connection tracking; ok is false on a host that has none, which only a host can say
+// conntracked is how many connections are tracked; ok is false on a host that has none, which only a host can say
 // whose other numbers can be read.
-func (h *Host) conntracked(name string) (n int64, ok bool, err error) {
-	n, err = h.SysctlNumber(name)
+func (h *Host) conntracked() (n int64, ok bool, err error) {
+	n, err = h.SysctlNumber(conntrackCount)
 	if errors.Is(err, fs.ErrNotExist) {
 		_, err = h.SysctlNumber("net.ipv4.tcp_keepalive_time")
 		return 0, false, err
@@ -40,7 +40,7 @@ var conntrackTable = Check{
 }
 
 func checkConntrackTable(h *Host) ([]Finding, error) {
-	count, ok, err := h.conntracked(conntrackCount)
+	count, ok, err := h.conntracked()
 	if !ok {
 		return nil, err
 	}
@@ -131,7 +131,7 @@ var conntrackChains = Check{
 const longChain = 4
 
 func checkConntrackChains(h *Host) ([]Finding, error) {
-	count, ok, err := h.conntracked(conntrackCount)
+	count, ok, err := h.conntracked()
 	if !ok {
 		return nil, err
 	}
@@ -178,7 +178,7 @@ var conntrackTimeouts = Check{
 const forgetAfter = 3 * time.Hour
 
 func checkConntrackTimeouts(h *Host) ([]Finding, error) {
-	count, ok, err := h.conntracked(conntrackCount)
+	count, ok, err := h.conntracked()
 	if !ok || count == 0 {
 		return nil, err // nothing is tracked in this namespace
 	}

@@ -112,7 +112,13 @@ func (h *Host) read(name string) (string, error) {
 // Sysctl is a value of /proc/sys by its name with dots, without white space at its ends. In a name that has dots of its
 // own (a VLAN's) these are written as slashes, as for sysctl(8).
 func (h *Host) Sysctl(name string) (string, error) {
-	path := strings.Map(func(r rune) rune {
+	text, err := h.ProcFile(sysctlPath(name))
+	return strings.Join(strings.Fields(text), " "), err
+}
+
+// sysctlPath is where a value is under /proc.
+func sysctlPath(name string) string {
+	return "sys/" + strings.Map(func(r rune) rune {
 		switch r {
 		case '.':
 			return '/'
@@ -121,8 +127,6 @@ func (h *Host) Sysctl(name string) (string, error) {
 		}
 		return r
 	}, name)
-	text, err := h.ProcFile("sys/" + path)
-	return strings.Join(strings.Fields(text), " "), err
 }
 
 // SysctlNumber is a sysctl with one number.

@@ -320,7 +320,7 @@ func planHalfOpen(h *Host, l Load) (Resource, error) {
 }
 
 func planConntrack(h *Host, l Load) (Resource, error) {
-	count, ok, err := h.conntracked(conntrackCount)
+	count, ok, err := h.conntracked()
 	if err != nil {
 		return Resource{}, err
 	}

@@ -15,7 +15,7 @@ func planned() map[string]string {
 		"proc/meminfo":                              "MemTotal: 33554432 kB\nMemAvailable: 8388608 kB\n",
 		"proc/7/cgroup":                             "0::/\n",
 		"sys/fs/cgroup/x":                           "",
-		"proc/7/limits":                             "Limit Soft Hard Units\nMax open files            1024                 20000                files\n",
+		"proc/7/limits":                             "Limit Soft Hard Units\nMax open files  1024  20000  files\n",
 		"proc/net/sockstat":                         "TCP: inuse 10 orphan 0 tw 0 alloc 10 mem 1\n",
 		"proc/7/net/sockstat":                       "TCP: inuse 10 orphan 0 tw 0 alloc 10 mem 1\n",
 		"proc/sys/net/ipv4/tcp_mem":                 "90000 120000 180000",
