@@ -43,7 +43,7 @@ type Route struct {
 // Dialled are the connections of a route, each with a port of its own.
 type Dialled struct {
 	// Open has not been closed by both; Waiting is in TIME_WAIT, and Fresh of these for less than freshTime; Unanswered of
-	// the open ones is in SYN_SENT.
+	// the open ones has sent its SYN more than once.
 	Open, Waiting, Fresh, Unanswered int
 	// Recent is how many have entered TIME_WAIT during the last recentTime.
 	Recent int
@@ -86,8 +86,12 @@ func (h *Host) Census() (*Census, error) {
 	return h.census, h.censusErr
 }
 
+func emptyCensus() *Census {
+	return &Census{States: map[sockets.State]int{}, Routes: map[Route]*Dialled{}, Lossy: map[netip.Addr]uint64{}}
+}
+
 func newCensus() (*Census, error) {
-	c := &Census{States: map[sockets.State]int{}, Routes: map[Route]*Dialled{}, Lossy: map[netip.Addr]uint64{}}
+	c := emptyCensus()
 	served := map[uint16]bool{}
 	err := sockets.List(sockets.Query{States: sockets.Listen.Bit()}, func(s *sockets.Socket) {
 		c.Listeners = append(c.Listeners, *s)
@@ -144,7 +148,7 @@ func (c *Census) dialled(s *sockets.Socket) {
 	}
 	if s.State != sockets.TimeWait {
 		d.Open++
-		if s.State == sockets.SynSent {
+		if s.State == sockets.SynSent && s.Retries > 0 {
 			d.Unanswered++
 		}
 		return

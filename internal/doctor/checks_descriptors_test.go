@@ -1,10 +1,8 @@
 package doctor
 
 import (
-	"bufio"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -12,40 +10,16 @@ import (
 
 // TestProcessDescriptors: a child process with a small limit, which the fix raises while it runs.
 func TestProcessDescriptors(t *testing.T) {
-	child := exec.Command("sh", "-c", "echo ready; read line")
-	in, err := child.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := child.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := child.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		_ = in.Close()
-		_ = child.Wait()
-	}()
-	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
-		t.Fatal(err)
-	}
-	h := This(child.Process.Pid)
+	h := This(idleChild(t))
 	isWell(t, h, processDescriptors)
-	shell := func(command string) {
-		if text, err := exec.Command("sh", "-c", command).CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v: %s", command, err, text)
-		}
-	}
 	open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", h.PID))
 	if err != nil {
 		t.Fatal(err)
 	}
-	shell(fmt.Sprintf("prlimit --pid %d --nofile=%d:", h.PID, len(open)))
+	shell(t, fmt.Sprintf("prlimit --pid %d --nofile=%d:", h.PID, len(open)))
 	full := fmt.Sprintf("has %d of %[1]d descriptors open", len(open))
 	f := onlyFinding(t, h, processDescriptors, Outage, full, "RLIMIT_NOFILE is low", "prlimit")
-	shell(f.Fix)
+	shell(t, f.Fix)
 	isWell(t, h, processDescriptors)
 }
 

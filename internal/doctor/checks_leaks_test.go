@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -62,18 +61,8 @@ func TestCloseWait(t *testing.T) {
 	onlyFinding(t, h, closeWait, Warning, self, "100 in CLOSE_WAIT", "process has not", "127.0.0.1:7000 from 127.0.0.1")
 	h.PID = os.Getpid()
 	onlyFinding(t, h, closeWait, Warning, self)
-	other := exec.Command("cat")
-	hold, err := other.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := other.Start(); err != nil {
-		t.Fatal(err)
-	}
-	h.PID = other.Process.Pid
+	h.PID = idleChild(t)
 	isWell(t, h, closeWait) // it has none of them
-	_ = hold.Close()
-	_ = other.Wait()
 	h.PID = 0
 	for _, server := range s.accepts {
 		_ = server.Close() // the fix

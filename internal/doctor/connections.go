@@ -14,5 +14,15 @@ func connectionChecks() []Check {
 		acceptQueue,
 		backlogCeilings,
 		synQueue,
+		unansweredDials,
+		vanishedPeers,
+		retransmits,
+		keepAlive,
+		tcpMemory,
+		socketBuffers,
+		windowScaling,
+		fastOpen,
+		queuedSignals,
+		uringAllowed,
 	}
 }
