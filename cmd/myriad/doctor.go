@@ -21,6 +21,8 @@ type doctorCommand struct {
 	Interval time.Duration `default:"1s" help:"Between two looks at counters; 0 judges them since the start of the host."`
 	JSON     bool          `help:"Print JSON; with --watch a report a line."`
 	Check    []string      `placeholder:"NAME" help:"Run these checks alone."`
+
+	doctorSettings
 }
 
 // Run examines the host once, or until it is stopped. What is found is no failure of the command.
@@ -35,6 +37,9 @@ func (d *doctorCommand) Run(c console) error {
 	case d.Watch && d.Interval == 0:
 		return usage(errors.New("--watch needs an --interval"))
 	}
+	if err := d.check(d.Watch, d.JSON); err != nil {
+		return usage(err)
+	}
 	if d.PID != 0 {
 		if _, err := os.Stat(fmt.Sprintf("/proc/%d", d.PID)); err != nil {
 			return usage(fmt.Errorf("there is no process %d", d.PID))
@@ -46,11 +51,27 @@ func (d *doctorCommand) Run(c console) error {
 	if d.Watch {
 		return d.watch(ctx, c, host, checks)
 	}
-	report, err := doctor.Examine(ctx, host, checks, d.Interval)
+	if d.Undo {
+		return d.undo(c.out, host)
+	}
+	plan, err := d.plan(host)
 	if err != nil {
 		return err
 	}
-	if d.JSON {
+	changes := d.Diff || d.Apply
+	if plan != nil && !changes {
+		if d.JSON {
+			return plan.JSON(c.out)
+		}
+		return plan.Text(c.out)
+	}
+	report, err := doctor.Examine(ctx, host, checks, d.Interval)
+	switch {
+	case err != nil:
+		return err
+	case changes:
+		return d.change(c.out, host, plan, report)
+	case d.JSON:
 		return report.JSON(c.out)
 	}
 	return report.Text(c.out, colourful(c.out))

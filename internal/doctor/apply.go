@@ -248,6 +248,11 @@ func (c *Change) file(name, after string) {
 // Nothing tells whether there is nothing to do.
 func (c *Change) Nothing() bool { return len(c.Settings) == 0 && len(c.files) == 0 }
 
+// Limits tells whether there are limits of the service among it, which need a new start of it.
+func (c *Change) Limits() bool {
+	return slices.ContainsFunc(c.Settings, func(s Setting) bool { return isLimit(s.Key) })
+}
+
 // Diff writes the change for people: the files as diff -u would, and the values of the running host.
 func (c *Change) Diff() string {
 	var b strings.Builder
