@@ -34,6 +34,9 @@ func (b benchCommand) Run(c console) error {
 	if err != nil {
 		return usage(err)
 	}
+	if err := b.writable(); err != nil { // before the run, which may take long
+		return err
+	}
 	var progress func(load.Live)
 	if terminal(c.err) && !b.Quiet {
 		progress = func(l load.Live) { fmt.Fprintf(c.err, "\r\x1b[K%s", progressLine(l)) }
@@ -66,6 +69,16 @@ func (b benchCommand) plan(ctx context.Context) (load.Plan, error) {
 		}
 	}
 	return load.PlanOf(ctx, b.Settings, scenario)
+}
+
+// writable makes the files of the report.
+func (b benchCommand) writable() error {
+	nothing := func(io.Writer) error { return nil }
+	name := b.JSON
+	if name == "-" {
+		name = ""
+	}
+	return errors.Join(toFile(name, nothing), toFile(b.HTML, nothing))
 }
 
 // write writes the report in all the forms that were asked for.

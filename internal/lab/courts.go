@@ -22,7 +22,7 @@ func courts() Experiment {
 			"that answers after 500 ms. 1,000 connections ask as fast as they are answered. Blocking is 200 threads, each " +
 			"with one request; async is a goroutine for each; the loop is one event loop of this server, which goroutines " +
 			"tell when the weather has come. The server that is asked runs beside the load.",
-		Takes: 2 * minute, Quick: minute, Full: 10 * minute, measure: measureCourts, judge: judgeCourts,
+		Takes: 2 * minute, Quick: quickest, Full: 10 * minute, measure: measureCourts, judge: judgeCourts,
 	}
 }
 

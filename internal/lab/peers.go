@@ -19,7 +19,7 @@ func peers() Experiment {
 		Method: "Nothing is run: the samples in a folder of results (--peers) are read, one file for each workload, as " +
 			"a harness " +
 			"outside this program writes them. Each server's processor time is divided by the requests.",
-		Takes: second, Quick: 10 * second, Full: minute, measure: measurePeers, judge: judgePeers,
+		Takes: second, Quick: quickest, Full: minute, measure: measurePeers, judge: judgePeers,
 	}
 }
 

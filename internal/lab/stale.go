@@ -20,7 +20,7 @@ func stale() Experiment {
 		Varied: "who holds the pooled connections, whether a request may be repeated (GET) or not (POST)",
 		Method: "An upstream closes connections after 300 ms of silence. 32 users ask, and are silent for 200 to 400 ms. " +
 			"They use connections of their own without a look, or Myriad stands between: without retries, and as it is.",
-		Takes: 150 * second, Quick: 40 * second, Full: 10 * minute, measure: measureStale, judge: judgeStale,
+		Takes: 150 * second, Quick: quickest, Full: 10 * minute, measure: measureStale, judge: judgeStale,
 	}
 }
 
@@ -36,7 +36,7 @@ func idleTimeout() Experiment {
 			"a connection after a second of silence. Where there is no nftables, a forwarder of the lab's own stands for it. " +
 			"64 users that are silent for 0.7 to 1.3 s ask through it, or through Myriad before it, which waits 1 s for an " +
 			"answer; its pool keeps idle connections for a minute, or for 400 ms.",
-		Takes: 3 * minute, Quick: 60 * second, Full: 10 * minute, measure: measureIdleTimeout, judge: judgeIdleTimeout,
+		Takes: 3 * minute, Quick: quickest, Full: 10 * minute, measure: measureIdleTimeout, judge: judgeIdleTimeout,
 	}
 }
 

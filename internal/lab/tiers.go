@@ -37,7 +37,7 @@ func keepAlive() Experiment {
 			"are not free for 60 seconds. With keepalive 200 requests a second more were answered (siege), and 8,300 " +
 			"sockets fewer were in TIME_WAIT.",
 		Varied: "whether connections are kept on the hop, and tcp_tw_reuse", Method: tiersMethod,
-		Takes: 140 * second, Quick: minute, Full: 10 * minute,
+		Takes: 140 * second, Quick: quickest, Full: 10 * minute,
 		measure: func(ctx context.Context, s *Stand, r *Result) error { return measureHop(ctx, s, r, toApp) },
 		judge:   judgeHop,
 	}
@@ -52,7 +52,7 @@ func pool() Experiment {
 			"are dead, because the store is, it must fail fast, and fill up again when the store is back.",
 		Varied: "whether connections are kept on the hop, and tcp_tw_reuse; how the store dies",
 		Method: tiersMethod + " " + outageMethod,
-		Takes:  200 * second, Quick: minute, Full: 10 * minute,
+		Takes:  200 * second, Quick: quickest, Full: 10 * minute,
 		measure: func(ctx context.Context, s *Stand, r *Result) error {
 			if err := measureHop(ctx, s, r, toRedis); err != nil {
 				return err

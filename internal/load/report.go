@@ -172,7 +172,7 @@ func (p *Plan) describe() string {
 	}
 	add(p.Target.HTTP(), "%s", p.Request.Method)
 	add(!p.Target.HTTP(), "%s of %d bytes", p.Request.Pattern, p.Request.Bytes)
-	add(true, "%d connections", p.Connections)
+	add(true, "%d %s", p.Connections, plural(p.Connections, "connection"))
 	add(p.Idle > 0, "%d idle", p.Idle)
 	add(p.Slow.Connections > 0, "%d slow (reading %d, writing %d bytes a second; 0 is at once)",
 		p.Slow.Connections, p.Slow.Read, p.Slow.Write)

@@ -256,11 +256,14 @@ func (r *run) dismissKeeper() {
 	}
 }
 
+// weighable is how many connections there must be before memory can be divided by their number.
+const weighable = 100
+
 // weigh is what the connections cost in memory, all of them made and none of them at work.
 func (r *run) weigh(before Counters, own, server int64) (m Memory) {
 	n := r.standing()
-	if n == 0 {
-		return m
+	if n < weighable {
+		return m // whatever else the processes did meanwhile would be more
 	}
 	ownNow, _ := anonymous("self")
 	m.OwnPerConnection = float64(ownNow-own) / float64(n)

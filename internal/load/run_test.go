@@ -3,6 +3,7 @@ package load
 import (
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -42,6 +43,9 @@ func TestClosedLoop(t *testing.T) {
 				r := perform(t, p)
 				if r.Requests.Good != 501 || r.Requests.Statuses[1] != 501 || server.asked.Load() != 501 {
 					t.Errorf("the server was asked %d times:\n%s", server.asked.Load(), r)
+				}
+				if r.Requests.Late != 0 { // the measured time ends with the last answer
+					t.Errorf("%d were answered after the end:\n%s", r.Requests.Late, r)
 				}
 				if r.Latency.Count != 501 || !r.Begin.Proven || !r.End.Proven || r.Begin.Own != 8 {
 					t.Errorf("not proven:\n%s", r)
@@ -242,6 +246,26 @@ func TestOpenLoop(t *testing.T) {
 	}
 	if r.Latency.Longest < stall-10*time.Millisecond || late < 0.15 {
 		t.Errorf("the longest latency is %v, and %.2f of all are longer than 150 ms:\n%s", r.Latency.Longest, late, r)
+	}
+}
+
+// TestRareArrivals has the last of few random arrivals long before the end, which must not end the measured time.
+func TestRareArrivals(t *testing.T) {
+	server := web(t, good)
+	p := server.plan(t, "http")
+	p.Duration, p.Arrivals, p.Stages = time.Second, Poisson, []Stage{{2, 2, time.Second}}
+	for p.Seed = 1; ; p.Seed++ { // one whose last arrival is early
+		s := newSchedule(p.Stages, 0, 1, rand.New(rand.NewPCG(p.Seed, 0)))
+		last := int64(0)
+		for ; s.next != ended; s.advance() {
+			last = s.next
+		}
+		if last > 0 && last < int64(600*time.Millisecond) {
+			break
+		}
+	}
+	if r := perform(t, p); r.Duration < 990*time.Millisecond || r.Requests.Good == 0 || r.Requests.Good != r.Requests.Due {
+		t.Errorf("seed %d: measured for %v:\n%s", p.Seed, r.Duration, r)
 	}
 }
 

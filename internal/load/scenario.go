@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -54,10 +56,39 @@ func parseScenario(name, text string) (*Scenario, error) {
 	if len(s.tree.Docs) > 1 {
 		return nil, config.Problems{{File: name, Message: "there is more than one document in it"}}
 	}
+	if problem, wrong := s.mistimed(); wrong {
+		return nil, config.Problems{problem}
+	}
 	if err := yaml.UnmarshalWithOptions([]byte(text), &s.Settings, yaml.Strict()); err != nil {
 		return nil, config.Problems{s.problem(err)}
 	}
 	return s, nil
+}
+
+// mistimed finds a time that is none. The YAML package does not tell the place of one, and takes a number without a
+// unit for nanoseconds.
+func (s *Scenario) mistimed() (p config.Problem, wrong bool) {
+	kind := reflect.TypeFor[Settings]()
+	for i := range kind.NumField() {
+		if kind.Field(i).Type != reflect.TypeFor[*time.Duration]() {
+			continue
+		}
+		path, err := yaml.PathString("$." + kind.Field(i).Tag.Get("yaml"))
+		if err != nil {
+			continue
+		}
+		node, err := path.FilterFile(s.tree)
+		if err != nil || node == nil || node.Type() == ast.NullType {
+			continue
+		}
+		value := node.GetToken()
+		if _, err := time.ParseDuration(value.Value); err != nil {
+			p = config.Problem{File: s.name, Message: "it must be a time such as 10s"}
+			s.place(&p, value)
+			return p, true
+		}
+	}
+	return p, false
 }
 
 // problem gives an error of the YAML package its place.
@@ -68,11 +99,37 @@ func (s *Scenario) problem(err error) config.Problem {
 		p.Message = placed.GetMessage()
 		s.place(&p, placed.GetToken())
 	}
+	var mistyped *yaml.TypeError
+	if errors.As(err, &mistyped) && mistyped.DstType != nil {
+		p.Message = "it must be " + kindOf(mistyped.DstType)
+	}
+	if strings.HasSuffix(p.Message, "was used where mapping is expected") {
+		p.Message, p.Mend = "a scenario is keys with values", "such as target: http://127.0.0.1:8080/"
+	}
 	if name, ok := strings.CutPrefix(p.Message, "unknown field "); ok {
 		p.Message = "there is no key " + name
 		p.Mend = "keys are the flags of myriad bench without the dashes; headers, stages and sources are lists"
 	}
 	return p
+}
+
+// kindOf tells people what a setting's type takes.
+func kindOf(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Slice:
+		return "a list"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Float64:
+		return "a number"
+	case reflect.String:
+		return "a text"
+	case reflect.Int64:
+		return "a time such as 10s"
+	case reflect.Pointer:
+		return kindOf(t.Elem())
+	}
+	return "a whole number"
 }
 
 func (s *Scenario) place(p *config.Problem, t *token.Token) {

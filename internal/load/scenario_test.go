@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -14,9 +15,28 @@ import (
 	"github.com/myriad-server/myriad/internal/config"
 )
 
-// TestScenario reads a file with every key.
+const streamScenario = `
+target: tcp://127.0.0.1:1234
+pattern: pingpong
+bytes: 11
+answer-bytes: 12
+`
+
+// TestStreamScenario reads the keys that are for streams and datagrams.
+func TestStreamScenario(t *testing.T) {
+	s, err := parseScenario("b.yaml", streamScenario)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := PlanOf(t.Context(), Settings{}, s)
+	if r := p.Request; err != nil || r.Pattern != PingPong || r.Bytes != 11 || r.AnswerBytes != 12 {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// TestScenario reads a file with every other key, and looks that none is missing in both.
 func TestScenario(t *testing.T) {
-	const text = `
+	text := `
 target: http://127.0.0.1:1234/a?b
 connections: 10
 requests: 7
@@ -40,14 +60,10 @@ headers: [ "A: b", "C: d, e" ]
 body: "x"
 expect-status: 201
 expect-body: "y"
-pattern: pingpong
-bytes: 11
-answer-bytes: 12
 sources: [ 127.0.9.0/30, 127.1.1.1 ]
 driver: epoll
 seed: 13
-pid: 14
-`
+pid: ` + strconv.Itoa(os.Getpid()) + "\n"
 	s, err := parseScenario("a.yaml", text)
 	if err != nil {
 		t.Fatal(err)
@@ -62,7 +78,7 @@ pid: 14
 	}
 	want := Request{
 		Method: "PUT", Headers: []string{"A: b", "C: d, e"}, Body: []byte("x"), Status: 201, Expect: []byte("y"),
-		Pattern: PingPong, Bytes: 11, AnswerBytes: 12,
+		Pattern: Echo, Bytes: 64,
 	}
 	if diff := cmp.Diff(want, p.Request); diff != "" {
 		t.Error(diff)
@@ -70,12 +86,12 @@ pid: 14
 	if p.Connections != 10 || p.Requests != 7 || p.WarmUp != time.Second || p.RampUp != 2*time.Second ||
 		p.Threads != 2 || p.Arrivals != Poisson || p.Backlog != 77 || p.Pipeline != 3 || p.PerConnect != 9 ||
 		!p.Reset || p.Timeout != 3*time.Second || p.Idle != 4 || p.Touch || p.Driver != "epoll" || p.Seed != 13 ||
-		p.PID != 14 || p.Duration != 69*time.Second || p.Slow != (Slow{5, 6, 8}) || len(p.Sources) != 5 {
+		p.PID != os.Getpid() || p.Duration != 69*time.Second || p.Slow != (Slow{5, 6, 8}) || len(p.Sources) != 5 {
 		t.Errorf("%+v", p)
 	}
 	for i, kind := 0, reflect.TypeFor[Settings](); i < kind.NumField(); i++ {
 		key := kind.Field(i).Tag.Get("yaml")
-		said := strings.Contains(text, "\n"+key+":")
+		said := strings.Contains(text+streamScenario, "\n"+key+":")
 		if excludes := key == "rate" || key == "think" || key == "keep-alive" || key == "duration"; !said && !excludes {
 			t.Errorf("the key %s is not tried", key)
 		}
@@ -86,7 +102,16 @@ pid: 14
 func TestScenarioProblems(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"unknown", "target: tcp://127.0.0.1:1\nconection: 3\n", `a.yaml:2:1: there is no key "conection"`},
-		{"type", "target: tcp://127.0.0.1:1\nconnections: many\n", "a.yaml:2:14: "},
+		{"type", "target: tcp://127.0.0.1:1\nconnections: many\n", "a.yaml:2:14: it must be a whole number"},
+		{"time", "target: tcp://127.0.0.1:1\ntimeout: soon\n", "a.yaml:2:10: it must be a time such as 10s"},
+		{"time without a unit", "target: tcp://127.0.0.1:1\nduration: 10\n", "a.yaml:2:11: it must be a time"},
+		{"a list", "- a\n", "a.yaml:1:1: a scenario is keys with values"},
+		{"no effect", "target: tcp://127.0.0.1:1\nmethod: GET\n", "a.yaml:2:9: method: it is for HTTP"},
+		{"no HTTP", "target: http://127.0.0.1:1\nbytes: 9\n", "a.yaml:2:8: bytes: it is for targets"},
+		{"closed", "target: tcp://127.0.0.1:1\narrivals: poisson\n", "a.yaml:2:11: arrivals: it is for an open loop"},
+		{"rate", "target: tcp://127.0.0.1:1\nrate: 0\n", "a.yaml:2:7: rate: it is 0; it must be more than 0"},
+		{"source", "target: tcp://127.0.0.1:1\nsources: [ 192.0.2.1 ]\n", "a.yaml:2:12: sources[0]: 192.0.2.1 is no address"},
+		{"process", "target: tcp://127.0.0.1:1\npid: -5\n", "a.yaml:2:6: pid: there is no process -5"},
 		{"twice", "target: tcp://127.0.0.1:1\nseed: 1\nseed: 2\n", "a.yaml:3:1: "},
 		{"syntax", "target: [\n", "a.yaml:1:9: "},
 		{"value", "target: tcp://127.0.0.1:1\npipeline: 0\n", "a.yaml:2:11: pipeline: it is 0; it must be 1 to 1024"},

@@ -77,6 +77,9 @@ func (s *schedule) advance() {
 	s.next = ended
 }
 
+// length is how long all stages are together, in nanoseconds.
+func (s *schedule) length() int64 { return int64(stagesLength(s.stages)) }
+
 // backlog holds the due times of requests that no connection was free for, oldest first, up to a limit.
 type backlog struct {
 	times []int64

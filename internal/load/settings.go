@@ -2,11 +2,15 @@ package load
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"net/netip"
+	"os"
 	"reflect"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -132,6 +136,11 @@ func (s Settings) Plan(ctx context.Context) (Plan, []Fault) {
 	set(&p.Driver, s.Driver)
 	set(&p.Seed, s.Seed)
 	set(&p.PID, s.PID)
+	if s.PID != nil {
+		if _, err := os.Stat(fmt.Sprintf("/proc/%d", *s.PID)); *s.PID < 1 || err != nil {
+			faults = append(faults, Fault{"pid", fmt.Sprintf("there is no process %d", *s.PID)})
+		}
+	}
 	if p.Slow.Connections > 0 && s.SlowRead == nil && s.SlowWrite == nil {
 		p.Slow.Read = 1024
 	}
@@ -147,7 +156,37 @@ func (s Settings) Plan(ctx context.Context) (Plan, []Fault) {
 	s.request(&p.Request)
 	faults = append(faults, s.stages(&p)...)
 	faults = append(faults, s.sources(&p)...)
-	return p, append(faults, p.faults()...)
+	faults = append(faults, s.useless(&p)...)
+	for _, f := range p.faults() {
+		if s.Rate != nil && strings.HasPrefix(f.Key, "stages") {
+			f = Fault{"rate", fmt.Sprintf("it is %v; it must be more than 0, and %.0f at most", *s.Rate, rateMost)}
+		}
+		faults = append(faults, f)
+	}
+	return p, faults
+}
+
+// useless is the settings that were said and have no effect. Whoever says them means something else.
+func (s *Settings) useless(p *Plan) (faults []Fault) {
+	for _, group := range []struct {
+		useless bool
+		why     string
+		keys    []string
+	}{
+		{!p.Open() && s.Rate == nil && len(s.Stages) == 0, "it is for an open loop, and neither a rate nor stages are said",
+			[]string{"arrivals", "backlog"}},
+		{p.Target.Scheme != "" && !p.Target.HTTP(), "it is for HTTP, which is not spoken with this target",
+			[]string{"method", "headers", "body", "expect-status", "expect-body"}},
+		{p.Target.HTTP(), "it is for targets that HTTP is not spoken with", []string{"pattern", "bytes", "answer-bytes"}},
+		{p.Slow.Connections == 0, "it is for slow connections, and there are none", []string{"slow-read", "slow-write"}},
+	} {
+		for _, key := range group.keys {
+			if group.useless && s.said(key) {
+				faults = append(faults, Fault{key, group.why})
+			}
+		}
+	}
+	return faults
 }
 
 // endless is the duration of a run that a number of requests ends.
@@ -238,6 +277,10 @@ func (s *Settings) sources(p *Plan) (faults []Fault) {
 			}
 			prefix = netip.PrefixFrom(ip, ip.BitLen())
 		}
+		if !available(prefix.Addr()) {
+			faults = append(faults, Fault{key, fmt.Sprintf("%v is no address of this machine", prefix.Addr())})
+			continue
+		}
 		before := len(p.Sources)
 		for ip := prefix.Masked().Addr(); prefix.Contains(ip) && len(p.Sources)-before < sourcesMost; ip = ip.Next() {
 			p.Sources = append(p.Sources, ip)
@@ -247,4 +290,13 @@ func (s *Settings) sources(p *Plan) (faults []Fault) {
 		}
 	}
 	return faults
+}
+
+// available reports whether a socket can be bound to an address here.
+func available(ip netip.Addr) bool {
+	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(ip, 0)))
+	if err != nil {
+		return !errors.Is(err, syscall.EADDRNOTAVAIL)
+	}
+	return c.Close() == nil
 }

@@ -73,9 +73,15 @@ func ParseTarget(ctx context.Context, text string) (Target, error) {
 	default:
 		return t, fmt.Errorf("the target %q must begin with one of %s", text, schemes)
 	}
+	if u.Hostname() == "" {
+		return t, fmt.Errorf("the target %q has no host", text)
+	}
+	if port == "" {
+		return t, fmt.Errorf("the target %q has no port", text)
+	}
 	number, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || number == 0 {
-		return t, fmt.Errorf("the target %q has no port", text)
+		return t, fmt.Errorf("the target %q: the port %s is not 1 to 65535", text, port)
 	}
 	ip, err := lookUp(ctx, u.Hostname())
 	if err != nil {

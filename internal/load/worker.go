@@ -283,7 +283,7 @@ func (w *worker) advance() {
 		} else if w.phase == phaseReady && wanted == phaseRun && w.now >= w.beginAt.Load() {
 			w.start()
 		}
-	case w.phase == phaseRun && (w.now >= w.end || w.quota == 0 || wanted >= phaseDrain || w.spent()):
+	case w.phase == phaseRun && (w.now >= w.end || wanted >= phaseDrain || w.spent()):
 		w.stop()
 		fallthrough
 	case w.phase == phaseDrain:
@@ -342,9 +342,14 @@ func (w *worker) start() {
 	}
 }
 
-// spent reports that an open loop has come to the end of its stages, and everything that was due is with a connection.
+// spent reports that the run is over before its time: all requests that it may make are answered, so that the last
+// answer falls into the measured time; or an open loop is at the end of its stages, which is later than its last
+// arrival, and everything that was due is with a connection.
 func (w *worker) spent() bool {
-	return w.schedule != nil && w.schedule.next == ended && w.backlog.n == 0
+	if w.quota == 0 {
+		return w.flying == 0
+	}
+	return w.schedule != nil && w.schedule.next == ended && w.backlog.n == 0 && w.now >= w.begin+w.schedule.length()
 }
 
 // stop ends the beginning of requests. What is due and found no connection in all that time has failed.

@@ -1,0 +1,98 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+)
+
+// TestQuick makes a quick run of every experiment, as `make lab` does, and looks at what is there afterwards: results
+// with tables, figures and checks that passed, and the page. How fast anything was is nobody's business here. In short
+// mode it makes those that take the least time.
+func TestQuick(t *testing.T) {
+	var names []string
+	for _, e := range All() {
+		names = append(names, e.Name)
+	}
+	switch {
+	case testing.Short():
+		names = []string{"buffers", "zerocopy", "stale"}
+	case os.Geteuid() != 0:
+		t.Log("keepalive and pool need root, for network namespaces, and are left out")
+		names = slices.DeleteFunc(names, tiered)
+	case !installed("redis-server"):
+		t.Log("keepalive and pool need redis-server; scripts/needs names its package; they are left out")
+		names = slices.DeleteFunc(names, tiered)
+	}
+	dir := t.TempDir()
+	binary := filepath.Join(dir, "myriad")
+	build := exec.Command("go", "build", "-o", binary, "../../cmd/myriad")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	source, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 9*time.Minute)
+	defer cancel()
+	out := filepath.Join(dir, "lab")
+	run := exec.CommandContext(ctx, binary, append([]string{
+		"lab", "run", "--quick", "--out", out, "--source", source,
+	}, names...)...)
+	run.Cancel, run.WaitDelay = func() error { return run.Process.Signal(os.Interrupt) }, 30*time.Second
+	if said, err := run.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	results, err := Load(out)
+	if err != nil || len(results) != len(names) {
+		t.Fatalf("%d results of %d experiments: %v", len(results), len(names), err)
+	}
+	page, err := os.ReadFile(filepath.Join(out, ReportName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range results {
+		if !r.Passed() || !r.Quick || r.Verdict.Answer == "" || r.Verdict.Why == "" {
+			t.Errorf("%s is incomplete: %+v", r.Name, r.Verdict)
+		}
+		if r.Name != "peers" && (len(r.Tables) == 0 || len(r.Figures) == 0 || len(r.Checks) < 3) {
+			t.Errorf("%s has %d tables, %d figures and %d checks", r.Name, len(r.Tables), len(r.Figures), len(r.Checks))
+		}
+		if !bytes.Contains(page, []byte(`<section id="`+r.Name+`">`)) {
+			t.Errorf("the page has no %s", r.Name)
+		}
+	}
+	again, err := exec.Command(binary, append([]string{
+		"lab", "run", "--quick", "--resume", "--out", out, "--source", source,
+	}, names...)...).Output()
+	if err != nil || bytes.Count(again, []byte(": there already\n")) != len(names) {
+		t.Errorf("a run that is resumed makes something again: %v\n%s", err, again)
+	}
+}
+
+// tiered tells the experiments with three tiers.
+func tiered(name string) bool { return name == "keepalive" || name == "pool" }
+
+func installed(program string) bool {
+	_, err := exec.LookPath(program)
+	return err == nil
+}
+
+func TestVersion(t *testing.T) {
+	for line, want := range map[string]string{
+		"nginx version: nginx/1.22.1":                  "p 1.22.1",
+		"Redis server v=7.0.15 sha=00000000:0 bits=64": "p 7.0.15",
+		"nothing of the kind":                          "nothing of the kind",
+	} {
+		if got := version(line, "p"); got != want {
+			t.Errorf("%q: %q, want %q", line, got, want)
+		}
+	}
+}
