@@ -79,6 +79,7 @@ type Exchange struct {
 	noted    bool   // Note was called: for the log there is always an answer
 	origin   string // who made the answer, and why there was none
 	cause    string
+	reason   string
 	attempts int
 	passage  Passage
 }
@@ -285,7 +286,7 @@ func (x *Exchange) again() {
 	x.continued, x.bodyHeld, x.more, x.forsakes = false, false, false, false
 	x.taken, x.sent, x.status = 0, 0, 0
 	x.elsewhere, x.exists = 0, false
-	x.noted, x.origin, x.cause, x.attempts, x.passage = false, "", "", 0, Passage{}
+	x.noted, x.origin, x.cause, x.reason, x.attempts, x.passage = false, "", "", "", 0, Passage{}
 	x.forget()
 	x.fields, x.saved, x.path = x.fields[:0], x.saved[:0], nil
 }

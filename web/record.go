@@ -40,6 +40,9 @@ type Record struct {
 	// is not the upstream's, or broke off. They are empty for answers of the server itself.
 	Upstream, Cause string
 	Attempts        int
+	// Reason says more about the cause, in a few words of this program's own or the kernel's. It quotes nothing of what a
+	// client or an upstream has sent.
+	Reason string
 	// Reused says that the connection to the upstream had been used before. Wait is how long the request waited for it,
 	// with the connections that could not be made and the attempts that failed; FirstByte is from there until the head of
 	// the answer had come; Passed is from the beginning of the wait until the upstream's part was over. Negative: it did
@@ -107,6 +110,7 @@ func (h *handler) log(x *Exchange) {
 	*r = Record{
 		Wall: x.c.Wall(), Duration: time.Duration(x.c.Now() - x.began), Remote: h.remote(x.c), Connection: x.c.ID(),
 		Status: x.status, Bytes: x.sent, Upstream: x.origin, Cause: x.cause, Attempts: x.attempts,
+		Reason: x.reason,
 	}
 	x.passage.note(r, max(x.c.Now(), 1))
 	// The clock of a thread moves once per turn, and may be behind.

@@ -188,6 +188,9 @@ func (x *Exchange) Note(origin string, attempts int, cause string) {
 	x.noted, x.origin, x.attempts, x.cause = true, origin, attempts, cause
 }
 
+// NoteReason tells the log more about the cause; see Record.
+func (x *Exchange) NoteReason(reason string) { x.reason = reason }
+
 const (
 	statusGone    = 499              // what logs say of an answer that nobody waited for
 	clientGone    = "client_gone"    // the client ended or reset its connection

@@ -138,6 +138,11 @@ func appendUpstream(b []byte, r *web.Record) []byte {
 		b = appendText(b, r.Cause, true)
 		b = append(b, '"')
 	}
+	if r.Reason != "" {
+		b = append(b, `,"reason":"`...)
+		b = appendText(b, r.Reason[:min(len(r.Reason), longestOther)], true)
+		b = append(b, '"')
+	}
 	return b
 }
 

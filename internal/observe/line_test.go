@@ -84,6 +84,7 @@ func TestJSONIsWhatSlogWrites(t *testing.T) {
 		r.Bytes, r.Connection = rapid.Int64().Draw(t, "bytes"), rapid.Uint64().Draw(t, "connection")
 		r.Upstream = rapid.StringN(0, 20, 60).Draw(t, "upstream")
 		r.Cause = rapid.SampledFrom([]string{"", "reset"}).Draw(t, "cause")
+		r.Reason = rapid.StringN(0, 20, 60).Draw(t, "reason")
 		r.Attempts = rapid.IntRange(0, 9).Draw(t, "attempts")
 		r.Reused = rapid.Bool().Draw(t, "reused")
 		times := rapid.Int64Range(-1, 1e12)
@@ -105,6 +106,9 @@ func TestJSONIsWhatSlogWrites(t *testing.T) {
 		}
 		if r.Cause != "" {
 			line.Add("cause", r.Cause)
+		}
+		if proxied(r) && r.Reason != "" {
+			line.Add("reason", r.Reason)
 		}
 		line.Add("user_agent", string(r.UserAgent), "referer", string(r.Referer))
 		if err := slog.NewJSONHandler(&want, nil).Handle(t.Context(), line); err != nil {
@@ -136,6 +140,7 @@ func TestLongValuesAreCut(t *testing.T) {
 	}
 	r.Target = bytes.Repeat([]byte{1}, 40_000)
 	r.Host, r.UserAgent, r.Referer = r.Target, r.Target, r.Target
+	r.Cause, r.Reason, r.Upstream = "malformed_head", strings.Repeat("x", 1000), "unix:/"+strings.Repeat("x", 100)
 	for name, line := range map[string][]byte{
 		"JSON": appendJSON(nil, r, new(stamp)), "combined": appendCombined(nil, r, new(stamp)),
 	} {

@@ -1,8 +1,10 @@
 package proxy
 
 import (
+	"bytes"
 	"errors"
 	"net"
+	"strconv"
 	"syscall"
 
 	"github.com/myriad-server/myriad/proto/http1"
@@ -123,4 +125,40 @@ func denial(err error) (Cause, *upstream.Endpoint) {
 		return NoPorts, dial.Endpoint
 	}
 	return ConnectFailed, dial.Endpoint
+}
+
+// reasonOf is what is known of why there is no link, beside its cause and its endpoint.
+func reasonOf(err error) string {
+	var dial *upstream.DialError
+	if errors.As(err, &dial) {
+		return dial.Err.Error()
+	}
+	return err.Error()
+}
+
+// faultIn is what is wrong with a head or with content, in the words of the codec, which quote nothing, and in which
+// line of the head it is, if it is in one; content comes without a head.
+func faultIn(err error, head *http1.Response, in []byte) string {
+	fault, _ := err.(*http1.Error)
+	if fault == nil {
+		return ""
+	}
+	switch fault {
+	case http1.ErrLineEnd, http1.ErrFold, http1.ErrFieldName, http1.ErrFieldValue, http1.ErrFieldCount:
+		if head == nil {
+			break
+		}
+		line := head.Fields() + 2
+		if line == 2 && !sound(in) {
+			line = 1
+		}
+		return fault.Reason + " in line " + strconv.Itoa(line)
+	}
+	return fault.Reason
+}
+
+// sound says that a head has a whole first line without control characters.
+func sound(head []byte) bool {
+	line, _, whole := bytes.Cut(head, []byte("\r\n"))
+	return whole && bytes.IndexFunc(line, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) < 0
 }

@@ -21,7 +21,7 @@ func (s *session) received(in []byte) (used int) {
 	for s.phase == asking {
 		n, err := s.response.Parse(in[used:], s.x.Method(), &s.agent.proxy.limits)
 		if err != nil {
-			s.malformed(err)
+			s.malformed(err, in[used:])
 			return len(in)
 		}
 		if n == 0 {
@@ -57,7 +57,8 @@ func (s *session) begins(rest []byte) bool {
 }
 
 // malformed ends an answer whose head makes no sense.
-func (s *session) malformed(err error) {
+func (s *session) malformed(err error, in []byte) {
+	s.reason = faultIn(err, &s.response, in)
 	if errors.Is(err, http1.ErrHeadSize) || errors.Is(err, http1.ErrFieldCount) {
 		s.failed(HeadTooLarge, false)
 		return
@@ -90,6 +91,7 @@ func (s *session) answer(rest []byte) (used int) {
 	payload, n, done, err := s.body.Decode(rest[:min(int64(len(rest)), s.room())])
 	if err != nil {
 		s.phase, x.Passage().Answered = asking, 0 // nothing has been said yet
+		s.reason = faultIn(err, nil, nil)
 		s.failed(MalformedBody, false)
 		return len(rest)
 	}
@@ -181,6 +183,7 @@ func (s *session) relay(in []byte) (used int) {
 		}
 		payload, n, done, err := s.body.Decode(in[used:][:min(int64(len(in)-used), room)])
 		if err != nil {
+			s.reason = faultIn(err, nil, nil)
 			s.failed(MalformedBody, false)
 			return len(in)
 		}
@@ -262,6 +265,9 @@ var doubtTimes = [...]time.Duration{
 // lost is the end of the link before the end of the answer.
 func (s *session) lost(why error) {
 	cause := Reset
+	if why != nil {
+		s.reason = why.Error()
+	}
 	switch why {
 	case nil:
 		cause = ClosedEarly

@@ -27,6 +27,7 @@ type session struct {
 	body     http1.BodyDecoder
 	replay   []byte // the content sent so far, without its framing
 
+	reason   string // what is known of the cause of a failure
 	phase    phase
 	attempts int // links that were granted
 	retries  int // that count against the limit
@@ -81,7 +82,7 @@ func (s *session) clear() {
 	s.response.Reset()
 	s.want.Forget()
 	s.want.Prefer, s.want.Fresh, s.want.Look = nil, false, false
-	s.x, s.link, s.phase = nil, nil, idle
+	s.x, s.link, s.phase, s.reason = nil, nil, idle, ""
 	s.attempts, s.retries = 0, 0
 	s.idempotent, s.upgrades, s.chunked, s.kept, s.whole = false, false, false, false, false
 	s.defers, s.continued, s.touched, s.heldUp, s.heldBody, s.ended = false, false, false, false, false, false
@@ -141,7 +142,7 @@ func (s *session) acquire() {
 // Granted sends the request on a link.
 func (s *session) Granted(l *upstream.Link) {
 	x, c := s.x, l.Conn
-	s.link = l
+	s.link, s.reason = l, ""
 	s.attempts++
 	s.touched, s.ended, s.doubts, s.phase = false, false, 0, asking
 	_, s.out = c.Traffic()
@@ -170,6 +171,7 @@ func (s *session) Granted(l *upstream.Link) {
 // Denied answers that there is no link.
 func (s *session) Denied(err error) {
 	cause, e := denial(err)
+	s.reason = reasonOf(err)
 	if e != nil {
 		s.attempts++
 		s.refuse(e.Address(), cause)
@@ -192,7 +194,10 @@ func (s *session) refuse(address string, cause Cause) {
 }
 
 // passed notes that the upstream's part of the exchange is over.
-func (s *session) passed() { s.x.Passage().Ended = max(s.agent.dialer.Now(), 1) }
+func (s *session) passed() {
+	s.x.NoteReason(s.reason)
+	s.x.Passage().Ended = max(s.agent.dialer.Now(), 1)
+}
 
 // drop forgets the exchange.
 func (s *session) drop() { s.agent.put(s) }
