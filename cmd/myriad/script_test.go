@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -195,7 +196,13 @@ func program(ts *testscript.TestScript, args []string) *exec.Cmd {
 	command := exec.Command(binary, args...)
 	command.Args[0] = "myriad"
 	command.Dir = ts.MkAbs(".")
-	command.Env = []string{"PATH=" + ts.Getenv("PATH"), "GOCOVERDIR=" + ts.Getenv("GOCOVERDIR")}
+	runtime := ts.Getenv("XDG_RUNTIME_DIR")
+	if runtime == "" {
+		runtime = filepath.Join(ts.Getenv("WORK"), "runtime")
+	}
+	command.Env = []string{
+		"PATH=" + ts.Getenv("PATH"), "GOCOVERDIR=" + ts.Getenv("GOCOVERDIR"), "XDG_RUNTIME_DIR=" + runtime,
+	}
 	return command
 }
 

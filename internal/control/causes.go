@@ -73,6 +73,7 @@ var Causes = []Cause{
 	{"no_dialer", ofAnswer, "the model cannot connect to upstreams", "engine.model: reactor"},
 	{"no_endpoint", ofAnswer, "no endpoint is well", "myriad's log of endpoints; health, eject"},
 	{"dns_error", ofAnswer, "the upstream's name cannot be found", "the name, and the resolver"},
+	{"dns_timeout", ofAnswer, "who is asked for the upstream's name does not answer", "the resolver"},
 	{
 		"queue_full", ofAnswer, "all connections are in use, and enough requests wait",
 		"pool.max, queue.limit; slow endpoints",

@@ -1,0 +1,189 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/myriad-server/myriad/internal/app"
+	"github.com/myriad-server/myriad/internal/config"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// hang is how long a test waits for what must happen.
+const hang = 10 * time.Second
+
+// server is a server under test, with its admin API on a socket of its own.
+type server struct {
+	*app.App
+	t      *testing.T
+	admin  *Server
+	level  *slog.LevelVar
+	socket string
+	client *Client
+	log    *locked
+}
+
+// locked is a text that several goroutines write.
+type locked struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *locked) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *locked) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// serve serves what lines make of the default configuration.
+func serve(t *testing.T, lines ...string) *server {
+	t.Helper()
+	var overrides []config.Override
+	for _, line := range append([]string{"listeners[0].address=127.0.0.1:0", "timeouts.drain=5s"}, lines...) {
+		overrides = append(overrides, config.SetFlag(line))
+	}
+	c, _, err := app.Known().Load("", overrides)
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, err := app.Examine()
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := app.NewPlan(c, host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &server{t: t, level: new(slog.LevelVar), socket: filepath.Join(t.TempDir(), "admin.sock"), log: new(locked)}
+	ready := make(chan struct{})
+	log := slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: s.level}))
+	s.App, err = app.New(plan, app.Options{Version: "1.2.3", Log: log, Ready: func(*app.App) { close(ready) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, nil) }()
+	s.admin = New(s.App, s.level)
+	t.Cleanup(func() {
+		stop()
+		s.client.http.CloseIdleConnections()
+		if err := s.admin.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	s.client = clientAt(s.socket)
+	var at config.AutoOrOffOrAddress
+	if err := at.UnmarshalText([]byte("unix:" + s.socket)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.admin.Start(at); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-ready:
+	case <-time.After(hang):
+		t.Fatal("the server does not start")
+	}
+	return s
+}
+
+// address is where the first listener listens.
+func (s *server) address() string {
+	_, address, _ := strings.Cut(s.URLs()[0], "://")
+	return address
+}
+
+// dial connects, and closes at the end of the test.
+func (s *server) dial() net.Conn {
+	s.t.Helper()
+	c, err := net.DialTimeout("tcp", s.address(), hang)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// exchange sends a request of a length and reads the head of its answer.
+func exchange(c net.Conn, length int) error {
+	request := "GET / HTTP/1.1\r\nHost: a\r\nX: "
+	request += strings.Repeat("x", max(length-len(request)-4, 0)) + "\r\n\r\n"
+	if err := c.SetDeadline(time.Now().Add(hang)); err != nil {
+		return err
+	}
+	if _, err := io.WriteString(c, request); err != nil {
+		return err
+	}
+	answer := make([]byte, 4096)
+	n, err := c.Read(answer)
+	if err == nil && !bytes.HasPrefix(answer[:n], []byte("HTTP/1.1 ")) {
+		err = fmt.Errorf("the answer is %q", answer[:n])
+	}
+	return err
+}
+
+// ask asks the admin API, which must answer.
+func (s *server) ask(method, path string, query string, v any) string {
+	s.t.Helper()
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), hang)
+	defer cancel()
+	text, err := s.client.Ask(ctx, method, path, values, v)
+	if err != nil {
+		s.t.Fatalf("%s %s?%s: %v", method, path, query, err)
+	}
+	return string(text)
+}
+
+// list lists.
+func (s *server) list(query string) *List {
+	s.t.Helper()
+	page := new(List)
+	s.ask("GET", "/v1/conns", query, page)
+	return page
+}
+
+// until lists until what is listed fits.
+func (s *server) until(query, what string, fits func(*List) bool) *List {
+	s.t.Helper()
+	deadline, again := time.NewTimer(hang), time.NewTicker(time.Millisecond)
+	defer deadline.Stop()
+	defer again.Stop()
+	for {
+		page := s.list(query)
+		if fits(page) {
+			return page
+		}
+		select {
+		case <-again.C:
+		case <-deadline.C:
+			s.t.Fatalf("%s: never %s; at last %+v", query, what, page)
+		}
+	}
+}
