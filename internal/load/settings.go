@@ -173,10 +173,14 @@ func (s *Settings) useless(p *Plan) (faults []Fault) {
 		why     string
 		keys    []string
 	}{
-		{!p.Open() && s.Rate == nil && len(s.Stages) == 0, "it is for an open loop, and neither a rate nor stages are said",
-			[]string{"arrivals", "backlog"}},
-		{p.Target.Scheme != "" && !p.Target.HTTP(), "it is for HTTP, which is not spoken with this target",
-			[]string{"method", "headers", "body", "expect-status", "expect-body"}},
+		{
+			!p.Open() && s.Rate == nil && len(s.Stages) == 0, "it is for an open loop, and neither a rate nor stages are said",
+			[]string{"arrivals", "backlog"},
+		},
+		{
+			p.Target.Scheme != "" && !p.Target.HTTP(), "it is for HTTP, which is not spoken with this target",
+			[]string{"method", "headers", "body", "expect-status", "expect-body"},
+		},
 		{p.Target.HTTP(), "it is for targets that HTTP is not spoken with", []string{"pattern", "bytes", "answer-bytes"}},
 		{p.Slow.Connections == 0, "it is for slow connections, and there are none", []string{"slow-read", "slow-write"}},
 	} {
