@@ -108,13 +108,13 @@ func TestGroupMemory(t *testing.T) {
 	check := onlyOwn(groupMemory, folder)
 	file := limitFile(folder, "memory.limit_in_bytes", "memory.max")
 	write(t, folder, file, strconv.Itoa(46<<20))
-	waitFor(t, "a group that is nearly full", func() bool { return len(runCheck(t, h, check)) > 0 })
+	await(t, h, check)
 	f := onlyFinding(t, h, check, runCheck(t, h, check)[0].Harm, "of 46 MiB", file, "kills a process")
 	if f.Harm < Warning {
 		t.Errorf("%+v", f)
 	}
 	line, _, _ := strings.Cut(f.Fix, ";")
-	run(t, line)
+	shell(t, line)
 	isWell(t, h, check)
 }
 
@@ -129,7 +129,7 @@ func TestGroupTasks(t *testing.T) {
 	})
 	f := onlyFinding(t, h, check, Outage, "4 of 4 threads", "EAGAIN")
 	line, _, _ := strings.Cut(f.Fix, ";")
-	run(t, line)
+	shell(t, line)
 	isWell(t, h, check)
 }
 
@@ -138,11 +138,11 @@ func TestGroupProcessor(t *testing.T) {
 	check := onlyOwn(groupProcessor, folder)
 	isWell(t, h, check)
 	write(t, folder, limitFile(folder, "cpu.cfs_quota_us", "cpu.max"), "2000")
-	waitFor(t, "a group that has stood still", func() bool { return len(runCheck(t, h, check)) > 0 })
+	await(t, h, check)
 	f := onlyFinding(t, h, check, Hurting, "stood still in", "2000 us of processor time")
 	// Twice a quota of a fiftieth is not enough for a loop, so the fix is taken as far as it goes.
 	line, _, _ := strings.Cut(f.Fix, ";")
-	run(t, strings.ReplaceAll(strings.ReplaceAll(line, "echo 4000", "echo -1"), "'4000 100000'", "max"))
+	shell(t, strings.ReplaceAll(strings.ReplaceAll(line, "echo 4000", "echo -1"), "'4000 100000'", "max"))
 	isWell(t, h, check)
 }
 

@@ -13,22 +13,14 @@ import (
 	"github.com/myriad-server/myriad/internal/sys"
 )
 
-// run runs a command line, such as that of a finding's fix, in the child of apart.
-func run(t *testing.T, line string) {
-	t.Helper()
-	if out, err := exec.Command("sh", "-ec", line).CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v\n%s", line, err, out)
-	}
-}
-
 // ownLink gives the namespace of the test a link that is up, and a /sys that shows it: what is mounted in the child of
 // apart is seen there alone.
 func ownLink(t *testing.T, queues string) *Host {
 	t.Helper()
-	run(t, "ip link add first "+queues+" type veth peer name second; ip link set first up; ip link set second up; "+
-		"mount -t sysfs sysfs /sys")
+	shell(t, "set -e; ip link add first "+queues+" type veth peer name second; "+
+		"ip link set first up; ip link set second up; mount -t sysfs sysfs /sys")
 	// The other end of the pair is a link as well; it is put where links are not judged, into a bridge.
-	run(t, "ip link add name joint type bridge; ip link set second master joint")
+	shell(t, "set -e; ip link add name joint type bridge; ip link set second master joint")
 	return This(0)
 }
 
@@ -185,7 +177,7 @@ func TestReceiveSteering(t *testing.T) {
 		t.Skipf("needs two processors: %d, %v", n, err)
 	}
 	f := onlyFinding(t, h, receiveSteering, Info, "packets of first are received by 1 of")
-	run(t, f.Fix)
+	shell(t, f.Fix)
 	isWell(t, h, receiveSteering)
 	// Where packets are steered, the table of flows is asked for next, which this namespace does not show.
 	h.Refresh()
@@ -203,7 +195,7 @@ func TestSendSteering(t *testing.T) {
 		t.Skipf("needs two processors: %d, %v", n, err)
 	}
 	f := onlyFinding(t, h, sendSteering, Info, "2 queues of first that send belong to no processor")
-	run(t, f.Fix)
+	shell(t, f.Fix)
 	isWell(t, h, sendSteering)
 }
 
