@@ -152,9 +152,12 @@ func (a *Agent) Report(e *Endpoint, o Outcome) {
 	if o == Success {
 		e.went(a.dialer.Now())
 	} else {
-		e.wentWrong(a.dialer.Now())
+		e.wentWrong(a.dialer.Now(), Fault{})
 	}
 }
+
+// Blame reports a failure, and how it came about: the log tells of the last one when the endpoint is left out for it.
+func (a *Agent) Blame(e *Endpoint, how Fault) { e.wentWrong(a.dialer.Now(), how) }
 
 // Choose returns an endpoint that is available for what is not a stream, such as datagrams; it counts as one of the
 // endpoint's connections until Unchoose. The want's Handler and Waiter are not used. The error is ErrNoEndpoint (or a

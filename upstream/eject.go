@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"fmt"
+	"strconv"
 	"sync/atomic"
 	"time"
 )
@@ -79,17 +80,36 @@ func (e *Endpoint) refused(now int64, why error) {
 	if e.from != nil {
 		e.from.doubt()
 	}
-	e.failsIn(&e.outlier.refused, now, false, why)
+	e.failsIn(&e.outlier.refused, now, false, Fault{}, why)
+}
+
+// Fault is how a use went wrong, for the log.
+type Fault struct {
+	// Status is what the endpoint answered, or 0 if it is not about that.
+	Status int
+	// Cause is a word for what it did instead, and Reason what else is known.
+	Cause, Reason string
+}
+
+// String is the fault in a few words; empty if nothing is known.
+func (f Fault) String() string {
+	switch {
+	case f.Status != 0:
+		return "status " + strconv.Itoa(f.Status)
+	case f.Reason != "":
+		return f.Cause + " (" + f.Reason + ")"
+	}
+	return f.Cause
 }
 
 // wentWrong is told of a use that went wrong.
-func (e *Endpoint) wentWrong(now int64) {
+func (e *Endpoint) wentWrong(now int64, how Fault) {
 	e.broken.Add(1)
-	e.failsIn(&e.outlier.failed, now, true, nil)
+	e.failsIn(&e.outlier.failed, now, true, how, nil)
 }
 
-// failsIn counts a failure, and ejects.
-func (e *Endpoint) failsIn(row *atomic.Int32, now int64, answers bool, why error) {
+// failsIn counts a failure, and ejects. how is that of a use, and why that of a connection that could not be made.
+func (e *Endpoint) failsIn(row *atomic.Int32, now int64, answers bool, how Fault, why error) {
 	o := e.group.options.Eject
 	if o == nil {
 		return
@@ -124,7 +144,11 @@ func (e *Endpoint) failsIn(row *atomic.Int32, now int64, answers bool, why error
 	e.outlier.triedAt.Store(now)
 	what := fmt.Sprintf("%d connections in a row were not accepted, the last: %v; out for %v", n, why, wait)
 	if answers {
-		what = fmt.Sprintf("%d uses in a row failed; out for %v", n, wait)
+		last := ""
+		if text := how.String(); text != "" {
+			last = ", the last: " + text
+		}
+		what = fmt.Sprintf("%d uses in a row failed%s; out for %v", n, last, wait)
 	}
 	if e.setStatus(statusEjected, what) {
 		e.noteState("ejected", what)

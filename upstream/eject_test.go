@@ -2,7 +2,9 @@ package upstream
 
 import (
 	"errors"
+	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -189,4 +191,37 @@ func TestLastResort(t *testing.T) {
 	}
 	granted(t, a)
 	granted(t, a) // it is back for everybody
+}
+
+// TestFaultIsTold wants the state of an endpoint that is out to say what the last use went wrong by.
+func TestFaultIsTold(t *testing.T) {
+	for _, c := range []struct {
+		how  Fault
+		want string
+	}{
+		{Fault{Status: 503}, "2 uses in a row failed, the last: status 503; out for 1s"},
+		{Fault{Cause: "reset"}, "2 uses in a row failed, the last: reset; out for 1s"},
+		{Fault{Cause: "reset", Reason: "odd"}, "2 uses in a row failed, the last: reset (odd); out for 1s"},
+		{Fault{}, "2 uses in a row failed; out for 1s"},
+	} {
+		m := newMachine(1)
+		var log strings.Builder
+		g := groupOf(t, 2, Options{
+			Log:   slog.New(slog.NewTextHandler(&log, nil)),
+			Eject: &EjectOptions{Failures: 2, Base: time.Second},
+		})
+		a := g.Agent(m.threads[0])
+		e := granted(t, a).link.Endpoint
+		a.Report(e, Failure)
+		a.Blame(e, c.how)
+		if state, why := e.state(); state != "ejected" || why != c.want {
+			t.Errorf("it is %s: %q, want %q", state, why, c.want)
+		}
+		if !strings.Contains(log.String(), c.want) {
+			t.Errorf("the log says %q", log.String())
+		}
+		if n := testing.AllocsPerRun(100, func() { a.Blame(e, c.how) }); n != 0 {
+			t.Errorf("a failure allocates %v times", n)
+		}
+	}
 }

@@ -217,11 +217,11 @@ func (s *session) room() int64 {
 func (s *session) complete(more bool) {
 	x, a := s.x, s.agent
 	e := s.link.Endpoint
-	outcome := upstream.Success
-	if failing(s.response.Status) {
-		outcome = upstream.Failure
+	if status := s.response.Status; failing(status) {
+		a.group.Blame(e, upstream.Fault{Status: status})
+	} else {
+		a.group.Report(e, upstream.Success)
 	}
-	a.group.Report(e, outcome)
 	s.passed()
 	s.release(!more && s.whole && !s.ended && !s.response.Close && !a.proxy.options.Close)
 	a.put(s)

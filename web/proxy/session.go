@@ -264,7 +264,7 @@ func (s *session) failed(cause Cause, dead bool) {
 // blame counts a failure against an endpoint, if it is its own.
 func (s *session) blame(e *upstream.Endpoint, cause Cause) {
 	if cause != NoMemory {
-		s.agent.group.Report(e, upstream.Failure)
+		s.agent.group.Blame(e, upstream.Fault{Cause: cause.String(), Reason: s.reason})
 	}
 }
 
