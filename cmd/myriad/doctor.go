@@ -48,6 +48,10 @@ func (d *doctorCommand) Run(c console) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	host := doctor.This(d.PID)
+	if err := host.Enter(); err != nil {
+		// What can be seen from here is worth having, and each check that needs more says so.
+		fmt.Fprintf(c.err, "myriad: %v\n", err)
+	}
 	if d.Watch {
 		return d.watch(ctx, c, host, checks)
 	}

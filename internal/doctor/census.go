@@ -76,10 +76,10 @@ const (
 	vanishedRetries = 4
 )
 
-// Census is made anew after each Refresh. It is of the network namespace of this process.
+// Census is made anew after each Refresh. It is of the network namespace of this thread; see Enter.
 func (h *Host) Census() (*Census, error) {
 	if h.census == nil && h.censusErr == nil {
-		if h.censusErr = h.sameNetwork(); h.censusErr == nil {
+		if h.censusErr = h.entered(); h.censusErr == nil {
 			h.census, h.censusErr = newCensus()
 		}
 	}

@@ -6,13 +6,17 @@ import (
 	"errors"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/myriad-server/myriad/internal/sys"
 )
 
 // fakeHost is a host whose /proc and /sys are folders of the test. Names begin with proc/ or sys/.
@@ -197,5 +201,52 @@ func TestChangesTellWhatCameAndWent(t *testing.T) {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("not told: %q\n%s", want, b.String())
 		}
+	}
+}
+
+// TestEnter: a process in another network namespace is asked about where it is, or not at all.
+func TestEnter(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root: a process with a network namespace of its own is started")
+	}
+	child := exec.Command("cat")
+	child.SysProcAttr = sys.OwnNetwork()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if _, err := child.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = child.Process.Kill()
+		_ = child.Wait()
+	}()
+	done := make(chan struct{})
+	go func() { // which takes its thread with it, as that is elsewhere then
+		defer close(done)
+		h := This(child.Process.Pid)
+		if value, err := h.Sysctl("net.core.somaxconn"); err == nil {
+			t.Errorf("another's somaxconn is %s", value)
+		}
+		if _, err := h.Census(); err == nil {
+			t.Error("a census of others' sockets")
+		}
+		if err := h.Enter(); err != nil {
+			t.Error(err)
+			return
+		}
+		setSysctl(t, "net.core.somaxconn", "19")
+		if value, err := h.Sysctl("net.core.somaxconn"); value != "19" || err != nil {
+			t.Errorf("somaxconn is %s, %v", value, err)
+		}
+		if census, err := h.Census(); err != nil || len(census.Listeners) > 0 {
+			t.Errorf("%+v, %v", census, err)
+		}
+	}()
+	<-done
+	if value, err := This(0).Sysctl("net.core.somaxconn"); value == "19" || err != nil {
+		t.Errorf("here somaxconn is %s, %v", value, err)
 	}
 }

@@ -3,12 +3,16 @@ package doctor
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/myriad-server/myriad/internal/sys"
 )
 
 // Host is where checks get their facts. Each file is read once between two calls of Refresh, so that all checks judge
@@ -112,8 +116,51 @@ func (h *Host) read(name string) (string, error) {
 // Sysctl is a value of /proc/sys by its name with dots, without white space at its ends. In a name that has dots of its
 // own (a VLAN's) these are written as slashes, as for sysctl(8).
 func (h *Host) Sysctl(name string) (string, error) {
+	if strings.HasPrefix(name, "net.") {
+		if err := h.entered(); err != nil {
+			return "", err
+		}
+	}
 	text, err := h.ProcFile(sysctlPath(name))
 	return strings.Join(strings.Fields(text), " "), err
+}
+
+// Enter moves the calling goroutine into the network namespace of the process that is asked about, if that has one of
+// its own (a container's), and locks it to its thread for good. Until then the sysctls of net and the sockets that can
+// be seen are others', and asking for them is an error. It needs root.
+func (h *Host) Enter() error {
+	if h.entered() == nil {
+		return nil
+	}
+	runtime.LockOSThread()
+	if err := sys.EnterNetwork(filepath.Join(h.Proc, strconv.Itoa(h.PID), "ns", "net")); err != nil {
+		return fmt.Errorf("the network namespace of process %d cannot be entered: %w", h.PID, err)
+	}
+	h.Refresh()
+	return nil
+}
+
+// entered says no if this thread is in another network namespace than the process that is asked about. A /proc of a
+// test has none.
+func (h *Host) entered() error {
+	if h.PID == 0 {
+		return nil
+	}
+	own, err := os.Readlink(filepath.Join(h.Proc, "thread-self", "ns", "net"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	its, err := os.Readlink(filepath.Join(h.Proc, strconv.Itoa(h.PID), "ns", "net"))
+	if err != nil {
+		return err
+	}
+	if own != its {
+		return fmt.Errorf("process %d is in another network namespace, which only root can enter", h.PID)
+	}
+	return nil
 }
 
 // sysctlPath is where a value is under /proc.
