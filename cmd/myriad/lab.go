@@ -46,7 +46,7 @@ type labRun struct {
 	Seed   uint64   `default:"1" help:"Of what is left to chance."`
 	Out    string   `default:"lab" placeholder:"DIR" help:"Where results, figures and the report go."`
 	Source string   `default:"." placeholder:"DIR" help:"The source of this program, for the examples that are built."`
-	Peers  string   `placeholder:"DIR" help:"Results of other servers, for the experiment peers."`
+	Peers  string   `placeholder:"DIR" help:"Results of other servers, for the experiment peers; several: DIR:DIR."`
 	Resume bool     `help:"Leave out what has a result of such a run in the folder, with all checks passed."`
 }
 

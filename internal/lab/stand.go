@@ -34,7 +34,7 @@ type Stand struct {
 	Seed   uint64
 	// Program is the binary of Myriad; Source the folder of this module, for examples that are built, or "".
 	Program, Source string
-	// Peers is the folder with results of other servers, for the experiment that reads them, or "".
+	// Peers is folders with results of other servers, for the experiment that reads them, apart by colons, or "".
 	Peers string
 	// Tell is a line for whoever waits.
 	Tell    func(format string, v ...any)
