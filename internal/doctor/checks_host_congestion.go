@@ -31,8 +31,9 @@ func checkLoopbackPacing(h *Host) ([]Finding, error) {
 		Evidence: []string{congestionControl + ": " + control},
 		Cause: "the default congestion control holds for loopback too, where pacing costs processor time and brings " +
 			"nothing",
-		Fix: "let servers on loopback choose reno (listeners[].congestion: auto, the default, does); if this host has no " +
-			"clients far away: sysctl -w " + congestionControl + "=cubic",
+		Fix: "sysctl -w " + congestionControl + "=cubic",
+		Better: "where clients are far away keep it, and let servers on loopback choose reno (listeners[].congestion: " +
+			"auto, the default, does)",
 		Recheck: "sysctl " + congestionControl,
 	}}, nil
 }
