@@ -236,13 +236,18 @@ func (x *Exchange) refused() bool {
 	case r.ContentLength > max(x.handler.limits.BodyBytes, x.handler.server.LargestBody):
 		x.refuse(413, "the content is too large")
 	case r.Form == http1.AsteriskForm:
-		x.Add("Allow", allowed)
-		x.Status(204)
-		x.Reply(nil)
+		x.ReplyOptions()
 	default:
 		return false
 	}
 	return true
+}
+
+// ReplyOptions answers a request with OPTIONS for the server as a whole.
+func (x *Exchange) ReplyOptions() {
+	x.Add("Allow", allowed)
+	x.Status(204)
+	x.Reply(nil)
 }
 
 // allowed is what a server as a whole can be asked for.

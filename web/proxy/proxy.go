@@ -91,6 +91,10 @@ func (h *Handler) Serve(x *web.Exchange) {
 		x.Fail(500)
 		return
 	}
+	if hopsLeft(x.Request()) == 0 {
+		x.ReplyOptions() // it is to go no further
+		return
+	}
 	a.take().begin(x)
 }
 

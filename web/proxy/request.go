@@ -54,6 +54,10 @@ func (s *session) appendHead(b []byte, x *web.Exchange, e *upstream.Endpoint) []
 	b = append(b, " HTTP/1.1\r\n"...)
 	b = h.appendHost(b, r, e)
 	drop := local | h.request.known
+	left := hopsLeft(r)
+	if left > 0 {
+		drop |= hops
+	}
 	var known *client
 	if h.options.Forwarded != ForwardedOff {
 		if known = a.clientOf(x); known.trusted {
@@ -69,6 +73,9 @@ func (s *session) appendHead(b []byte, x *web.Exchange, e *upstream.Endpoint) []
 	}
 	if known != nil {
 		b = a.appendForwarded(b, x, known)
+	}
+	if left > 0 {
+		b = appendHops(b, left)
 	}
 	b = append(b, h.via[r.Minor]...)
 	b = append(b, h.request.lines...)

@@ -53,6 +53,30 @@ var passing = []headCase{
 		lines("GET /a?b HTTP/1.1", "Host: a:80", "X-Odd:\tx ", "Cookie: c", "accept: */*", "Via: 1.1 myriad"),
 	},
 	{
+		"options with hops left",
+		[]option{plain},
+		lines("OPTIONS / HTTP/1.1", "Host: a", "max-forwards: 010", "A: b"),
+		lines("OPTIONS / HTTP/1.1", "Host: a", "A: b", "Max-Forwards: 9", "Via: 1.1 myriad"),
+	},
+	{
+		"options with more hops than can be counted",
+		[]option{plain},
+		lines("OPTIONS / HTTP/1.1", "Host: a", "Max-Forwards: 99999999999999999999999999"),
+		lines("OPTIONS / HTTP/1.1", "Host: a", "Max-Forwards: 5764607523034234878", "Via: 1.1 myriad"),
+	},
+	{
+		"hops of another method",
+		[]option{plain},
+		lines("GET / HTTP/1.1", "Host: a", "Max-Forwards: 0"),
+		lines("GET / HTTP/1.1", "Host: a", "Max-Forwards: 0", "Via: 1.1 myriad"),
+	},
+	{
+		"hops that are none",
+		[]option{plain},
+		lines("OPTIONS / HTTP/1.1", "Host: a", "Max-Forwards: -1"),
+		lines("OPTIONS / HTTP/1.1", "Host: a", "Max-Forwards: -1", "Via: 1.1 myriad"),
+	},
+	{
 		"content of a known length",
 		[]option{plain},
 		lines("POST /p HTTP/1.1", "Host: a", "Content-Length: 3") + "abc",

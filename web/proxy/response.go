@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"math"
+	"slices"
 	"syscall"
 	"time"
 
@@ -78,7 +79,7 @@ func (s *session) interim() {
 		return
 	}
 	a := s.agent
-	a.scratch = s.response.AppendEndToEnd(a.scratch[:0], private|a.proxy.response.known, a.proxy.response.other)
+	a.scratch = s.appendFields(a.scratch[:0])
 	s.x.Interim(status, a.scratch)
 }
 
@@ -109,7 +110,7 @@ func (s *session) answer(rest []byte) (used int) {
 		return len(rest)
 	}
 	b = s.appendStatus(b)
-	b = s.response.AppendEndToEnd(b, private|h.response.known, h.response.other)
+	b = s.appendFields(b)
 	if !s.response.Has(dates) {
 		b = x.Date(b, false)
 	}
@@ -130,6 +131,27 @@ func (s *session) answer(rest []byte) (used int) {
 	s.arm()
 	return n + s.relay(rest[n:])
 }
+
+// appendFields appends the fields that are passed on. Proxy-Status is one of them, although those called "Proxy-" and
+// something are not: each proxy on the way adds members to its list (RFC 9209 section 2), and this one has none to add
+// to an answer that it passes on.
+func (s *session) appendFields(b []byte) []byte {
+	r, edits := &s.response, &s.agent.proxy.response
+	b = r.AppendEndToEnd(b, private|edits.known, edits.other)
+	for i := range r.Fields() {
+		if r.KnownAt(i) != http1.UnknownField {
+			continue
+		}
+		if name, _ := r.FieldAt(i); http1.EqualFold(name, proxyStatus) && !slices.Contains(edits.other, proxyStatus) &&
+			!r.ConnectionNames(name) {
+			b = append(b, r.Lines(i, i+1)...)
+		}
+	}
+	return b
+}
+
+// proxyStatus is the field in which proxies say what became of a request.
+const proxyStatus = "proxy-status"
 
 const (
 	dateBytes = 40

@@ -121,6 +121,27 @@ var heads = []answerCase{
 		state: conn.Open,
 	},
 	{
+		name: "what proxies behind it say", in: get,
+		answer: lines("HTTP/1.1 502 Bad Gateway", "proxy-status: cdn; error=dns_error", "Proxy-Info: x", dateIs,
+			"Proxy-Status: a, b", "Content-Length: 0"),
+		want: lines("HTTP/1.1 502 Bad Gateway", dateIs, "proxy-status: cdn; error=dns_error", "Proxy-Status: a, b",
+			"Content-Length: 0"),
+		state: conn.Open,
+	},
+	{
+		name: "what nobody is to hear of them", in: get,
+		with:   []option{with(func(o *proxy.Options) { o.Response.Remove = []string{"Proxy-Status"} })},
+		answer: lines("HTTP/1.1 200 OK", dateIs, "Proxy-Status: a", "Content-Length: 0"),
+		want:   lines("HTTP/1.1 200 OK", dateIs, "Content-Length: 0"),
+		state:  conn.Open,
+	},
+	{
+		name: "what they say to this one", in: get,
+		answer: lines("HTTP/1.1 200 OK", "Connection: Proxy-Status", dateIs, "Proxy-Status: a", "Content-Length: 0"),
+		want:   lines("HTTP/1.1 200 OK", dateIs, "Content-Length: 0"),
+		state:  conn.Open,
+	},
+	{
 		name: "changed fields", in: get,
 		with: []option{with(func(o *proxy.Options) {
 			o.Response = proxy.Edits{

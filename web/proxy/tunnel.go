@@ -51,7 +51,7 @@ func (s *session) switched(rest []byte) (used int) {
 		return len(rest)
 	}
 	b = s.appendStatus(b)
-	b = s.response.AppendEndToEnd(b, private|h.response.known, h.response.other)
+	b = s.appendFields(b)
 	if !s.response.Has(dates) {
 		b = x.Date(b, false)
 	}
