@@ -115,12 +115,12 @@ func checkSocketBuffers(h *Host) ([]Finding, error) {
 		switch {
 		case sizes[2] < leastMaximum:
 			want = fmt.Sprintf("%d %d %d", sizes[0], sizes[1], leastMaximum)
-			f.Title = fmt.Sprintf("%s buffers grow to %s at most", side.what, bytes(sizes[2]))
-			f.Cause = fmt.Sprintf("over a round trip of 100 ms a connection moves %s a second at most", bytes(sizes[2]*10))
+			f.Title = fmt.Sprintf("%s buffers grow to %s at most", side.what, byteSize(sizes[2]))
+			f.Cause = fmt.Sprintf("over a round trip of 100 ms a connection moves %s a second at most", byteSize(sizes[2]*10))
 			f.Settings = []Setting{{side.key, have, want}}
 		case sizes[1] > mostFirst:
 			want = fmt.Sprintf("%d %d %d", sizes[0], 1<<17, sizes[2])
-			f.Title = fmt.Sprintf("%s buffers begin with %s", side.what, bytes(sizes[1]))
+			f.Title = fmt.Sprintf("%s buffers begin with %s", side.what, byteSize(sizes[1]))
 			f.Cause = "a connection that is not read from may hold so much before anybody asks whether its path needs it"
 		default:
 			continue

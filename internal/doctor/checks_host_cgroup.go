@@ -150,7 +150,7 @@ func checkGroupMemory(h *Host) ([]Finding, error) {
 		f := Finding{
 			Evidence: []string{
 				fmt.Sprintf("/sys/%s/%s: %s", g.folder, m.limitFile, sizeOrNone(m.limit)),
-				fmt.Sprintf("/sys/%s/%s: %s, of it %s cached files", g.folder, m.usedFile, bytes(m.used), bytes(m.cached)),
+				fmt.Sprintf("/sys/%s/%s: %s, of it %s cached files", g.folder, m.usedFile, byteSize(m.used), byteSize(m.cached)),
 			},
 			Recheck: fmt.Sprintf("cat /sys/%s/%s /sys/%s/%s", g.folder, m.limitFile, g.folder, m.usedFile),
 			Fix: fmt.Sprintf("echo %d > /sys/%s/%s; for good: MemoryMax= of the service, or the container's limit",
@@ -160,11 +160,11 @@ func checkGroupMemory(h *Host) ([]Finding, error) {
 		switch {
 		case m.limit != Unlimited && full:
 			f.Harm = harm
-			f.Title = fmt.Sprintf("the control group has %s of %s of memory", bytes(m.used-m.cached), bytes(m.limit))
+			f.Title = fmt.Sprintf("the control group has %s of %s of memory", byteSize(m.used-m.cached), byteSize(m.limit))
 			f.Cause = "the limit counts sockets and their buffers too; at it the kernel kills a process of the group"
 		case m.high != Unlimited && m.used-m.cached >= m.high/percentsWhole*nearlyFull:
 			f.Harm = Hurting
-			f.Title = fmt.Sprintf("the control group is slowed down at memory.high, %s", bytes(m.high))
+			f.Title = fmt.Sprintf("the control group is slowed down at memory.high, %s", byteSize(m.high))
 			f.Cause = "beyond memory.high each allocation waits while the kernel takes memory back"
 			f.Fix = fmt.Sprintf("echo %d > /sys/%s/memory.high; for good: MemoryHigh= of the service", doubled(m.high), g.folder)
 			f.Recheck = fmt.Sprintf("cat /sys/%s/memory.high /sys/%s/memory.current", g.folder, g.folder)
@@ -193,7 +193,7 @@ func sizeOrNone(n int64) string {
 	if n == Unlimited {
 		return "no limit"
 	}
-	return bytes(n)
+	return byteSize(n)
 }
 
 // groupUse is the memory of a group, in bytes.

@@ -21,8 +21,8 @@ func (h *Host) memoryFact(file, name string) (int64, error) {
 	return 0, fmt.Errorf("/proc/%s has no %s", file, name)
 }
 
-// bytes writes a size for people.
-func bytes(n int64) string {
+// byteSize writes a size for people.
+func byteSize(n int64) string {
 	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
 	value, unit := float64(n), 0
 	for value >= 1024 && unit < len(units)-1 {
@@ -68,7 +68,7 @@ func checkSwap(h *Host) ([]Finding, error) {
 	}
 	f := Finding{
 		Evidence: []string{
-			fmt.Sprintf("/proc/meminfo: %s of %s swap in use", bytes(total-free), bytes(total)),
+			fmt.Sprintf("/proc/meminfo: %s of %s swap in use", byteSize(total-free), byteSize(total)),
 			fmt.Sprintf("/proc/vmstat, pswpin: %s", back), fmt.Sprintf("vm.swappiness: %d", swappiness),
 		},
 		Cause:   "programs want more memory than the host has, or the kernel prefers files in its cache",
@@ -76,13 +76,13 @@ func checkSwap(h *Host) ([]Finding, error) {
 		Recheck: "vmstat 1 3   # column si",
 	}
 	if own > 0 {
-		f.Evidence = append(f.Evidence, fmt.Sprintf("/proc/%d/status: VmSwap %s", h.PID, bytes(own)))
+		f.Evidence = append(f.Evidence, fmt.Sprintf("/proc/%d/status: VmSwap %s", h.PID, byteSize(own)))
 	}
 	switch {
 	case back.Over > 0 && back.Grown > 0:
 		f.Harm, f.Title = Hurting, "memory is being read back from swap"
 	case own > 0:
-		f.Harm, f.Title = Warning, fmt.Sprintf("process %d has %s in swap", h.PID, bytes(own))
+		f.Harm, f.Title = Warning, fmt.Sprintf("process %d has %s in swap", h.PID, byteSize(own))
 	case swappiness > readySwappiness:
 		f.Harm, f.Title = Info, "the kernel may swap the server out to keep files in its cache"
 		f.Cause = fmt.Sprintf("there is swap, and vm.swappiness is %d", swappiness)
@@ -173,11 +173,11 @@ func checkOvercommit(h *Host) ([]Finding, error) {
 	}
 	return []Finding{{
 		Harm: harm,
-		Title: fmt.Sprintf("%s of %s of memory are promised, and the kernel promises no more", bytes(committed),
-			bytes(limit)),
+		Title: fmt.Sprintf("%s of %s of memory are promised, and the kernel promises no more", byteSize(committed),
+			byteSize(limit)),
 		Evidence: []string{
-			"vm.overcommit_memory: 2", fmt.Sprintf("/proc/meminfo: CommitLimit %s, Committed_AS %s", bytes(limit),
-				bytes(committed)),
+			"vm.overcommit_memory: 2", fmt.Sprintf("/proc/meminfo: CommitLimit %s, Committed_AS %s", byteSize(limit),
+				byteSize(committed)),
 		},
 		Cause:   "strict accounting counts what is reserved, not what is used; at the limit threads and mappings fail",
 		Fix:     "sysctl -w vm.overcommit_memory=0, or raise vm.overcommit_ratio",

@@ -142,7 +142,7 @@ func TestCongestionOnLoopback(t *testing.T) {
 	}
 	needsBBR(t)
 	setSysctl(t, congestionControl, "bbr")
-	onlyFinding(t, This(0), loopbackPacing, Info, "bbr", "listeners[].congestion")
+	onlyFinding(t, This(0), loopbackPacing, Info, "paced by bbr", "brings nothing")
 	setSysctl(t, congestionControl, "reno") // cubic is the host's to allow
 	isWell(t, This(0), loopbackPacing)
 }

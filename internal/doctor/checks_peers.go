@@ -170,7 +170,7 @@ func checkVanishedPeers(h *Host) ([]Finding, error) {
 		Title: fmt.Sprintf("%d peers have vanished while data was on its way to them", len(list)),
 		Evidence: []string{
 			fmt.Sprintf("sock_diag: %d connections have sent the same data %d times or more, %s are held for them", len(list),
-				vanishedRetries+1, bytes(unsent)),
+				vanishedRetries+1, byteSize(unsent)),
 			fmt.Sprintf("the longest: %v to %v, nothing heard for %v", worst.Local, worst.Remote,
 				worst.Quiet.Round(time.Millisecond)),
 			"net.ipv4.tcp_retries2: " + strconv.FormatInt(retries, 10),

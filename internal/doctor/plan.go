@@ -145,7 +145,7 @@ func planMemory(h *Host, l Load) (Resource, error) {
 	if err != nil {
 		return Resource{}, err
 	}
-	r := Resource{Unit: "bytes", Have: available, Why: bytes(available) + " are available"}
+	r := Resource{Unit: "bytes", Have: available, Why: byteSize(available) + " are available"}
 	groups, err := h.controlGroups("memory")
 	if err != nil {
 		return Resource{}, err
@@ -157,7 +157,7 @@ func planMemory(h *Host, l Load) (Resource, error) {
 		}
 		if most := min(m.limit, m.high); most != Unlimited && most-m.used+m.cached < r.Have {
 			r.Have = max(most-m.used+m.cached, 0)
-			r.Why = fmt.Sprintf("the control group /sys/%s has %s left", g.folder, bytes(r.Have))
+			r.Why = fmt.Sprintf("the control group /sys/%s has %s left", g.folder, byteSize(r.Have))
 		}
 	}
 	each, measured, err := h.bufferBytes()
@@ -407,7 +407,7 @@ func (p *Plan) Text(w io.Writer) error {
 // amount writes a number of a unit.
 func amount(n int64, unit string) string {
 	if unit == "bytes" && n != Unlimited {
-		return bytes(n)
+		return byteSize(n)
 	}
 	return grouped(n)
 }
