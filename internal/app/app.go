@@ -47,6 +47,7 @@ type App struct {
 	upstreams map[string]*upstream.Group
 	streams   []sessions // of the listeners that pass on
 	roll      roll
+	sight     sight
 }
 
 // New makes a server of a plan. It opens no listening socket yet.

@@ -38,6 +38,15 @@ type Config struct {
 	// runtime directory, where the commands that ask a running server find it: $XDG_RUNTIME_DIR/myriad, or else
 	// /run/myriad for root and myriad-UID in the directory of temporary files for others.
 	Admin AutoOrOffOrAddress `yaml:"admin"`
+	// Whether the time of each request and the causes of failures are counted, for GET /metrics of the admin API. All
+	// other counters are kept in any case.
+	Metrics bool `yaml:"metrics"`
+	// The connections of each loop, those that are not idle, whose last 32 events are kept, at some 600 bytes each: they
+	// are logged when the connection or an answer fails, and the admin API tells them. Where more are at work at a time,
+	// only so many are recorded. "off" keeps none, but for connections that are traced through the admin API.
+	Recorder CountOrOff `yaml:"recorder" min:"1" max:"1000000"`
+	// Which requests are followed through several programs, and where that is told.
+	Tracing Tracing `yaml:"tracing"`
 
 	source *source // where each key was said, for the positions of problems; nil when built in code
 }

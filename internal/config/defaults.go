@@ -45,6 +45,9 @@ func Default() *Config {
 		AccessLog: AccessLog{Format: AccessOff, Sample: 1},
 		Log:       Log{Level: LevelInfo, Format: LogText},
 		Server:    Server{Name: "myriad"},
+		Metrics:   true,
+		Recorder:  1024,
+		Tracing:   Tracing{Endpoint: wordOff, Sample: 0.01, Service: "myriad"},
 	}
 }
 

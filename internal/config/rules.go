@@ -34,6 +34,7 @@ func (r *rules) run() {
 	r.limits()
 	r.engine()
 	r.logs()
+	r.tracing()
 	r.routes()
 	r.upstreams()
 }

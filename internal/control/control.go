@@ -53,6 +53,7 @@ const listsAtOnce = 2
 func New(a *app.App, level *slog.LevelVar) *Server {
 	s := &Server{app: a, level: level, log: a.Log(), lists: make(chan struct{}, listsAtOnce)}
 	s.mux = s.handler()
+	s.mountObserved()
 	s.http = http.Server{
 		Handler: s.mux, ReadHeaderTimeout: headTime, IdleTimeout: idleTime, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
