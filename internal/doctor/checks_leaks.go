@@ -13,7 +13,8 @@ import (
 var closeWait = Check{
 	Name: "close-wait",
 	About: "In CLOSE_WAIT the peer has closed and the program here has not. The kernel waits for it without end: no " +
-		"sysctl and no keepalive removes such a socket, only the program does, by close(2). A few for a moment are " +
+		"sysctl closes such a socket, only the program does, by close(2). Keepalive only hides it: once the peer's end " +
+		"is gone the socket becomes CLOSE, which no list shows, and its descriptor stays lost. A few for a moment are " +
 		"normal. Many, or old ones, are a leak of the process that is named: it does not read (and so never sees the end " +
 		"of the stream), it waits for something else while holding the connection, or it has lost the descriptor. Until " +
 		"it is mended each takes a descriptor and kernel memory. The age is what TCP_INFO knows at the least: since when " +

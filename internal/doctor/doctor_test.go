@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/myriad-server/myriad/internal/sockets"
 	"github.com/myriad-server/myriad/internal/sys"
 )
 
@@ -248,5 +249,39 @@ func TestEnter(t *testing.T) {
 	<-done
 	if value, err := This(0).Sysctl("net.core.somaxconn"); value == "19" || err != nil {
 		t.Errorf("here somaxconn is %s, %v", value, err)
+	}
+}
+
+// TestStatesDocument: docs/states.md has a row for each state, and names checks that are there.
+func TestStatesDocument(t *testing.T) {
+	text, err := os.ReadFile("../../docs/states.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	for _, c := range Checks() {
+		names[c.Name] = true
+	}
+	rows := map[string]bool{}
+	for line := range strings.Lines(string(text)) {
+		cells := strings.Split(line, "|")
+		if len(cells) != 7 || cells[0] != "" || strings.HasPrefix(cells[1], "-") || strings.TrimSpace(cells[1]) == "state" {
+			continue
+		}
+		rows[strings.TrimSpace(cells[1])] = true
+		for name := range strings.SplitSeq(cells[5], ",") {
+			if name = strings.Trim(strings.TrimSpace(name), "`"); !names[name] {
+				t.Errorf("there is no check called %q", name)
+			}
+		}
+	}
+	for s := sockets.Established; s <= sockets.Closing; s++ {
+		if !rows[s.String()] {
+			t.Errorf("%v is not explained", s)
+		}
+		delete(rows, s.String())
+	}
+	if len(rows) > 0 {
+		t.Errorf("these are no states: %v", rows)
 	}
 }
