@@ -21,8 +21,32 @@ type Figures struct {
 	Received  float64            `json:"received_bytes_per_second"`
 	Sent      float64            `json:"sent_bytes_per_second"`
 	Responses map[string]float64 `json:"responses_per_second"`
+	Latency   Latency            `json:"latency"`
 	Loops     []Loop             `json:"loops"`
 	Process   Process            `json:"process"`
+}
+
+// Latency is how long requests took that were over within the moment: from the first byte until the last of the answer
+// was queued. Its times are 0 when there were none.
+type Latency struct {
+	Count uint64  `json:"count"`
+	Mean  float64 `json:"mean_microseconds"`
+	P50   float64 `json:"p50_microseconds"`
+	P99   float64 `json:"p99_microseconds"`
+	P999  float64 `json:"p999_microseconds"`
+}
+
+// latency makes them of all that is counted at two times.
+func latency(before, last *meter.Latencies) Latency {
+	if before == nil || last == nil {
+		return Latency{}
+	}
+	l := last.Since(before)
+	micros := func(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
+	return Latency{
+		Count: l.Count(), Mean: micros(l.Mean()), P50: micros(l.Quantile(0.5)), P99: micros(l.Quantile(0.99)),
+		P999: micros(l.Quantile(0.999)),
+	}
 }
 
 // Process is what the server as a process takes of the host.
@@ -54,11 +78,13 @@ type moment struct {
 	workers []meter.Counts
 	total   meter.Counts
 	process Process
+	latency *meter.Latencies
 }
 
 func now(a *app.App) moment {
 	m := moment{at: time.Now()}
 	m.workers, m.total = a.Counts()
+	m.latency = a.Reading().Requests
 	m.process.Descriptors, m.process.DescriptorLimit, m.process.ResidentBytes = a.Process()
 	return m
 }
@@ -115,6 +141,7 @@ func compare(before, last *moment) Figures {
 	f := Figures{
 		Time: last.at.UTC(), Seconds: Seconds(last.at.Sub(before.at)), Open: last.total[meter.Open],
 		Responses: map[string]float64{}, Loops: []Loop{}, Process: last.process,
+		Latency: latency(before.latency, last.latency),
 	}
 	rate := func(a, b *meter.Counts, c meter.Counter) float64 { return over(float64(b[c]-a[c]), d) }
 	was, is := &before.total, &last.total

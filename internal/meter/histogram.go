@@ -96,6 +96,17 @@ func (l *Latencies) Merge(other *Latencies) {
 	l.sum += other.sum
 }
 
+// Since returns those of l that are not in an earlier copy of the same histograms.
+func (l *Latencies) Since(earlier *Latencies) *Latencies {
+	later := &Latencies{sum: l.sum - earlier.sum}
+	for i := range l.buckets {
+		n := l.buckets[i] - min(earlier.buckets[i], l.buckets[i])
+		later.buckets[i] = n
+		later.count += n
+	}
+	return later
+}
+
 // Count returns how many latencies there are.
 func (l *Latencies) Count() uint64 { return l.count }
 

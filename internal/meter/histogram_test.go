@@ -102,6 +102,24 @@ func TestAtMost(t *testing.T) {
 	})
 }
 
+// TestSince takes out exactly what an earlier copy had.
+func TestSince(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var all, late Histogram
+		for _, d := range rapid.SliceOf(latency()).Draw(t, "early") {
+			all.RecordShared(d)
+		}
+		early := all.Snapshot()
+		for _, d := range rapid.SliceOf(latency()).Draw(t, "late") {
+			all.RecordShared(d)
+			late.RecordShared(d)
+		}
+		if got, want := all.Snapshot().Since(early), late.Snapshot(); *got != *want {
+			t.Fatalf("%d latencies of %v in all, want %d of %v", got.Count(), got.Sum(), want.Count(), want.Sum())
+		}
+	})
+}
+
 func TestHistogramEdges(t *testing.T) {
 	var h Histogram
 	empty := h.Snapshot()
