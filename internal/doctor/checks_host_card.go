@@ -13,7 +13,7 @@ var cardRings = Check{
 		"ring that is full drops packets before the kernel has seen them (rx_missed_errors, rx_fifo_errors). Drivers " +
 		"start with less than the card has; ethtool -G raises it. A larger ring is memory, about 2 KiB a descriptor, and " +
 		"under overload it is delay.",
-	Needs: NeedsRates,
+	Needs: NeedsRates | NeedsLinks,
 	Run:   checkCardRings,
 }
 
@@ -117,7 +117,8 @@ var cardCoalescing = Check{
 	About: "A card that interrupts for each packet costs a processor some microseconds each time; one that waits long " +
 		"adds its wait to each answer. Adaptive coalescing is best where the driver has it; else 10 to 50 us (ethtool " +
 		"-C). Without it NAPI still collects packets under load, because interrupts stay off while it works.",
-	Run: checkCardCoalescing,
+	Needs: NeedsLinks,
+	Run:   checkCardCoalescing,
 }
 
 // longCoalescing in us is more than an answer within a data centre takes.
@@ -158,7 +159,8 @@ var cardOffloads = Check{
 		"and gets packets joined to large pieces (GRO). Without them the whole way through the kernel is walked for each " +
 		"packet of 1,500 bytes, which is 2 to 5 times the processor time. They are switched off by hand, by old advice " +
 		"about virtual machines, or for capturing packets, and then forgotten.",
-	Run: checkCardOffloads,
+	Needs: NeedsLinks,
+	Run:   checkCardOffloads,
 }
 
 // offloads are what a server should have, with the word for ethtool -K and what it does.

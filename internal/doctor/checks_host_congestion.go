@@ -43,7 +43,8 @@ var pacingQdisc = Check{
 	About: "BBR needs its packets spread over time. With the fq queueing discipline on the card one timer does it for " +
 		"all connections; without, TCP sets a timer for each connection, which costs a busy server processor time. " +
 		"net.core.default_qdisc says what links get that come up later.",
-	Run: checkPacingQdisc,
+	Needs: NeedsLinks,
+	Run:   checkPacingQdisc,
 }
 
 func checkPacingQdisc(h *Host) ([]Finding, error) {

@@ -17,7 +17,7 @@ var receiveSteering = Check{
 		"has processors, as virtual ones often are, leaves the rest of them out: one processor is full of softirq while " +
 		"others idle. More queues (ethtool -L) are best; else RPS (rps_cpus of each queue) spreads the packets by " +
 		"connection in software.",
-	Needs: NeedsRates,
+	Needs: NeedsRates | NeedsLinks,
 	Run:   checkReceiveSteering,
 }
 
@@ -91,7 +91,8 @@ var flowSteering = Check{
 	About: "RPS spreads packets by a hash, so the processor that receives is seldom the one whose thread reads. RFS " +
 		"remembers where each connection is read, in a table of net.core.rps_sock_flow_entries, and of rps_flow_cnt for " +
 		"each queue. It pays where RPS is on; without RPS it does nothing.",
-	Run: checkFlowSteering,
+	Needs: NeedsLinks,
+	Run:   checkFlowSteering,
 }
 
 // flowEntries is a table for tens of thousands of busy connections; it takes 128 KiB.
@@ -150,7 +151,8 @@ var sendSteering = Check{
 	About: "A card with several queues to send is best used so that each processor has its own (XPS, xps_cpus of each " +
 		"queue): the lock of the queue and its memory stay with one processor. Drivers of real cards set it up; where all " +
 		"masks are empty, connections are spread by hash and processors meet at the queues' locks.",
-	Run: checkSendSteering,
+	Needs: NeedsLinks,
+	Run:   checkSendSteering,
 }
 
 func checkSendSteering(h *Host) ([]Finding, error) {
@@ -197,7 +199,7 @@ var interruptSpread = Check{
 	Name: "interrupt-spread",
 	About: "A card with several queues interrupts with each of them. If all of these interrupts go to one processor, " +
 		"that one does the network's work of the whole host. irqbalance, or a mask for each interrupt, spreads them.",
-	Needs: NeedsRates,
+	Needs: NeedsRates | NeedsLinks,
 	Run:   checkInterruptSpread,
 }
 

@@ -106,6 +106,8 @@ const (
 	NeedsRates
 	// NeedsSockets is for checks that list the sockets of the host, which takes about a second for a million.
 	NeedsSockets
+	// NeedsLinks is for checks of links that lead out of the host: who serves this host alone can do without.
+	NeedsLinks
 )
 
 // Check is one question about a host.

@@ -36,7 +36,8 @@ evidence, the cause, the fix and how to see that it worked; it changes nothing u
 '--apply' only ever raises a value. It keeps the old ones in '/var/lib/myriad/doctor.json' before it touches anything,
 and replaces each file as a whole, so that it can be taken back whenever it was interrupted. What would lower a value,
 and what is no sysctl and no limit (a card, a control group, the clock), is for the operator to do: the fix is the
-command. What a million connections take is in [million.md](million.md).
+command. The states of connections and what piles of them mean are in [states.md](states.md), what a million of them
+takes in [million.md](million.md).
 
 `, "'", "`")
 
@@ -106,6 +107,7 @@ func (c *Check) needs() string {
 		{NeedsProcess, "looks at one process (`--pid`)"},
 		{NeedsRates, "compares two moments"},
 		{NeedsSockets, "lists the sockets of the host"},
+		{NeedsLinks, "is about links that lead out of the host"},
 	} {
 		if c.Needs&n.need != 0 {
 			list = append(list, n.text)
