@@ -1,0 +1,94 @@
+package loop
+
+import (
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/myriad-server/myriad/conn"
+)
+
+// crowded is a loop that does not run, with so many slots.
+func crowded(open int) *Loop {
+	l := &Loop{vacant: none, listeners: []*listener{{}}}
+	running[l.number] = l
+	for range open {
+		l.admit(7, 0)
+	}
+	return l
+}
+
+// TestListWhileTheyComeAndGo lists in pieces, with connections that come and go in between: whoever is there all the
+// time is listed once, nobody twice, and nobody who was never there or is there no more.
+func TestListWhileTheyComeAndGo(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l := crowded(0)
+		defer func() { running[l.number] = nil }()
+		var open []*connection
+		churn := func(label string) {
+			for range rapid.IntRange(0, 400).Draw(t, label) {
+				if len(open) == 0 || rapid.IntRange(0, 9).Draw(t, "kind") < 6 {
+					open = append(open, l.admit(7, 0))
+					continue
+				}
+				i := rapid.IntRange(0, len(open)-1).Draw(t, "which")
+				l.vacate(open[i])
+				open = append(open[:i], open[i+1:]...)
+			}
+		}
+		for range 5 {
+			churn("before")
+		}
+		stays := map[uint64]bool{}
+		for _, c := range open {
+			stays[c.ID()] = true
+		}
+		seen := map[uint64]bool{}
+		batch := make([]conn.Record, rapid.IntRange(1, 300).Draw(t, "batch"))
+		from, rounds := uint32(0), 0
+		for {
+			n, next := l.list(from, batch, 0)
+			for _, r := range batch[:n] {
+				if seen[r.ID] || l.known(r.ID) == nil || r.Listener != 0 || r.State != conn.Open {
+					t.Fatalf("listed %+v; seen before: %v", r, seen[r.ID])
+				}
+				seen[r.ID] = true
+			}
+			if from = next; next == 0 {
+				break
+			}
+			if rounds++; rounds < 20 { // after that the list comes to its end
+				churn("between")
+			}
+			left := map[uint64]bool{}
+			for _, c := range open {
+				left[c.ID()] = true
+			}
+			for id := range stays {
+				if !left[id] {
+					delete(stays, id)
+					if l.known(id) != nil {
+						t.Fatalf("%d is known after its end", id)
+					}
+				}
+			}
+		}
+		for id := range stays {
+			if !seen[id] {
+				t.Fatalf("%d was there all the time, and is not listed", id)
+			}
+		}
+	})
+}
+
+// BenchmarkList is what one turn of a loop spends on a thousand of a million connections.
+func BenchmarkList(b *testing.B) {
+	l := crowded(1_000_000)
+	defer func() { running[l.number] = nil }()
+	batch := make([]conn.Record, conn.ListMost)
+	b.ReportAllocs()
+	from := uint32(0)
+	for b.Loop() {
+		_, from = l.list(from, batch, 0)
+	}
+}
