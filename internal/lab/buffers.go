@@ -14,9 +14,10 @@ func buffers() Experiment {
 			"over 100 Mbit/s. A socket's buffers have 8 KiB; 64 to 256 KiB are for throughput, 4 to 8 KiB for latency.",
 		Varied: "bytes of a write, bytes of the socket's buffers on both sides",
 		Method: "A process connects over the loopback, writes, and waits until the other side, which reads 256 KiB at a " +
-			"time, " +
-			"has everything. System calls are counted twice: by the writer, and by the kernel (syscw of /proc/PID/io).",
-		Takes: 10 * second, Quick: quickest, Full: 5 * minute, measure: measureBuffers, judge: judgeBuffers,
+			"time, has everything. Then over a wire of 100 Mbit/s: two network namespaces, and the kernel's token bucket " +
+			"filter (tbf) between them. System calls are counted twice: by the writer, and by the kernel (syscw of " +
+			"/proc/PID/io).",
+		Takes: 70 * second, Quick: quickest, Full: 5 * minute, measure: measureBuffers, judge: judgeBuffers,
 	}
 }
 
@@ -66,6 +67,9 @@ func measureBuffers(ctx context.Context, s *Stand, r *Result) error {
 			}
 		}
 	}
+	if err := measureSlowWrites(ctx, s, r, bytes); err != nil {
+		return err
+	}
 	r.draw(Figure{
 		Title: "System calls", Table: t.Name, Column: "writes counted", Over: "KiB a write", LogX: true, LogY: true,
 	})
@@ -91,6 +95,35 @@ func writeOnce(ctx context.Context, s *Stand, r *Result, bytes, piece, buffer in
 	return d, err
 }
 
+const slowTable = "over a wire of 100 Mbit/s"
+
+// measureSlowWrites has the two sizes of the text over a wire as fast as the text's.
+func measureSlowWrites(ctx context.Context, s *Stand, r *Result, bytes int) error {
+	if s.Quick {
+		bytes /= 5
+	}
+	w, err := s.stretch(ctx, 100)
+	if err != nil {
+		r.note("There is no slow wire: %v.", err)
+		return ctx.Err()
+	}
+	t := r.table(slowTable, []string{"KiB a write"}, Column{"time", "s"}, Column{"writes counted", "calls"},
+		Column{"CPU of the writer", "s"}, Column{"throughput", "Mbit/s"})
+	for round := range s.Rounds {
+		for _, i := range rotated(2, round) {
+			piece := []int{1, 64}[i]
+			d, err := w.send(ctx, s, "write", strconv.Itoa(bytes), strconv.Itoa(piece*kibi), "0")
+			if err != nil {
+				return err
+			}
+			r.check(d.Bytes == int64(bytes), "%d KiB a write, slow wire: %d bytes of %d", piece, d.Bytes, bytes)
+			t.add([]string{strconv.Itoa(piece)}, d.Took.Seconds(), float64(d.Calls), d.CPU.Seconds(),
+				8*float64(bytes)/1e6/d.Took.Seconds())
+		}
+	}
+	return s.endAll()
+}
+
 func judgeBuffers(r *Result) Verdict {
 	t := r.find("pieces")
 	time := t.median("time", "1") / t.median("time", "64")
@@ -103,6 +136,12 @@ func judgeBuffers(r *Result) Verdict {
 		"%.1f times "+
 		"the time over the loopback. The system's own buffers, which grow with the traffic, move %.1f times what 4 KiB "+
 		"move, and 4 MiB %.1f times what the system's move.", calls, cpu, time, own/small, large/own)
+	if r.has(slowTable) {
+		w := r.find(slowTable)
+		why += fmt.Sprintf(" Over 100 Mbit/s it is the wire that takes the time, %.1f s and %.1f s, and the writer's "+
+			"processor time is %.1f times as much.", w.median("time", "1"), w.median("time", "64"),
+			w.median("CPU of the writer", "1")/w.median("CPU of the writer", "64"))
+	}
 	if time > 1.5 && large > 1.1*own {
 		return Verdict{Holds, why}
 	}

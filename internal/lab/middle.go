@@ -102,3 +102,44 @@ func (b *box) pass(from, to net.Conn) {
 		}
 	}
 }
+
+// echo is the part of a server that sends back what comes, by TCP and by UDP at the same port.
+func echo(address string) error {
+	packets, err := net.ListenPacket("udp4", address)
+	if err != nil {
+		return err
+	}
+	go func() {
+		buffer := make([]byte, 64<<10)
+		for {
+			n, from, err := packets.ReadFrom(buffer)
+			if err != nil {
+				return
+			}
+			_, _ = packets.WriteTo(buffer[:n], from) // one that is lost is the client's to notice
+		}
+	}()
+	l, err := net.Listen("tcp4", address)
+	if err != nil {
+		return err
+	}
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		go func() {
+			defer func() { _ = c.Close() }()
+			buffer := make([]byte, 64<<10)
+			for {
+				n, err := c.Read(buffer)
+				if err != nil {
+					return
+				}
+				if _, err := c.Write(buffer[:n]); err != nil {
+					return
+				}
+			}
+		}()
+	}
+}

@@ -19,7 +19,9 @@ import (
 //	write ADDRESS BYTES PIECE BUFFER    writes so many bytes in such pieces, with such a send buffer (0: the system's)
 //	send ADDRESS FILE HOW               sends a file, in one of the ways of Ways
 //
+//	drain ADDRESS                       reads what others send
 //	users JSON                          asks as the users of a crew do
+//	echo ADDRESS                        sends back what comes, by TCP and by UDP
 //	upstream ADDRESS IDLE               answers HTTP, and closes connections after so many idle milliseconds
 //	forget ADDRESS TARGET IDLE MANNER   passes connections on, and forgets them; see forget
 //
@@ -44,6 +46,10 @@ func Part(arguments []string, out io.Writer) error {
 		d, err = writePieces(a[0], n[0], n[1], n[2])
 	case arguments[0] == "send" && len(a) == 3:
 		d, err = sendFile(a[0], a[1], a[2])
+	case arguments[0] == "drain" && len(a) == 1:
+		return drain(a[0])
+	case arguments[0] == "echo" && len(a) == 1:
+		return echo(a[0])
 	case arguments[0] == "users" && len(a) == 1:
 		d, err = playUsers(a[0])
 	case arguments[0] == "upstream" && len(a) == 2:

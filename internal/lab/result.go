@@ -138,6 +138,11 @@ func (r *Result) find(name string) *Table {
 	return r.Tables[i]
 }
 
+// has reports whether there is a table of that name: not every machine can make every one.
+func (r *Result) has(table string) bool {
+	return slices.ContainsFunc(r.Tables, func(t *Table) bool { return t.Name == table })
+}
+
 func (r *Result) draw(f Figure) { r.Figures = append(r.Figures, f) }
 
 func (r *Result) note(format string, v ...any) { r.Notes = append(r.Notes, fmt.Sprintf(format, v...)) }

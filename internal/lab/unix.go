@@ -10,14 +10,14 @@ import (
 
 func unix() Experiment {
 	return Experiment{
-		Name: "unix", Title: "A Unix socket against TCP on the loopback",
-		Seeds:  []string{"002"},
-		Claim:  "Between processes of one machine a Unix domain socket performs better than TCP to localhost.",
+		Name: "unix", Title: "A Unix socket against TCP on the loopback, and TCP against UDP",
+		Seeds: []string{"002", "000"},
+		Claim: "Between processes of one machine a Unix domain socket performs better than TCP to localhost. TCP " +
+			"is slow, because of what it does for reliability, and UDP fast.",
 		Varied: "the socket, and the connections",
 		Method: "The same server listens on both in turn: 13 bytes are answered, one loop. First one connection asks " +
-			"(latency), " +
-			"then 64 (throughput).",
-		Takes: 50 * second, Quick: quickest, Full: 5 * minute, measure: measureUnix, judge: judgeUnix,
+			"(latency), then 64 (throughput). Then a process sends back 64 bytes by TCP or by UDP, to one client.",
+		Takes: 80 * second, Quick: quickest, Full: 5 * minute, measure: measureUnix, judge: judgeUnix,
 	}
 }
 
@@ -73,9 +73,58 @@ func measureUnix(ctx context.Context, s *Stand, r *Result) error {
 			}
 		}
 	}
+	if err := measureEcho(ctx, s, r, length); err != nil {
+		return err
+	}
 	for _, c := range []string{"reply rate", "median latency", "server CPU per request"} {
 		r.draw(Figure{Title: c, Table: t.Name, Column: c, Line: "socket", Over: "connections", Names: true})
 	}
+	return nil
+}
+
+const echoTable = "64 bytes there and back, one client"
+
+// measureEcho has TCP and UDP do the same: one at a time, so that neither has anything to gather or to lose.
+func measureEcho(ctx context.Context, s *Stand, r *Result, length time.Duration) error {
+	t := r.table(echoTable, []string{"protocol"}, Column{"echoes", "1/s"}, Column{"median latency", "us"},
+		Column{"p99 latency", "us"}, Column{"server CPU per echo", "us"})
+	for round := range s.Rounds {
+		for _, i := range rotated(2, round) {
+			protocol := []string{"tcp", "udp"}[i]
+			s.Tell("unix: echo by %s", protocol)
+			address, err := freeAddress()
+			if err != nil {
+				return err
+			}
+			p, err := s.start(ctx, spec{
+				name: "echo", address: address, command: []string{s.Program, "lab", "part", "echo", address},
+			})
+			if err != nil {
+				return err
+			}
+			before, err := used(p.pid)
+			if err != nil {
+				return err
+			}
+			o, err := s.ask(ctx, demand{target: protocol + "://" + address, connections: 1, length: length, any: true})
+			if err != nil {
+				return err
+			}
+			after, err := used(p.pid)
+			if err != nil {
+				return err
+			}
+			r.check(o.failed == 0 && o.good > 0, "%s: all of %d echoes came back", protocol, o.begun)
+			t.add([]string{protocol}, o.perSecond, 1e3*o.p50, 1e3*o.p99,
+				float64(after.time-before.time)/1e3/float64(max(1, o.good)))
+			if err := s.end(p); err != nil {
+				return err
+			}
+		}
+	}
+	r.draw(Figure{
+		Title: "TCP and UDP: median latency", Table: t.Name, Column: "median latency", Over: "protocol", Names: true,
+	})
 	return nil
 }
 
@@ -87,6 +136,10 @@ func judgeUnix(r *Result) Verdict {
 	cpu := t.median("server CPU per request", "unix", many) / t.median("server CPU per request", "tcp", many)
 	why := fmt.Sprintf("Unix against TCP: %.2f times the replies of %s connections, %.2f times the latency of one, %.2f "+
 		"times the server's processor time of a request.", rate, many, delay, cpu)
+	e := r.find(echoTable)
+	why += fmt.Sprintf(" UDP against TCP, 64 bytes there and back: %.2f times the latency, %.2f times the server's "+
+		"processor time.", e.median("median latency", "udp")/e.median("median latency", "tcp"),
+		e.median("server CPU per echo", "udp")/e.median("server CPU per echo", "tcp"))
 	switch {
 	case rate > 1.05 && delay < 1:
 		return Verdict{Holds, why}
