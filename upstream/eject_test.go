@@ -217,7 +217,7 @@ func TestFaultIsTold(t *testing.T) {
 		if state, why := e.state(); state != "ejected" || why != c.want {
 			t.Errorf("it is %s: %q, want %q", state, why, c.want)
 		}
-		if !strings.Contains(log.String(), c.want) {
+		if !strings.Contains(log.String(), c.want) || !strings.Contains(log.String(), "level=WARN") {
 			t.Errorf("the log says %q", log.String())
 		}
 		if n := testing.AllocsPerRun(100, func() { a.Blame(e, c.how) }); n != 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -232,10 +233,14 @@ func (g *Group) poke() {
 	}
 }
 
-// noteState logs what became of an endpoint, and has the agents look.
+// noteState logs what became of an endpoint, and has the agents look. That it is lost is a warning.
 func (e *Endpoint) noteState(what string, why string) {
-	e.group.options.Log.Info("upstream endpoint is "+what, "upstream", e.group.options.Name, "endpoint", e.address,
-		"why", why)
+	level := slog.LevelInfo
+	if e.status.Load() != 0 {
+		level = slog.LevelWarn
+	}
+	e.group.options.Log.Log(context.Background(), level, "upstream endpoint is "+what,
+		"upstream", e.group.options.Name, "endpoint", e.address, "why", why)
 	e.group.poke()
 }
 

@@ -24,3 +24,6 @@ func DenialOf(err error) (word, address string) {
 
 // ErrBroken is what a client's connection is reset with when nothing else shows that its answer is short.
 var ErrBroken = errBroken
+
+// ReasonOf is what is known of why there is no link.
+var ReasonOf = reasonOf

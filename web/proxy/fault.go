@@ -130,8 +130,11 @@ func denial(err error) (Cause, *upstream.Endpoint) {
 // reasonOf is what is known of why there is no link, beside its cause and its endpoint.
 func reasonOf(err error) string {
 	var dial *upstream.DialError
-	if errors.As(err, &dial) {
+	switch {
+	case errors.As(err, &dial):
 		return dial.Err.Error()
+	case errors.Unwrap(err) == nil && !errors.As(err, new(*upstream.PortsError)):
+		return "" // the cause says it all
 	}
 	return err.Error()
 }

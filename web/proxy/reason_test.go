@@ -1,10 +1,12 @@
 package proxy_test
 
 import (
+	"errors"
 	"strings"
 	"syscall"
 	"testing"
 
+	"github.com/myriad-server/myriad/upstream"
 	"github.com/myriad-server/myriad/web/proxy"
 )
 
@@ -58,5 +60,19 @@ func TestReasonOfNoConnection(t *testing.T) {
 	r.answer(hello)
 	if last := r.records[1]; last.Status != 200 || last.Cause != "" || last.Reason != "" {
 		t.Errorf("the log was told %+v", last)
+	}
+}
+
+// TestReasonOfDenial is about what there is nothing to add to, and about what there is.
+func TestReasonOfDenial(t *testing.T) {
+	for err, want := range map[error]string{
+		upstream.ErrNoEndpoint:                                    "",
+		upstream.ErrQueueTimeout:                                  "",
+		&upstream.NameError{Name: "app:80", Err: errors.New("x")}: "finding app:80: x",
+		&upstream.PortsError{Capacity: 7}:                         (&upstream.PortsError{Capacity: 7}).Error(),
+	} {
+		if got := proxy.ReasonOf(err); got != want {
+			t.Errorf("of %v it is %q", err, got)
+		}
 	}
 }
