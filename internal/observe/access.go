@@ -92,15 +92,18 @@ func NewAccessLog(o AccessOptions) *AccessLog {
 }
 
 // Log takes a line. It is called on the threads of connections, by many at once.
-func (a *AccessLog) Log(r *web.Record) {
-	s, before := a.begin(r.Connection)
+func (a *AccessLog) Log(r *web.Record) { add(a, r.Connection, r, appendJSON, appendCombined) }
+
+// add adds a line of a record, in the format of the log.
+func add[R any](a *AccessLog, connection uint64, r *R, asJSON, asCombined func([]byte, *R, *stamp) []byte) {
+	s, before := a.begin(connection)
 	if s == nil {
 		return
 	}
 	if a.options.Format == JSON {
-		s.buffer = appendJSON(s.buffer, r, &s.clock)
+		s.buffer = asJSON(s.buffer, r, &s.clock)
 	} else {
-		s.buffer = appendCombined(s.buffer, r, &s.clock)
+		s.buffer = asCombined(s.buffer, r, &s.clock)
 	}
 	a.end(s, before)
 }

@@ -40,7 +40,7 @@ func appendJSON(b []byte, r *web.Record, clock *stamp) []byte {
 	b = append(b, `Z","level":"INFO","msg":"request","connection":`...)
 	b = strconv.AppendUint(b, r.Connection, 10)
 	b = append(b, `,"remote":"`...)
-	b = appendRemote(b, r)
+	b = appendClient(b, r.Remote)
 	b = append(b, `","method":"`...)
 	b = appendQuoted(b, r.Method, longestOther, true)
 	b = append(b, `","target":"`...)
@@ -80,11 +80,7 @@ const combinedTime = "02/Jan/2006:15:04:05 -0700"
 
 // appendCombined appends a line of the combined format.
 func appendCombined(b []byte, r *web.Record, clock *stamp) []byte {
-	if r.Remote.IsValid() {
-		b = r.Remote.Addr().Unmap().AppendTo(b)
-	} else {
-		b = append(b, "unix:"...)
-	}
+	b = appendHost(b, r.Remote)
 	b = append(b, " - - ["...)
 	b = append(b, clock.at(r.Wall, combinedTime)...)
 	b = append(b, `] "`...)
@@ -182,13 +178,6 @@ func appendOrDash(b, value []byte) []byte {
 		b = appendQuoted(b, value, longestOther, false)
 	}
 	return append(b, '"')
-}
-
-func appendRemote(b []byte, r *web.Record) []byte {
-	if !r.Remote.IsValid() {
-		return append(b, "unix:"...)
-	}
-	return r.Remote.AppendTo(b)
 }
 
 const hex = "0123456789abcdef"

@@ -2,7 +2,6 @@ package observe
 
 import (
 	"strconv"
-	"time"
 
 	"github.com/myriad-server/myriad/web/proxy"
 )
@@ -14,58 +13,29 @@ type tunnelLog struct{ log *AccessLog }
 
 // LogTunnel takes a line.
 func (l tunnelLog) LogTunnel(r *proxy.TunnelRecord) {
-	a := l.log
-	s, before := a.begin(r.Connection)
-	if s == nil {
-		return
+	add(l.log, r.Connection, r, appendTunnel, appendCombinedTunnel)
+}
+
+func endedTunnel(r *proxy.TunnelRecord) ended {
+	return ended{
+		what: "tunnel", word: "TUNNEL", connection: r.Connection, client: r.Client, upstream: r.Upstream,
+		received: r.Received, sent: r.Sent, wall: r.Wall, cause: r.Cause,
 	}
-	if a.options.Format == JSON {
-		s.buffer = appendTunnel(s.buffer, r, &s.clock)
-	} else {
-		s.buffer = appendCombinedTunnel(s.buffer, r, &s.clock)
-	}
-	a.end(s, before)
 }
 
 // appendTunnel appends the line of a tunnel, as slog.JSONHandler would have written it.
 func appendTunnel(b []byte, r *proxy.TunnelRecord, clock *stamp) []byte {
-	b = append(b, `{"time":"`...)
-	b = append(b, clock.at(r.Wall, time.RFC3339)...)
-	b = append(b, `","level":"INFO","msg":"tunnel","connection":`...)
-	b = strconv.AppendUint(b, r.Connection, 10)
-	b = append(b, `,"remote":"`...)
-	if r.Client.IsValid() {
-		b = r.Client.AppendTo(b)
-	} else {
-		b = append(b, "unix:"...)
-	}
-	b = append(b, `","upstream":"`...)
-	b = appendText(b, r.Upstream, true)
-	b = append(b, `","received_bytes":`...)
-	b = strconv.AppendUint(b, r.Received, 10)
-	b = append(b, `,"sent_bytes":`...)
-	b = strconv.AppendUint(b, r.Sent, 10)
+	e := endedTunnel(r)
+	b = e.appendHead(b, clock)
 	b = append(b, `,"duration_microseconds":`...)
 	b = strconv.AppendInt(b, r.Duration.Microseconds(), 10)
 	b = append(b, `,"cause":"`...)
-	b = appendText(b, r.Cause, true)
+	b = appendText(b, e.cause, true)
 	return append(b, '"', '}', '\n')
 }
 
-// appendCombinedTunnel appends a line with the columns of the combined format, as that of a session.
+// appendCombinedTunnel appends it with the columns of the combined format.
 func appendCombinedTunnel(b []byte, r *proxy.TunnelRecord, clock *stamp) []byte {
-	if r.Client.IsValid() {
-		b = r.Client.Addr().Unmap().AppendTo(b)
-	} else {
-		b = append(b, "unix:"...)
-	}
-	b = append(b, " - - ["...)
-	b = append(b, clock.at(r.Wall, combinedTime)...)
-	b = append(b, `] "TUNNEL `...)
-	b = appendText(b, orDash(r.Upstream), false)
-	b = append(b, `" - `...)
-	b = strconv.AppendUint(b, r.Sent, 10)
-	b = append(b, ` "-" "`...)
-	b = appendText(b, r.Cause, false)
-	return append(b, '"', '\n')
+	e := endedTunnel(r)
+	return e.appendCombined(b, clock)
 }
