@@ -58,6 +58,7 @@ func (f *serverFlags) run(c console, overrides []config.Override) error {
 	if err != nil {
 		return err
 	}
+	adviseAtStart(loaded, log)
 	return errors.Join(serveUntilSignal(server, log), admin.Close())
 }
 
