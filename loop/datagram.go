@@ -61,29 +61,29 @@ func (l *Loop) settleSocket(d *datagrams) {
 	l.sockets = append(l.sockets, d)
 }
 
-// OpenDatagrams makes a socket that is connected to the target. A handler that has a method Failed(conn.Datagrams,
-// error) is told by it what the kernel heard of datagrams that could not be delivered, such as ECONNREFUSED where
-// nobody listens; the socket stays open.
+// OpenDatagrams makes a socket that is connected to the target, of UDP or, if that is a path, a Unix datagram socket
+// with an abstract name that the kernel chooses, so that it can be answered. A handler that has a method
+// Failed(conn.Datagrams, error) is told by it what the kernel heard of datagrams that could not be delivered, such as
+// ECONNREFUSED where nobody listens; the socket stays open.
 func (d *dialer) OpenDatagrams(t *conn.Target, h conn.DatagramHandler) (conn.Datagrams, error) {
 	l := d.Loop
-	switch {
-	case l.stopping:
+	if l.stopping {
 		return nil, conn.ErrStopping
-	case !t.Address.IsValid():
-		return nil, errNoAddress
 	}
-	address, family := sys.EncodeAddress(make([]byte, 0, 28), unmapped(t.Address))
+	near, far, family, err := datagramEnds(t)
+	if err != nil {
+		return nil, err
+	}
 	fd, err := sys.Socket(family, sys.Datagram, true)
 	if err != nil {
 		l.pressedDial()
 		return nil, err
 	}
-	if t.Source.IsValid() {
-		source, _ := sys.EncodeAddress(make([]byte, 0, 28), netip.AddrPortFrom(t.Source.Unmap(), 0))
-		err = sys.Bind(fd, source)
+	if near != nil {
+		err = sys.Bind(fd, near)
 	}
 	if err == nil {
-		err = sys.Connect(fd, address)
+		err = sys.Connect(fd, far)
 	}
 	s := &datagrams{loop: l, handler: h, opened: true}
 	if err == nil {
@@ -94,7 +94,8 @@ func (d *dialer) OpenDatagrams(t *conn.Target, h conn.DatagramHandler) (conn.Dat
 	}
 	if err != nil {
 		_ = sys.Close(fd)
-		if err == syscall.EAGAIN || err == syscall.EADDRINUSE { // what it is called when no port is left
+		// What it is called when no port is left; a Unix socket needs none.
+		if family != sys.Unix && (err == syscall.EAGAIN || err == syscall.EADDRINUSE) {
 			l.meter.Add(meter.PortsExhausted, 1)
 			err = syscall.EADDRNOTAVAIL
 		}
@@ -103,6 +104,24 @@ func (d *dialer) OpenDatagrams(t *conn.Target, h conn.DatagramHandler) (conn.Dat
 	l.settleSocket(s)
 	s.arm()
 	return s, nil
+}
+
+// datagramEnds are the raw addresses of a socket to the target, and their family. The near one is nil where the kernel
+// chooses as it connects.
+func datagramEnds(t *conn.Target) (near, far []byte, family int, err error) {
+	switch {
+	case t.Path != "":
+		if far, err = sys.EncodeUnix(t.Path); err == nil {
+			near = far[:2:2] // the family alone: any name
+		}
+		return near, far, sys.Unix, err
+	case !t.Address.IsValid():
+		return nil, nil, 0, errNoAddress
+	case t.Source.IsValid():
+		near, _ = sys.EncodeAddress(make([]byte, 0, 28), netip.AddrPortFrom(t.Source.Unmap(), 0))
+	}
+	far, family = sys.EncodeAddress(make([]byte, 0, 28), unmapped(t.Address))
+	return near, far, family, nil
 }
 
 func (d *datagrams) arm() {

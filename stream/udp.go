@@ -44,8 +44,9 @@ type UDPOptions struct {
 	Log *slog.Logger
 }
 
-// UDP passes the datagrams of a listener on. The datagrams of one client, which is an address and a port, are a
-// session: they go to one server, from a socket of their own, and what that answers goes back.
+// UDP passes the datagrams of a listener on, to servers of UDP and at Unix datagram sockets. The datagrams of one
+// client, which is an address and a port, are a session: they go to one server, from a socket of their own, and what
+// that answers goes back.
 type UDP struct {
 	books
 	options UDPOptions
@@ -211,15 +212,11 @@ func (r *router) connect(f *flow) bool {
 	if r.refused != nil && r.refused != f.server && f.active-r.at < refusedTime {
 		r.want.Tried(r.refused)
 	}
-	server, err := r.agent.Choose(&r.want)
-	if err == nil {
-		f.socket, err = r.dialer.OpenDatagrams(server.Target(), f)
-		if err != nil && r.order.next != f && r.makeRoom() { // of descriptors
-			f.socket, err = r.dialer.OpenDatagrams(server.Target(), f)
-		}
-		if err != nil {
-			r.agent.Unchoose(server)
-		}
+	server, err := r.open(f)
+	if server != nil && absent(err) { // a Unix socket; perhaps there is another
+		r.gone(server, f.client, err)
+		r.want.Tried(server)
+		server, err = r.open(f)
 	}
 	if err != nil {
 		r.report.warn(lineConnect, r.dialer.Now(), "a datagram is dropped: no server could be reached", f.client, err)
@@ -229,6 +226,34 @@ func (r *router) connect(f *flow) bool {
 	}
 	f.server, f.why = server, nil
 	return true
+}
+
+// open chooses a server and opens a socket to it. There is a server with an error that comes from it.
+func (r *router) open(f *flow) (server *upstream.Endpoint, err error) {
+	if server, err = r.agent.Choose(&r.want); err != nil {
+		return nil, err
+	}
+	f.socket, err = r.dialer.OpenDatagrams(server.Target(), f)
+	if err != nil && !absent(err) && r.order.next != f && r.makeRoom() { // of descriptors
+		f.socket, err = r.dialer.OpenDatagrams(server.Target(), f)
+	}
+	if err != nil {
+		r.agent.Unchoose(server)
+	}
+	return server, err
+}
+
+// absent tells the errors of connecting to a Unix socket that nobody takes datagrams from.
+func absent(err error) bool {
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.EPROTOTYPE)
+}
+
+// gone notes that a server is not there.
+func (r *router) gone(server *upstream.Endpoint, client netip.AddrPort, why error) {
+	r.tally.add(Undelivered, 1)
+	r.agent.Report(server, upstream.Failure)
+	r.report.warn(lineConnect, r.dialer.Now(), "a server of datagrams is not there", client, why)
+	r.refused, r.at = server, r.dialer.Now()
 }
 
 // touch makes a session the one that was heard of last.
@@ -340,10 +365,7 @@ func (f *flow) Failed(_ conn.Datagrams, err error) {
 		r.tally.add(Lost, 1) // it says nothing about the server
 		return
 	}
-	r.tally.add(Undelivered, 1)
-	r.agent.Report(f.server, upstream.Failure)
-	r.report.warn(lineConnect, r.dialer.Now(), "a server of datagrams is not there", f.client, err)
+	r.gone(f.server, f.client, err)
 	r.disconnect(f)
-	r.refused, r.at = f.server, r.dialer.Now()
 	f.answers, f.asked, f.why = 0, 0, err
 }
