@@ -86,16 +86,23 @@ func (b *Blocking) find(id uint64) *connection {
 // than to be asked is worth.
 func (b *Blocking) Find(_ context.Context, ids []uint64, dst []conn.Record, ask conn.Ask, _ func(conn.Conn, int),
 ) (n int, err error) {
+	wanted := make(map[uint64]bool, len(ids))
 	for _, id := range ids {
+		wanted[id] = true
+	}
+	b.mu.Lock()
+	seats := b.seats[:len(b.seats):len(b.seats)] // none is ever taken away
+	b.mu.Unlock()
+	now := b.clock()
+	for _, c := range seats {
 		if n == len(dst) {
 			break
 		}
-		if c := b.find(id); c != nil {
-			if c.record(&dst[n], b.clock(), ask) {
-				n++
-			}
-			c.mu.Unlock()
+		c.mu.Lock()
+		if wanted[c.id] && c.record(&dst[n], now, ask) {
+			n++
 		}
+		c.mu.Unlock()
 	}
 	return n, nil
 }
