@@ -95,8 +95,9 @@ func TestPruning(t *testing.T) {
 			return err
 		})
 	}
+	await(t, h, socketBuffers, Warning)
 	onlyFinding(t, h, socketBuffers, Warning, "no room", "PruneCalled", "SO_RCVBUF")
-	s.drop()
+	s.end()
 	h.Sample()
 	isWell(t, h, socketBuffers)
 }
@@ -115,7 +116,7 @@ func TestWindowScaling(t *testing.T) {
 	f := onlyFinding(t, h, windowScaling, Warning, "window scaling is off", "20 of 40 connections")
 	applySettings(t, f)
 	onlyFinding(t, h, windowScaling, Info, "20 of 40 connections are without window scaling", "began while it was off")
-	s.drop()
+	s.end()
 	s.fill(unscaledFew)
 	isWell(t, h, windowScaling)
 }

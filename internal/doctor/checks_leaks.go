@@ -108,6 +108,46 @@ func leak(p sockets.Process, list []Connection) (Finding, bool) {
 	return f, true
 }
 
+var endedSockets = Check{
+	Name: "ended-sockets",
+	About: "A connection that ends by a reset, a timeout or a keepalive without an answer is over for the kernel: it " +
+		"is in state CLOSE and in no list of sockets, not in ss either. Its descriptor stays until the program closes " +
+		"it. Programs that look at a connection only when they need it collect such descriptors, and run into " +
+		"RLIMIT_NOFILE while every tool shows few connections. The check counts the descriptors of one process that are " +
+		"TCP sockets and are not listed. Sockets that were made and never connected count as well, and are few in most " +
+		"programs.",
+	Needs: NeedsProcess | NeedsSockets,
+	Run:   checkEndedSockets,
+}
+
+func checkEndedSockets(h *Host) ([]Finding, error) {
+	if err := h.entered(); err != nil {
+		return nil, err
+	}
+	ended, err := sockets.Ended(h.Proc, h.PID)
+	if err != nil || ended < leakFew {
+		return nil, err
+	}
+	f := Finding{
+		Harm:  Info,
+		Title: fmt.Sprintf("process %d has %d descriptors of connections that are over", h.PID, ended),
+		Evidence: []string{
+			fmt.Sprintf("/proc/%d/fd and sock_diag: %d descriptors are TCP sockets that the kernel does not list", h.PID, ended),
+		},
+		Cause:   "their connections ended by a reset or a timeout, and the program has not noticed, or not closed them",
+		Fix:     fmt.Sprintf("kill -TERM %d", h.PID),
+		Better:  "mend the program: ask for the end of connections that wait (EPOLLRDHUP, or a read), and close them",
+		Recheck: fmt.Sprintf("lsof -nP -p %d | grep -c 'protocol: TCP'", h.PID),
+	}
+	switch {
+	case ended >= leakLoss:
+		f.Harm = Hurting
+	case ended >= leakMany:
+		f.Harm = Warning
+	}
+	return []Finding{f}, nil
+}
+
 var closing = Check{
 	Name: "closing",
 	About: "A connection that was closed while bytes were on their way stays with the kernel, without a process: in " +

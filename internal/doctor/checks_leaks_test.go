@@ -115,6 +115,28 @@ func TestCloseWaitInTheAcceptQueue(t *testing.T) {
 	onlyFinding(t, h, closeWait, Warning, "that no descriptor leads to", "wait in an accept queue")
 }
 
+// TestEndedSockets: clients that reset, and a server that does not look.
+func TestEndedSockets(t *testing.T) {
+	if !apart(t) {
+		return
+	}
+	s := newService(t, "127.0.0.1:7000")
+	h := This(os.Getpid())
+	s.fill(leakMany)
+	isWell(t, h, endedSockets)
+	for _, client := range s.dialled {
+		_ = client.(*net.TCPConn).SetLinger(0)
+		_ = client.Close()
+	}
+	await(t, h, endedSockets, Warning)
+	onlyFinding(t, h, endedSockets, Warning, "100 descriptors of connections that are over", "has not noticed")
+	isWell(t, h, closeWait) // it looks alike, and is not the same
+	for _, server := range s.accepts {
+		_ = server.Close()
+	}
+	isWell(t, h, endedSockets)
+}
+
 func TestClosingPeersThatVanished(t *testing.T) {
 	if !apart(t) {
 		return
@@ -143,7 +165,7 @@ func TestClosingPeersThatDoNotClose(t *testing.T) {
 	}
 	until(t, h, sockets.FinWait2, manyClosing)
 	onlyFinding(t, h, closing, Warning, "1000 connections closed here whose peer does not close", "peers leak")
-	s.drop() // the peers close
+	s.end() // the peers close
 	until(t, h, sockets.FinWait2, 0)
 	isWell(t, h, closing)
 }

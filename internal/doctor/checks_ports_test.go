@@ -3,8 +3,11 @@ package doctor
 import (
 	"net"
 	"os/exec"
+	"strconv"
 	"testing"
 	"time"
+
+	"github.com/myriad-server/myriad/internal/sockets"
 )
 
 // elsewhere is an address of the namespace that is not of the loopback's network, so that connections to it are judged
@@ -64,9 +67,41 @@ func (s *service) closeDialled() {
 		_ = s.accepts[i].Close()
 	}
 	s.dialled, s.accepts = nil, nil
+	s.settle()
 }
 
-// drop ends all connections with a reset, so that nothing is left of them.
+// end resets all connections, and waits until nothing is left of them.
+func (s *service) end() {
+	s.drop()
+	s.settle()
+}
+
+// settle waits until all that was closed is gone or in TIME_WAIT: segments take a moment also within a host.
+func (s *service) settle() {
+	s.Helper()
+	_, text, _ := net.SplitHostPort(s.listener.Addr().String())
+	port, err := strconv.ParseUint(text, 10, 16)
+	if err != nil {
+		s.Fatal(err)
+	}
+	waiting := sockets.All &^ (sockets.Listen.Bit() | sockets.TimeWait.Bit())
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		left := 0
+		for _, q := range []sockets.Query{{LocalPort: uint16(port)}, {RemotePort: uint16(port)}} {
+			q.States = waiting
+			_ = sockets.List(q, func(*sockets.Socket) { left++ })
+		}
+		if left == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.Fatalf("%d sockets do not go", left)
+		}
+		<-time.After(time.Millisecond)
+	}
+}
+
+// drop ends all connections with a reset, so that nothing will be left of them.
 func (s *service) drop() {
 	for _, c := range append(s.dialled, s.accepts...) {
 		_ = c.(*net.TCPConn).SetLinger(0)

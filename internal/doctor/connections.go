@@ -9,6 +9,7 @@ func connectionChecks() []Check {
 		timeWaitBuckets,
 		timeWaitReuse,
 		closeWait,
+		endedSockets,
 		closing,
 		orphans,
 		acceptQueue,

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -99,6 +100,22 @@ func onlyFinding(t *testing.T, h *Host, c Check, harm Harm, words ...string) Fin
 		t.Errorf("%s: %+v", c.Name, f)
 	}
 	return f
+}
+
+// await looks again and again until the first thing that a check finds is of that harm, or a worse one; of any, if none
+// is said. Segments, queues and timers take a moment.
+func await(t *testing.T, h *Host, c Check, least ...Harm) {
+	t.Helper()
+	harm := slices.Max(append(least, Info))
+	for deadline := time.Now().Add(30 * time.Second); ; <-time.After(5 * time.Millisecond) {
+		findings := runCheck(t, h, c)
+		if len(findings) > 0 && findings[0].Harm >= harm {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s finds nothing of harm %v: %+v", c.Name, harm, findings)
+		}
+	}
 }
 
 // isWell wants a check to find nothing.

@@ -1,11 +1,14 @@
 package sockets
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/myriad-server/myriad/internal/sys"
 )
 
 // Process is who has a socket.
@@ -65,16 +68,28 @@ func Owners(proc string, pid int, wanted map[uint32]bool) (*Ownership, error) {
 }
 
 func (o *Ownership) look(folder string, pid int, wanted map[uint32]bool) error {
-	open, err := os.Open(filepath.Join(folder, "fd"))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = open.Close() }()
 	name, err := os.ReadFile(filepath.Join(folder, "comm"))
 	if err != nil {
 		return err
 	}
 	process := Process{pid, strings.TrimSpace(string(name))}
+	return eachSocket(folder, func(_ string, inode uint32) {
+		if wanted != nil && !wanted[inode] {
+			return
+		}
+		if _, known := o.owners[inode]; !known {
+			o.owners[inode] = process
+		}
+	})
+}
+
+// eachSocket visits the descriptors of a process that are sockets, by its folder in /proc.
+func eachSocket(folder string, visit func(file string, inode uint32)) error {
+	open, err := os.Open(filepath.Join(folder, "fd"))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = open.Close() }()
 	for {
 		const some = 1024
 		names, err := open.Readdirnames(some)
@@ -82,16 +97,43 @@ func (o *Ownership) look(folder string, pid int, wanted map[uint32]bool) error {
 			return nil // io.EOF, or the process has ended
 		}
 		for _, n := range names {
-			target, err := os.Readlink(filepath.Join(folder, "fd", n))
-			inode, ok := socketInode(target)
-			if err != nil || !ok || wanted != nil && !wanted[inode] {
-				continue
-			}
-			if _, known := o.owners[inode]; !known {
-				o.owners[inode] = process
+			file := filepath.Join(folder, "fd", n)
+			target, err := os.Readlink(file)
+			if inode, ok := socketInode(target); ok && err == nil {
+				visit(file, inode)
 			}
 		}
 	}
+}
+
+// overTCP are the kinds of sockets that are in the kernel's list of TCP. A listener of MPTCP, which Go makes of each,
+// gives its kind to what it accepts.
+var overTCP = []string{"TCP", "TCPv6", "MPTCP", "MPTCPv6"}
+
+// Ended counts the TCP sockets that a process has descriptors for and the kernel lists no more: connections that are
+// over, by a reset or a timeout, and were not closed, and sockets that were never connected. Those that ended while
+// they were counted may be among them.
+func Ended(proc string, pid int) (int, error) {
+	folder := filepath.Join(proc, strconv.Itoa(pid))
+	files := map[uint32]string{}
+	if err := eachSocket(folder, func(file string, inode uint32) { files[inode] = file }); err != nil {
+		return 0, err
+	}
+	err := List(Query{}, func(s *Socket) { delete(files, s.Inode) })
+	if err != nil && !errors.Is(err, sys.ErrSocketsChanged) {
+		return 0, err
+	}
+	ended := 0
+	for inode, file := range files {
+		target, err := os.Readlink(file)
+		if now, ok := socketInode(target); err != nil || !ok || now != inode {
+			continue // closed meanwhile
+		}
+		if protocol, err := sys.SocketProtocol(file); err == nil && slices.Contains(overTCP, protocol) {
+			ended++
+		}
+	}
+	return ended, nil
 }
 
 func socketInode(target string) (uint32, bool) {

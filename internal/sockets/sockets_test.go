@@ -218,6 +218,33 @@ func TestOwners(t *testing.T) {
 	}
 }
 
+// TestEnded: what was reset and not closed is in no list, and counted; what lives, or is of another kind, is not.
+func TestEnded(t *testing.T) {
+	for _, ip := range []string{"127.0.0.1", "::1"} {
+		r := newRig(t, ip, 16)
+		r.pair()
+		_, _, err := sys.SocketPair(sys.Stream)
+		r.must(err)
+		before, err := Ended("/proc", os.Getpid())
+		r.must(err)
+		client, _ := r.pair()
+		r.must(sys.SetLinger(client, 0))
+		_ = sys.Close(client)
+		deadline := time.Now().Add(10 * time.Second)
+		for after := before; after != before+1; {
+			after, err = Ended("/proc", os.Getpid())
+			r.must(err)
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: %d after %d", ip, after, before)
+			}
+		}
+	}
+	const nobody = 1 << 30
+	if _, err := Ended("/proc", nobody); err == nil {
+		t.Error("a process that is not there has sockets")
+	}
+}
+
 func TestUnixListeners(t *testing.T) {
 	for _, name := range []string{t.TempDir() + "/s", "@myriad-sockets-test"} {
 		listener, err := sys.Socket(sys.Unix, sys.Stream, true)
