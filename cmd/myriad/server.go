@@ -69,6 +69,7 @@ func startAdmin(server *app.App, at config.AutoOrOffOrAddress, level *slog.Level
 	if at.Off {
 		return admin, nil
 	}
+	mountPages(admin)
 	address, err := admin.Start(at)
 	switch {
 	case err == nil:

@@ -1,0 +1,239 @@
+package dash_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/myriad-server/myriad/internal/app"
+	"github.com/myriad-server/myriad/internal/config"
+	"github.com/myriad-server/myriad/internal/control"
+	"github.com/myriad-server/myriad/internal/dash"
+)
+
+// hello answers every request.
+var hello = config.Route{Respond: &config.Respond{Status: 200, Body: "hello", Type: "text/plain"}}
+
+// serve serves the text "hello" with a dashboard, until the test ends, and returns where both are.
+func serve(t *testing.T) (address, admin string) {
+	t.Helper()
+	overrides := []config.Override{
+		config.SetFlag("listeners[0].address=127.0.0.1:0"), config.SetFlag("timeouts.drain=1s"),
+		{Flag: "routes", Path: "routes", Value: []config.Route{hello}},
+	}
+	c, _, err := app.Known().Load("", overrides)
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, err := app.Examine()
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := app.NewPlan(c, host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ready := make(chan struct{})
+	a, err := app.New(plan, app.Options{
+		Version: "1.2.3", Log: slog.New(slog.DiscardHandler), Ready: func(*app.App) { close(ready) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- a.Serve(ctx, nil) }()
+	api := control.New(a, new(slog.LevelVar))
+	for _, pattern := range dash.Patterns {
+		api.Mount(pattern, "the dashboard", dash.Handler())
+	}
+	t.Cleanup(func() {
+		stop()
+		if err := api.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	select {
+	case <-ready:
+	case <-time.After(hang):
+		t.Fatal("the server does not start")
+	}
+	var at config.AutoOrOffOrAddress
+	if err := at.UnmarshalText([]byte("127.0.0.1:0")); err != nil {
+		t.Fatal(err)
+	}
+	if admin, err = api.Start(at); err != nil {
+		t.Fatal(err)
+	}
+	_, address, _ = strings.Cut(a.URLs()[0], "://")
+	return address, admin
+}
+
+// client connects from an address of this machine, and asks so many times.
+func client(t *testing.T, from, to string, requests int) net.Conn {
+	t.Helper()
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+	c, err := d.DialContext(t.Context(), "tcp", to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	answers := bufio.NewReader(c)
+	for range requests {
+		if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, answer.Body); err != nil {
+			t.Fatal(err)
+		}
+		_ = answer.Body.Close()
+	}
+	return c
+}
+
+// ended waits until the server has ended a connection.
+func ended(t *testing.T, c net.Conn) {
+	t.Helper()
+	if err := c.SetReadDeadline(time.Now().Add(hang)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := c.Read(make([]byte, 1)); n != 0 || err == nil {
+		t.Error("the connection goes on")
+	} else if e, ok := err.(net.Error); ok && e.Timeout() {
+		t.Error("the connection is not closed")
+	}
+}
+
+const rows = "document.querySelectorAll('#table tbody tr').length"
+
+// TestSearchSortClose looks at a server as an operator does: it finds some of its connections, sorts them, and closes
+// one by the keyboard and the others at once.
+func TestSearchSortClose(t *testing.T) {
+	b := openBrowser(t)
+	address, admin := serve(t)
+	for range 70 {
+		client(t, "127.0.0.1", address, 1)
+	}
+	var some []net.Conn
+	for i := range 4 {
+		some = append(some, client(t, "127.0.0.7", address, 2+3*i))
+	}
+	p := b.open("http://"+admin+"/", look{width: 1500, height: 1000})
+	p.await(rows + " === 50 && document.getElementById('matched').textContent === '74 open'")
+	p.await("document.getElementById('link').dataset.state === 'live'")
+	p.await("document.querySelector('#tiles b').textContent === '74'")
+	p.press("n")
+	p.await(rows + " === 24")
+
+	p.press("/")
+	p.write("127.0.0.7 idle")
+	p.await(rows + " === 4 && document.getElementById('matched').textContent === '4 found'")
+	p.press("Enter")
+	p.eval("document.querySelector('[data-sort=requests] button').click()")
+	order := func(conns ...net.Conn) string {
+		var all []string
+		for _, c := range conns {
+			all = append(all, c.LocalAddr().String())
+		}
+		return "[...document.querySelectorAll('#table tbody tr td:nth-child(4)')].map((c) => c.textContent).join() === '" +
+			strings.Join(all, ",") + "'"
+	}
+	p.await(order(some[3], some[2], some[1], some[0]))
+	p.eval("document.querySelector('[data-sort=requests] button').click()")
+	p.await(order(some[0], some[1], some[2], some[3]))
+	p.eval("document.activeElement.blur()")
+
+	p.press("j")
+	p.press("j")
+	p.press("x")
+	p.await("document.getElementById('dialog').open && document.getElementById('dialog-body').textContent.includes('" +
+		some[1].LocalAddr().String() + "')")
+	p.press("Escape")
+	p.await("!document.getElementById('dialog').open")
+	p.press("x")
+	p.await("document.getElementById('dialog').open")
+	p.press("Enter")
+	ended(t, some[1])
+	p.await(order(some[0], some[2], some[3]))
+	p.await("document.querySelector('#ended tbody').textContent.includes('" + some[1].LocalAddr().String() + "')")
+	p.await("document.querySelector('#ended .cause').textContent === 'operator'")
+
+	p.eval("document.getElementById('close-all').click()")
+	p.await("document.getElementById('dialog-title').textContent === 'Close 3 connections?'")
+	p.eval("document.getElementById('dialog-yes').click()")
+	p.await(rows + " === 0")
+	for _, c := range []net.Conn{some[0], some[2], some[3]} {
+		ended(t, c)
+	}
+	p.press("/")
+	p.eval("document.getElementById('search').select()")
+	p.write("nonsense")
+	p.await("document.getElementById('search-problem').textContent.includes('there is no state')")
+	for _, complaint := range p.complaints() {
+		if !strings.Contains(complaint, "400 (Bad Request)") && !strings.Contains(complaint, "/v1/doctor") {
+			t.Errorf("the page complains: %s", complaint)
+		}
+	}
+}
+
+// TestPhone fits on a narrow page, and keeps its most telling columns.
+func TestPhone(t *testing.T) {
+	b := openBrowser(t)
+	address, admin := serve(t)
+	client(t, "127.0.0.1", address, 3)
+	p := b.open("http://"+admin+"/", look{width: 360, height: 740, phone: true, dark: true})
+	p.await(rows + " === 1")
+	if got := p.eval("document.documentElement.scrollWidth"); got != 360.0 {
+		t.Errorf("the page is %v wide on a screen of 360", got)
+	}
+	if got := p.eval("getComputedStyle(document.body).backgroundColor"); got == "rgb(244, 245, 248)" {
+		t.Error("the page is light in the dark")
+	}
+	p.eval("document.querySelector('#table tbody .close').scrollIntoView()")
+	p.await("[...document.querySelectorAll('#table tbody td')].filter((c) => c.offsetWidth > 0).length >= 5")
+}
+
+// TestOtherSites closes nothing when the page of another site asks: neither by a form nor by a script.
+func TestOtherSites(t *testing.T) {
+	b := openBrowser(t)
+	address, admin := serve(t)
+	c := client(t, "127.0.0.1", address, 1)
+	evil := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = fmt.Fprintf(w, `<form method="post" action="http://%s/v1/conns/close?all=true" target="f"></form>
+			<iframe name="f"></iframe>`, admin)
+	}))
+	defer evil.Close()
+	p := b.open(evil.URL, look{width: 800, height: 600})
+	p.eval(`fetch('http://` + admin + `/v1/conns/close?all=true', {method: 'POST', mode: 'no-cors'}).then(() => 1)`)
+	p.eval(`new Promise((done) => {
+		document.querySelector('iframe').onload = done;
+		document.forms[0].submit();
+	}).then(() => 1)`)
+	if seen := p.eval(`fetch('http://` + admin + `/v1/conns').then(() => 'read', () => 'refused')`); seen != "refused" {
+		t.Errorf("another site has %v the connections", seen)
+	}
+	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if answer, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || answer.StatusCode != 200 {
+		t.Errorf("another site has closed the connection: %v", err)
+	} else {
+		_ = answer.Body.Close()
+	}
+}
