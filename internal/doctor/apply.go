@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -295,6 +296,11 @@ func (c *Change) Apply() error {
 	}
 	if c.Nothing() {
 		return nil
+	}
+	// Two at a time would each take the other's values for the old ones. What is between this look and the rename is too
+	// short for people, and both then wrote the same.
+	if now, err := c.at.readState(); err != nil || !reflect.DeepEqual(now, c.state) {
+		return errors.Join(err, errors.New("somebody else has applied or undone settings meanwhile: look again"))
 	}
 	if err := c.at.replace(stateFile, c.state.with(c)); err != nil {
 		return err

@@ -237,6 +237,24 @@ func TestCrashBetweenSteps(t *testing.T) {
 	}
 }
 
+func TestApplyNoticesAnother(t *testing.T) {
+	h, in := changeable(t)
+	before := snapshot(t, h)
+	first, second := prepare(t, in, h, wishes), prepare(t, in, h, wishes)
+	if err := first.Apply(); err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Apply(); err == nil || !strings.Contains(err.Error(), "somebody else") {
+		t.Errorf("applied beside another: %v", err)
+	}
+	if _, err := in.Undo(h); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, snapshot(t, h)); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestApplyIsForRoot(t *testing.T) {
 	h, in := changeable(t)
 	before := snapshot(t, h)

@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"fmt"
-	"path/filepath"
 	"strconv"
 	"strings"
 )
@@ -30,7 +29,7 @@ func checkCardRings(h *Host) ([]Finding, error) {
 			rings.ReceiveMost)}
 		missed := int64(0)
 		for _, name := range ringDrops {
-			text, err := h.SysFile("class/net/" + link + "/statistics/" + name)
+			text, err := h.linkFile(link, "statistics/"+name)
 			if err != nil {
 				return nil, err
 			}
@@ -181,7 +180,7 @@ func checkCardOffloads(h *Host) ([]Finding, error) {
 			return nil, err
 		}
 		var off, words, causes []string
-		hardware := exists(filepath.Join(h.Sys, "class", "net", link, "device"))
+		hardware := h.linkHas(link, "device")
 		for _, o := range offloads {
 			f, known := features[o.feature]
 			if !known || f.Active || f.Fixed {

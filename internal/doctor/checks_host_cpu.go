@@ -53,7 +53,7 @@ func checkReceiveSteering(h *Host) ([]Finding, error) {
 		}
 		masks, steered := []string{}, false
 		for _, queue := range queues {
-			mask, err := h.SysFile(queue + "/rps_cpus")
+			mask, err := h.linkFile(link, queue+"/rps_cpus")
 			if err != nil {
 				return nil, err
 			}
@@ -106,11 +106,11 @@ func checkFlowSteering(h *Host) ([]Finding, error) {
 		}
 		steered, flows := false, int64(0)
 		for _, queue := range queues {
-			mask, err := h.SysFile(queue + "/rps_cpus")
+			mask, err := h.linkFile(link, queue+"/rps_cpus")
 			if err != nil {
 				return nil, err
 			}
-			count, err := h.SysFile(queue + "/rps_flow_cnt")
+			count, err := h.linkFile(link, queue+"/rps_flow_cnt")
 			if err != nil {
 				return nil, err
 			}
@@ -166,7 +166,7 @@ func checkSendSteering(h *Host) ([]Finding, error) {
 			return nil, err
 		}
 		for _, queue := range queues {
-			mask, err := h.SysFile(queue + "/xps_cpus")
+			mask, err := h.linkFile(link, queue+"/xps_cpus")
 			if err != nil {
 				return nil, err
 			}
@@ -278,13 +278,9 @@ func spreadCommands(lines []string, processors int) string {
 // interruptsOf lists the interrupts of a link's device, or, for a virtio card, of what its device sits on. A link
 // without a device has none.
 func (h *Host) interruptsOf(link string) ([]string, error) {
-	device := filepath.Join(h.Sys, "class", "net", link, "device")
 	for _, under := range []string{"msi_irqs", "../msi_irqs"} {
-		resolved, err := filepath.EvalSymlinks(device)
-		if err != nil {
-			return nil, nil
-		}
-		entries, err := os.ReadDir(filepath.Join(resolved, under))
+		// The kernel goes up from the device, not from the link to it: the path stays as it is.
+		entries, err := os.ReadDir(filepath.Join(h.links, link) + "/device/" + under)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

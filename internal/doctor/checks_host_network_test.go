@@ -3,6 +3,7 @@ package doctor
 import (
 	"encoding/binary"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -240,12 +241,13 @@ func TestCardsWithoutHardwareAreWell(t *testing.T) {
 	isWell(t, h, interruptSpread)
 }
 
-// A process in another network namespace has other links than those that /sys shows here.
-func TestLinksOfAnotherNamespaceAreNotJudged(t *testing.T) {
+// elsewhereProcess is a shell in a network namespace of its own that has run a command line and waits.
+func elsewhereProcess(t *testing.T, line string) (pid int) {
+	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("needs root: a network namespace of its own is made with unshare(2)")
 	}
-	other := exec.Command("unshare", "--net", "sh", "-c", "echo here; read line")
+	other := exec.Command("unshare", "--net", "--mount", "sh", "-ec", line+"; echo here; read line")
 	in, err := other.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -257,19 +259,53 @@ func TestLinksOfAnotherNamespaceAreNotJudged(t *testing.T) {
 	if err := other.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	t.Cleanup(func() {
 		_ = in.Close()
 		_ = other.Wait()
-	}()
-	if _, err := out.Read(make([]byte, 5)); err != nil {
+	})
+	if _, err := io.ReadFull(out, make([]byte, 5)); err != nil {
 		t.Fatal(err)
 	}
-	if findings, err := cardOffloads.Run(This(other.Process.Pid)); err == nil {
+	return other.Process.Pid
+}
+
+// A process in another network namespace has other links than those that /sys shows here, also for who has entered it.
+func TestLinksOfAnotherNamespaceAreNotJudged(t *testing.T) {
+	pid := elsewhereProcess(t, "true")
+	if findings, err := cardOffloads.Run(This(pid)); err == nil {
 		t.Errorf("judged nevertheless: %v", findings)
 	}
-	if _, err := cardOffloads.Run(This(os.Getpid())); err != nil {
-		t.Errorf("of this namespace: %v", err)
+	if !apart(t) {
+		if _, err := cardOffloads.Run(This(os.Getpid())); err != nil {
+			t.Errorf("of this namespace: %v", err)
+		}
+		return
 	}
+	h := This(pid)
+	if err := h.Enter(); err != nil {
+		t.Fatal(err)
+	}
+	if findings, err := cardOffloads.Run(h); err == nil || !strings.Contains(err.Error(), "another network namespace") {
+		t.Errorf("entered, and judged by the /sys of others: %v, %v", findings, err)
+	}
+}
+
+// A container has a /sys of its own, which shows its links.
+func TestLinksOfAContainer(t *testing.T) {
+	if !apart(t) {
+		return
+	}
+	pid := elsewhereProcess(t, "mount -t sysfs sysfs /sys; "+
+		"ip link add inside numtxqueues 2 type veth peer name outside; ip link set inside up; ip link set outside up; "+
+		"ip link add name joint type bridge; ip link set outside master joint")
+	h := This(pid)
+	if n, err := h.processors(); err != nil || n < 2 {
+		t.Skipf("needs two processors: %d, %v", n, err)
+	}
+	if err := h.Enter(); err != nil {
+		t.Fatal(err)
+	}
+	onlyFinding(t, h, sendSteering, Info, "2 queues of inside that send belong to no processor")
 }
 
 // waitFor waits until something is so.

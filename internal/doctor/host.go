@@ -27,6 +27,7 @@ type Host struct {
 	// Network answers for links; nil asks the kernel.
 	Network Network
 
+	links   string // the folder of links, once cards has found it
 	files   map[string]fact
 	earlier map[string]fact
 	sampleT time.Time

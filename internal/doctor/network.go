@@ -81,10 +81,11 @@ const ethernet = "1" // ARPHRD_ETHER
 // that has none, the Ethernet links that lead out of it, without bridges and what is in them. Those that are down are
 // left out.
 func (h *Host) cards() ([]string, error) {
-	if err := h.sameNetwork(); err != nil {
+	root, err := h.linkRoot()
+	if err != nil {
 		return nil, err
 	}
-	root := filepath.Join(h.Sys, "class", "net")
+	h.links = root
 	entries, err := os.ReadDir(root)
 	if err != nil {
 		return nil, err
@@ -92,16 +93,16 @@ func (h *Host) cards() ([]string, error) {
 	var hardware, others []string
 	for _, entry := range entries {
 		link := entry.Name()
-		kind, err := h.SysFile("class/net/" + link + "/type")
+		kind, err := h.linkFile(link, "type")
 		if err != nil || strings.TrimSpace(kind) != ethernet {
 			continue // not a link, or one without packets of its own
 		}
-		state, _ := h.SysFile("class/net/" + link + "/operstate")
+		state, _ := h.linkFile(link, "operstate")
 		switch {
 		case strings.TrimSpace(state) == "down":
-		case exists(filepath.Join(root, link, "device")):
+		case h.linkHas(link, "device"):
 			hardware = append(hardware, link)
-		case !exists(filepath.Join(root, link, "bridge")) && !exists(filepath.Join(root, link, "brport")):
+		case !h.linkHas(link, "bridge") && !h.linkHas(link, "brport"):
 			others = append(others, link)
 		}
 	}
@@ -116,24 +117,66 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// sameNetwork says no if the process that is asked about has a network namespace of its own: /sys and Netlink show
-// that of whoever asks.
-func (h *Host) sameNetwork() error {
-	if h.PID == 0 {
-		return nil
+// linkFile is the text of a file of a link; cards must have been called.
+func (h *Host) linkFile(link, name string) (string, error) {
+	return h.read(filepath.Join(h.links, link, name))
+}
+
+func (h *Host) linkHas(link, name string) bool { return exists(filepath.Join(h.links, link, name)) }
+
+// linkRoot is the folder of links of the network namespace that is asked about. A /sys shows that of whoever mounted
+// it, so the one here does for the processes here, and a container's own for those in it.
+func (h *Host) linkRoot() (string, error) {
+	here := filepath.Join(h.Sys, "class", "net")
+	if h.Network != nil {
+		return here, nil
 	}
-	own, err := os.Readlink(filepath.Join(h.Proc, "thread-self", "ns", "net"))
+	if err := h.entered(); err != nil {
+		return "", err
+	}
+	links, err := net.Interfaces()
 	if err != nil {
-		return err
+		return "", err
 	}
-	its, err := os.Readlink(filepath.Join(h.Proc, strconv.Itoa(h.PID), "ns", "net"))
+	roots := []string{here}
+	if h.PID != 0 {
+		roots = append(roots, filepath.Join(h.Proc, strconv.Itoa(h.PID), "root", "sys", "class", "net"))
+	}
+	for _, root := range roots {
+		if shows(root, links) {
+			return root, nil
+		}
+	}
+	return "", fmt.Errorf("%s shows the links of another network namespace", h.Sys)
+}
+
+// shows tells whether a folder of links is that of these, and of no others. Numbers and names alone may be the same in
+// another namespace.
+func shows(root string, links []net.Interface) bool {
+	entries, err := os.ReadDir(root)
 	if err != nil {
-		return err
+		return false
 	}
-	if own != its {
-		return fmt.Errorf("process %d is in another network namespace: run this there, nsenter -t %d -n", h.PID, h.PID)
+	others := 0
+	for _, entry := range entries {
+		if !exists(filepath.Join(root, entry.Name(), "ifindex")) {
+			others++ // bonding_masters is no link
+		}
 	}
-	return nil
+	if len(entries)-others != len(links) {
+		return false
+	}
+	for _, link := range links {
+		number, err := os.ReadFile(filepath.Join(root, link.Name, "ifindex"))
+		if err != nil || strings.TrimSpace(string(number)) != strconv.Itoa(link.Index) {
+			return false
+		}
+		address, err := os.ReadFile(filepath.Join(root, link.Name, "address"))
+		if err != nil || link.HardwareAddr != nil && strings.TrimSpace(string(address)) != link.HardwareAddr.String() {
+			return false
+		}
+	}
+	return true
 }
 
 // eachCard runs a question for all cards and joins what it answers. A card that has not got what is asked about
@@ -155,17 +198,16 @@ func (h *Host) eachCard(question func(link string) ([]Finding, error)) ([]Findin
 	return found, errors.Join(failed...)
 }
 
-// linkQueues lists the queues of a link of a direction, "rx" or "tx", by their paths under /sys.
+// linkQueues lists the queues of a link of a direction, "rx" or "tx", as folders of the link.
 func (h *Host) linkQueues(link, direction string) ([]string, error) {
-	under := "class/net/" + link + "/queues"
-	entries, err := os.ReadDir(filepath.Join(h.Sys, under))
+	entries, err := os.ReadDir(filepath.Join(h.links, link, "queues"))
 	if err != nil {
 		return nil, err
 	}
 	var found []string
 	for _, entry := range entries {
 		if strings.HasPrefix(entry.Name(), direction+"-") {
-			found = append(found, under+"/"+entry.Name())
+			found = append(found, "queues/"+entry.Name())
 		}
 	}
 	return found, nil

@@ -147,8 +147,8 @@ func planMemory(h *Host, l Load) (Resource, error) {
 	}
 	r := Resource{Unit: "bytes", Have: available, Why: byteSize(available) + " are available"}
 	groups, err := h.controlGroups("memory")
-	if err != nil {
-		return Resource{}, err
+	if err != nil { // what the machine has is worth knowing without
+		r.Why += fmt.Sprintf(" (limits of control groups could not be read: %v)", err)
 	}
 	for _, g := range groups {
 		m, err := h.memoryOf(g)

@@ -121,6 +121,22 @@ func TestPlanCountsLimitsOfControlGroups(t *testing.T) {
 	}
 }
 
+func TestPlanWithoutControlGroups(t *testing.T) {
+	files := planned()
+	delete(files, "proc/7/cgroup")
+	h := fakeHost(t, files)
+	h.PID = 7
+	for _, r := range PlanFor(h, Load{Connections: 1000}).Resources {
+		if r.Name == "memory" {
+			if r.Have != 8<<30 || !strings.Contains(r.Why, "could not be read") {
+				t.Errorf("%+v", r)
+			}
+			return
+		}
+	}
+	t.Error("no memory")
+}
+
 func TestPlanMeasuresBuffersWhereItCan(t *testing.T) {
 	files := planned()
 	files["proc/7/net/sockstat"] = "TCP: inuse 2000 orphan 0 tw 0 alloc 10 mem 4000\n"
