@@ -146,7 +146,7 @@ func TestVanishedClient(t *testing.T) {
 }
 
 // TestStalled has clients take nothing of an answer. As long as there is memory they have Timeouts.Write; when it is
-// short, only two looks, unless their machines acknowledge something.
+// short, only a few seconds, unless their machines acknowledge something.
 func TestStalled(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -156,7 +156,7 @@ func TestStalled(t *testing.T) {
 		cause   string
 	}{
 		{"there is memory", false, 0, 33 * time.Second, "client_timeout"},
-		{"memory is short", true, 0, 5 * time.Second, "client_stalled"},
+		{"memory is short", true, 0, 7 * time.Second, "client_stalled"},
 		{"memory is short, and the client slow", true, 1, 0, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -185,7 +185,7 @@ func TestStalled(t *testing.T) {
 			if c.ends == 0 && k.State() != conn.Open || c.ends > 0 && took > c.ends || cause != c.cause {
 				t.Errorf("after %v it is %v, cause %q", took, k.State(), cause)
 			}
-			if c.cause == "client_timeout" && took < 30*time.Second {
+			if c.cause == "client_timeout" && took < 30*time.Second || took < 4*time.Second {
 				t.Errorf("it ended after %v", took)
 			}
 		})

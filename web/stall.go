@@ -24,8 +24,11 @@ const (
 	// firstLook is the part of Timeouts.Write after which it is looked for the first time what the client has
 	// acknowledged.
 	firstLook = 4
-	// stallTime is how long a client may take nothing while memory is short.
-	stallTime = 2 * time.Second
+	// lookTime is the time between two looks, if that part is longer.
+	lookTime = 2 * time.Second
+	// stallTime is how long a client may take nothing while memory is short. One that only reads slowly has its machine
+	// acknowledge now and then, in steps of a part of its buffer.
+	stallTime = 4 * time.Second
 )
 
 // errStalled is why a connection was ended that held memory which others waited for.
@@ -45,7 +48,7 @@ func (x *Exchange) outputDeadline() int64 {
 	at := after(x.progress, limit)
 	switch {
 	case queued > 0:
-		at = min(at, after(x.ticked, min(limit/firstLook, stallTime)))
+		at = min(at, after(x.ticked, min(limit/firstLook, lookTime)))
 	case x.answering != streaming || x.settled():
 		return never
 	case !x.looked:
