@@ -100,6 +100,11 @@ lab: build ## run every experiment in small (5 minutes at most) and write lab/re
 	@command -v nft >/dev/null || scripts/needs nftables # the package of the command
 	bin/myriad lab run $(LAB) --out $(LABOUT)
 
+.PHONY: claims
+claims: build ## write docs/seeds.md from the results of full runs, LABOUT=docs/lab/DATE
+	@mkdir -p out
+	bin/myriad lab claims --out $(LABOUT) >out/seeds.md && mv out/seeds.md docs/seeds.md
+
 ##@ Check
 
 .PHONY: check

@@ -21,6 +21,7 @@ type labCommand struct {
 	List   labList   `cmd:"" help:"List the experiments."`
 	Run    labRun    `cmd:"" help:"Run experiments, all of them if none is named, and write the report."`
 	Report labReport `cmd:"" help:"Write the report of the results that are there."`
+	Claims labClaims `cmd:"" help:"Print the table of what the texts claim, with the figures of full runs."`
 	Part   labPart   `cmd:"" hidden:"" help:"Play a part of an experiment; run starts it."`
 }
 
@@ -167,4 +168,22 @@ func (l *labReport) Run(c console) error {
 	}
 	fmt.Fprintf(c.out, "wrote %s, with %d results\n", filepath.Join(l.Out, lab.ReportName), len(results))
 	return nil
+}
+
+type labClaims struct {
+	Out string `default:"lab" placeholder:"DIR" help:"Where the results are."`
+}
+
+// Run prints the table.
+func (l *labClaims) Run(c console) error {
+	results, err := lab.Load(l.Out)
+	if err != nil {
+		return err
+	}
+	text, err := lab.Claims(results)
+	if err != nil {
+		return fmt.Errorf("%s: %w", l.Out, err)
+	}
+	_, err = c.out.Write(text)
+	return err
 }

@@ -6,7 +6,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -69,11 +71,67 @@ func TestQuick(t *testing.T) {
 			t.Errorf("the page has no %s", r.Name)
 		}
 	}
+	checkClaims(t, results)
 	again, err := exec.Command(binary, append([]string{
 		"lab", "run", "--quick", "--resume", "--out", out, "--source", source,
 	}, names...)...).Output()
 	if err != nil || bytes.Count(again, []byte(": there already\n")) != len(names) {
 		t.Errorf("a run that is resumed makes something again: %v\n%s", err, again)
+	}
+}
+
+// asked is where the template of the claims names an experiment, a table and a column.
+var asked = regexp.MustCompile(`"([a-z-]+)" "([^"]+)" "([^"]+)" "([^"]+)"`)
+
+// checkClaims looks that the template names what there is; the keys of its rows are those of full runs, so that only
+// the number of their parts can be looked at.
+func checkClaims(t *testing.T, results []*Result) {
+	t.Helper()
+	names := asked.FindAllStringSubmatch(claims, -1)
+	if len(names) < 50 {
+		t.Errorf("the template of the claims names %d figures", len(names))
+	}
+	for _, m := range names {
+		i := slices.IndexFunc(results, func(r *Result) bool { return r.Name == m[1] })
+		if i < 0 || strings.HasPrefix(m[2], "over a wire") {
+			continue // not everybody can make everything
+		}
+		if !results[i].has(m[2]) {
+			t.Errorf("%s has no table %q", m[1], m[2])
+			continue
+		}
+		table := results[i].find(m[2])
+		known := slices.ContainsFunc(table.Columns, func(c Column) bool { return c.Name == m[3] })
+		if parts := len(strings.Split(m[4], "|")); !known || parts != len(table.Keys) {
+			t.Errorf("the table %q of %s has no column %q for %q", m[2], m[1], m[3], m[4])
+		}
+	}
+}
+
+// TestClaims has the table complete: of every claim there is a verdict, and where nothing was measured it says so.
+func TestClaims(t *testing.T) {
+	full := sample()
+	full.Quick = false
+	if _, err := Claims([]*Result{sample()}); err == nil {
+		t.Error("the figures of a quick run were taken")
+	}
+	text, err := Claims([]*Result{full})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := 0
+	for line := range strings.Lines(string(text)) {
+		if !strings.HasPrefix(line, "| ") || strings.HasPrefix(line, "| claim ") {
+			continue
+		}
+		rows++
+		cells := strings.Split(strings.TrimSpace(line), " |")
+		if len(cells) != 5 || len(strings.TrimSpace(cells[3])) < 4 || strings.Contains(line, "NaN") {
+			t.Errorf("%d cells: %s", len(cells), line)
+		}
+	}
+	if rows < 90 || !strings.Contains(string(text), "| holds today |") || !strings.Contains(string(text), unmeasured) {
+		t.Errorf("%d rows:\n%s", rows, text)
 	}
 }
 
