@@ -17,10 +17,12 @@ const (
 
 // filling grades how full something is; ok is false below the first mark.
 func filling(used, most int64) (harm Harm, ok bool) {
+	// Rounded up, and without a product that could be too large: fs.file-max is the largest number there is on many hosts.
+	mark := func(share int64) int64 { return most/100*share + (most%100*share+99)/100 }
 	switch {
-	case most <= 0 || used >= (most*nearlyFull+99)/100:
+	case most <= 0 || used >= mark(nearlyFull):
 		return Outage, true
-	case used >= most/100*fullShare+most%100*fullShare/100:
+	case used >= mark(fullShare):
 		return Warning, true
 	}
 	return Info, false

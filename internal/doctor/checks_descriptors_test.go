@@ -36,6 +36,8 @@ func TestSystemDescriptorsFakeProc(t *testing.T) {
 		{"850 0 1000", false, Warning},
 		{"960\t0\t1000\n", false, Outage},
 		{"960 500 1000", true, Info}, // what is allocated and unused
+		{"2464 0 9223372036854775807", true, Info},
+		{"0 0 1", true, Info},
 	} {
 		put(t, root, "proc/sys/fs/file-nr", test.numbers)
 		if test.well {
