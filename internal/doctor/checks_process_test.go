@@ -25,7 +25,12 @@ func idleChild(t *testing.T, by ...string) (pid int) {
 	t.Helper()
 	command := append(by, "cat")
 	child := exec.Command(command[0], command[1:]...)
-	if _, err := child.StdinPipe(); err != nil {
+	in, err := child.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := child.StdoutPipe()
+	if err != nil {
 		t.Fatal(err)
 	}
 	if err := child.Start(); err != nil {
@@ -35,6 +40,13 @@ func idleChild(t *testing.T, by ...string) (pid int) {
 		_ = child.Process.Kill()
 		_ = child.Wait()
 	})
+	// Who answers has been started, whatever it opened for that.
+	if _, err := in.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
 	return child.Process.Pid
 }
 
@@ -47,15 +59,6 @@ func TestQueuedSignals(t *testing.T) {
 	const user = "setpriv --reuid=64123 --clear-groups "
 	pid := idleChild(t, strings.Fields("prlimit --sigpending=20: "+user)...)
 	h := This(pid)
-	for deadline := time.Now().Add(10 * time.Second); ; h.Refresh() {
-		if name, err := h.status("Name"); err == nil && name == "cat" {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the child does not become another's")
-		}
-		<-time.After(time.Millisecond)
-	}
 	few := onlyFinding(t, h, queuedSignals, Info, "may have 20 signals queued", "RLIMIT_SIGPENDING")
 	shell(t, fmt.Sprintf("kill -STOP %d; for i in $(seq 40); do kill -40 %[1]d || true; done", pid))
 	full := onlyFinding(t, h, queuedSignals, Hurting, "20 of 20 signals", "SigQ 20/20", "is stopped")
