@@ -68,7 +68,7 @@ func (d *doctorSettings) change(out io.Writer, host *doctor.Host, plan *doctor.P
 		return err
 	}
 	if change.Print != "" {
-		if _, err := fmt.Fprintf(out, "Without systemd the limits are for whoever starts the server to set:\n\n%s",
+		if _, err := fmt.Fprintf(out, "\nWithout systemd the limits are for whoever starts the server to set:\n\n%s\n",
 			change.Print); err != nil {
 			return err
 		}
