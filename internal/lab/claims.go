@@ -100,9 +100,6 @@ func claimFunctions(results []*Result) template.FuncMap {
 			slices.Sort(days)
 			return strings.Join(slices.Compact(days), ", ")
 		},
-		"machine": func() string {
-			m := results[0].Machine
-			return figure.Number(float64(m.Processors)) + " × " + m.Processor + ", " + m.Kernel
-		},
+		"machine": func() string { return results[0].Machine.name() },
 	}
 }

@@ -23,6 +23,11 @@ type Machine struct {
 	Versions   map[string]string `json:"versions"`
 }
 
+// name is the machine in a few words.
+func (m *Machine) name() string {
+	return fmt.Sprintf("%d × %s, %s", m.Processors, m.Processor, m.Kernel)
+}
+
 func describe(s *Stand) Machine {
 	m := Machine{
 		Processor: "unknown", Processors: runtime.NumCPU(), Servers: s.servers, Load: s.load,
