@@ -72,13 +72,25 @@ func checkCardRings(h *Host) ([]Finding, error) {
 // leastRing is what holds a burst of a gigabit card for a few milliseconds.
 const leastRing = 256
 
-// linkDrops is the counter of received packets that were dropped of a link, from net/dev.
+// Columns of receiving in net/dev.
+const (
+	devicePackets = 1
+	deviceDrop    = 3
+	deviceFIFO    = 4
+)
+
+// linkDrops is the counter of received packets that were dropped of a link.
 func (h *Host) linkDrops(link string) (Count, error) {
+	return h.deviceCount(link, deviceDrop, deviceFIFO)
+}
+
+// deviceCount adds columns of a link in net/dev.
+func (h *Host) deviceCount(link string, columns ...int) (Count, error) {
 	text, err := h.ProcFile("net/dev")
 	if err != nil {
 		return Count{}, err
 	}
-	total, err := droppedOf(text, link)
+	total, err := deviceColumns(text, link, columns)
 	c := Count{Total: total, Grown: total}
 	if err != nil || !h.sampled() {
 		return c, err
@@ -87,26 +99,30 @@ func (h *Host) linkDrops(link string) (Count, error) {
 		return c, err
 	}
 	c.Over = h.Elapsed()
-	if before, err := droppedOf(text, link); err == nil { // else the link is new
+	if before, err := deviceColumns(text, link, columns); err == nil { // else the link is new
 		c.Grown -= before
 	}
 	return c, nil
 }
 
-// droppedOf adds the columns drop and fifo of receiving.
-func droppedOf(text, link string) (int64, error) {
+func deviceColumns(text, link string, columns []int) (sum int64, err error) {
 	for line := range strings.Lines(text) {
 		name, rest, _ := strings.Cut(strings.TrimSpace(line), ":")
 		words := strings.Fields(rest)
-		if name != link || len(words) < 5 {
+		if name != link {
 			continue
 		}
-		drop, err := strconv.ParseInt(words[3], 10, 64)
-		if err != nil {
-			return 0, err
+		for _, column := range columns {
+			if column >= len(words) {
+				return 0, fmt.Errorf("net/dev has too few columns for %s", link)
+			}
+			n, err := strconv.ParseInt(words[column], 10, 64)
+			if err != nil {
+				return 0, err
+			}
+			sum += n
 		}
-		fifo, err := strconv.ParseInt(words[4], 10, 64)
-		return drop + fifo, err
+		return sum, nil
 	}
 	return 0, fmt.Errorf("net/dev has no link %s", link)
 }

@@ -33,18 +33,9 @@ func checkReceiveSteering(h *Host) ([]Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	harm, load := Info, ""
-	if list, over, err := h.softnet(); err != nil {
+	uneven, load, err := h.unevenLoad()
+	if err != nil {
 		return nil, err
-	} else if over > 0 {
-		all, most := int64(0), int64(0)
-		for _, s := range list {
-			all, most = all+s.processed, max(most, s.processed)
-		}
-		load = fmt.Sprintf("the busiest processor received %d of %d packets %s", most, all, since(over))
-		if float64(all) >= manyPackets*over.Seconds() && most*percentsWhole >= all*unevenShare {
-			harm = Warning
-		}
 	}
 	return h.eachCard(func(link string) ([]Finding, error) {
 		queues, err := h.linkQueues(link, "rx")
@@ -72,8 +63,16 @@ func checkReceiveSteering(h *Host) ([]Finding, error) {
 			fmt.Sprintf("/sys/class/net/%s/queues: %d that receive, for %d processors", link, len(queues), processors),
 			"rps_cpus: " + strings.Join(masks, " "),
 		}
-		if load != "" {
-			evidence = append(evidence, load)
+		packets, err := h.deviceCount(link, devicePackets)
+		if err != nil {
+			return nil, err
+		}
+		harm := Info
+		if packets.Over > 0 {
+			evidence = append(evidence, fmt.Sprintf("received: %v; of all links, %s", packets, load))
+			if uneven && float64(packets.Grown) >= manyPackets*packets.Over.Seconds() {
+				harm = Warning
+			}
 		}
 		return []Finding{{
 			Harm:     harm,
@@ -84,6 +83,20 @@ func checkReceiveSteering(h *Host) ([]Finding, error) {
 			Recheck:  fmt.Sprintf("grep . /sys/class/net/%s/queues/rx-*/rps_cpus", link),
 		}}, nil
 	})
+}
+
+// unevenLoad tells whether one processor receives nearly all packets, those of loopback among them.
+func (h *Host) unevenLoad() (uneven bool, text string, err error) {
+	list, over, err := h.softnet()
+	if err != nil {
+		return false, "", err
+	}
+	all, most := int64(0), int64(0)
+	for _, s := range list {
+		all, most = all+s.processed, max(most, s.processed)
+	}
+	return most*percentsWhole >= all*unevenShare,
+		fmt.Sprintf("the busiest processor worked on %d of %d packets %s", most, all, since(over)), nil
 }
 
 var flowSteering = Check{
