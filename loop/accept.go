@@ -146,6 +146,9 @@ func (l *Loop) enter(fd int, listener int) {
 	}
 	c := l.admit(fd, listener)
 	l.meter.Add(meter.Open, 1)
+	if l.recorder != nil {
+		l.recorder.admitted(c)
+	}
 	l.handlerOf(c).Opened(c)
 	if l.stopping && c.index < l.stopNext { // wind has passed; otherwise it will come
 		l.stop(c)

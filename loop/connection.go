@@ -142,6 +142,9 @@ func (l *Loop) admit(fd int, listener int) *connection {
 // vacate takes the slot back.
 func (l *Loop) vacate(c *connection) {
 	c.state = conn.Closed
+	if l.recorder != nil {
+		l.recorder.drop(c.index)
+	}
 	c.work, l.vacant = l.vacant, c.index
 	l.open--
 }

@@ -108,14 +108,16 @@ func (*replier) Received(c conn.Conn, in []byte) int {
 func (*replier) Stopped(c conn.Conn) { c.Abort(conn.ErrStopping) }
 
 // turns runs a loop for so many requests over 64 connections.
-func turns(tb testing.TB, requests int) {
+func turns(tb testing.TB, requests int, recording conn.Recording) {
 	blocks, err := buf.NewPool(4096, 4096, buf.Heap)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	d := &treadmill{blocks: blocks, requests: requests}
 	var set meter.Set
-	l, err := loop.New(loop.Options{Driver: d, Blocks: blocks, Meter: &set, Connections: 1000, OutputBytes: 1 << 20})
+	l, err := loop.New(loop.Options{
+		Driver: d, Blocks: blocks, Meter: &set, Connections: 1000, OutputBytes: 1 << 20, Recording: recording,
+	})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -138,15 +140,24 @@ func turns(tb testing.TB, requests int) {
 // driver and the protocol.
 func BenchmarkTurn(b *testing.B) {
 	b.ReportAllocs()
-	turns(b, b.N)
+	turns(b, b.N, conn.Recording{})
+}
+
+// BenchmarkTurnRecorded is BenchmarkTurn with the last events of each connection kept.
+func BenchmarkTurnRecorded(b *testing.B) {
+	b.ReportAllocs()
+	turns(b, b.N, conn.Recording{Connections: 1024})
 }
 
 // TestNoAllocation compares a short run with a long one: what is allocated once is in both.
 func TestNoAllocation(t *testing.T) {
-	short := testing.AllocsPerRun(3, func() { turns(t, 10_000) })
-	long := testing.AllocsPerRun(3, func() { turns(t, 110_000) })
-	if each := (long - short) / 100_000; each > 0.001 {
-		t.Errorf("a request allocates %.3f times", each)
+	for _, recorded := range []int{0, 1024} {
+		recording := conn.Recording{Connections: recorded}
+		short := testing.AllocsPerRun(3, func() { turns(t, 10_000, recording) })
+		long := testing.AllocsPerRun(3, func() { turns(t, 110_000, recording) })
+		if each := (long - short) / 100_000; each > 0.001 {
+			t.Errorf("with %d connections recorded a request allocates %.3f times", recorded, each)
+		}
 	}
 }
 

@@ -15,6 +15,7 @@ var errEnded = errors.New("loop: it has ended")
 type aside struct {
 	gen    uint32 // which connection of the slot it is
 	opened uint32 // moment
+	ring   uint32 // place of its last events plus one, or zero
 }
 
 func (l *Loop) aside(index uint32) *aside {
@@ -163,6 +164,7 @@ func (w *witness) Closed(c conn.Conn, why error) {
 			l.parting.Local, l.parting.Remote = seen.Local, seen.Remote
 		}
 		l.memory.Keep(&l.parting)
+		l.recordEnd(own)
 	}
 	delete(l.partings, own.index)
 	l.listeners[own.listener].handler.Closed(c, why)

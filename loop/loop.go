@@ -42,7 +42,7 @@ const (
 // and so does its ID.
 const MaxLoops = 256
 
-// Options is what a loop is made of. All fields but Pipes, Place, Pressed, Clock and Log are required.
+// Options is what a loop is made of. All fields but Pipes, Place, Pressed, Clock, Recording and Log are required.
 type Options struct {
 	// Driver and Blocks belong to the loop from then on; Blocks is the pool the driver receives into.
 	Driver driver.Driver
@@ -62,6 +62,8 @@ type Options struct {
 	Pressed func()
 	// Clock is the time: monotonic nanoseconds from any start, and Unix seconds. The real time if nil.
 	Clock func() (monotonic, wall int64)
+	// Recording is what is recorded of the connections; nothing if zero.
+	Recording conn.Recording
 	// Log gets a line when accepting pauses and resumes.
 	Log *slog.Logger
 }
@@ -139,6 +141,9 @@ type Loop struct {
 	partings map[uint32]conn.Record // addresses of those that are being closed for a reason
 	witness  witness
 
+	recording conn.Recording
+	recorder  *recorder // nil: nothing is recorded
+
 	door
 }
 
@@ -186,6 +191,7 @@ func New(o Options) (*Loop, error) {
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)
 	}
+	l.record(o.Recording)
 	l.now, l.wall = l.clock()
 	l.dials = &dialer{l}
 	l.witness.loop, l.partings = l, make(map[uint32]conn.Record)
@@ -268,6 +274,9 @@ func (l *Loop) patience() time.Duration {
 
 // complete hands one completion to what it belongs to.
 func (l *Loop) complete(c *driver.Completion) {
+	if l.recorder != nil {
+		l.recorder.saw(c)
+	}
 	switch c.Code {
 	case driver.Recv, driver.SpliceIn:
 		l.received(l.at(uint32(c.User)), c)
@@ -300,6 +309,9 @@ func (l *Loop) expire() {
 	l.expired = l.wheel.Expire(l.now, l.expired[:0])
 	for _, index := range l.expired {
 		c := l.at(index)
+		if l.recorder != nil {
+			l.recorder.timed(c)
+		}
 		switch c.state {
 		case conn.Opening, conn.Open:
 			l.handlerOf(c).Expired(c)
@@ -344,6 +356,9 @@ func (l *Loop) settle() {
 		}
 		if c.state == conn.Closing {
 			l.note(c)
+		}
+		if l.recorder != nil {
+			l.recorder.look(c)
 		}
 		l.pump(c)
 	}

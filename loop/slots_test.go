@@ -56,7 +56,7 @@ func TestIdleBytes(t *testing.T) {
 	if size := reflect.TypeFor[connection]().Size(); size != 64 {
 		t.Errorf("a slot has %d bytes", size)
 	}
-	if size := reflect.TypeFor[aside]().Size(); size != 8 {
+	if size := reflect.TypeFor[aside]().Size(); size != 12 {
 		t.Errorf("what lies beside a slot has %d bytes", size)
 	}
 	if size := reflect.TypeFor[[placesChunk]any]().Size() / placesChunk; size != 16 {

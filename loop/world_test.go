@@ -107,6 +107,9 @@ func (w *world) build(h conn.Handler) {
 	if w.rand.IntN(4) == 0 {
 		o.Place = func(listener, fd int) bool { return w.loop.Keep(listener, fd) }
 	}
+	if w.seed%2 == 0 {
+		o.Recording = conn.Recording{Connections: 1 + int(w.seed%8), Ended: w.recorded}
+	}
 	w.loop, err = loop.New(o)
 	if err != nil {
 		panic(err)
@@ -162,6 +165,9 @@ func (w *world) run() {
 	}
 	if n := w.kernel.Descriptors(); n != 0 {
 		w.kernel.Fail("%d descriptors are open", n)
+	}
+	if n := loop.Recorded(w.loop); n != 0 {
+		w.kernel.Fail("%d connections are recorded that are gone", n)
 	}
 	w.meter.Publish()
 	counts := w.meter.Snapshot()

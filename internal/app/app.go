@@ -53,6 +53,7 @@ type App struct {
 // New makes a server of a plan. It opens no listening socket yet.
 func New(p *Plan, o Options) (*App, error) {
 	a := &App{plan: p, options: o, started: time.Now()}
+	a.openSight()
 	err := a.openUpstreams()
 	var root web.Handler
 	if err == nil {
@@ -72,7 +73,9 @@ func New(p *Plan, o Options) (*App, error) {
 		Limits:  p.limits(),
 		Meter:   a.counters.Worker,
 		Roster:  a.roll.enroll,
-		Log:     slog.New(pauses{o.Log.Handler(), p.Capacity.Limiter}),
+
+		Recording: a.recording(),
+		Log:       slog.New(pauses{o.Log.Handler(), p.Capacity.Limiter}),
 	}
 	for i := range p.Config.Listeners {
 		l, err := a.listener(i, root)

@@ -150,9 +150,7 @@ func (a *App) server(root web.Handler) *web.Server {
 	s.LargestBody = largestBody(c)
 	s.AnyMethod = proxies(c)
 	s.Started = a.prewarm
-	if c.Metrics {
-		a.attend(s)
-	}
+	a.attend(s)
 	if c.Limits.Body == 0 {
 		s.Limits.BodyBytes = -1 // none at all, where zero would be the default
 	}

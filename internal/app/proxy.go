@@ -40,6 +40,7 @@ func (a *App) proxy(r *config.Route, where string) (web.Handler, error) {
 			Tunnel: time.Duration(u.Timeouts.Tunnel),
 		},
 	}
+	o.Events = a.records()
 	if a.access != nil {
 		o.Tunnels = a.access.Tunnels()
 	}

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"github.com/myriad-server/myriad/conn"
 	"github.com/myriad-server/myriad/internal/meter"
 	"github.com/myriad-server/myriad/internal/observe"
 	"github.com/myriad-server/myriad/upstream"
@@ -11,18 +12,57 @@ import (
 type sight struct {
 	requests []*meter.Histogram // of each web server
 	failures observe.Tally      // answers by cause
+	ends     observe.Tally      // connections by cause
+	recorder *observe.Recorder
+}
+
+// openSight starts what logs the last events of failures. It is there also where nothing is recorded by itself, for
+// those connections that somebody traces.
+func (a *App) openSight() {
+	a.sight.recorder = observe.NewRecorder(a.options.Log)
+	a.closers = append(a.closers, a.sight.recorder.Close)
+}
+
+// records says that events of connections are recorded.
+func (a *App) records() bool { return a.plan.Config.Recorder > 0 }
+
+// recording is what loops record.
+func (a *App) recording() conn.Recording {
+	c := a.plan.Config
+	r := conn.Recording{Connections: int(c.Recorder), Traced: a.sight.recorder.Traced}
+	if c.Metrics || c.Recorder > 0 {
+		r.Ended = func(r *conn.Record, events []conn.Event) {
+			a.sight.ends.Count(observe.EndCode(r.Why))
+			a.sight.recorder.Ended(r, events)
+		}
+	}
+	return r
 }
 
 // attend has a web server tell of each request that is over.
 func (a *App) attend(s *web.Server) {
-	latencies := new(meter.Histogram)
+	latencies, records := new(meter.Histogram), a.records()
+	if !a.plan.Config.Metrics && !records {
+		return
+	}
 	a.sight.requests = append(a.sight.requests, latencies)
 	s.Done = func(x *web.Exchange) {
 		outcome := x.Outcome()
 		latencies.RecordShared(outcome.Duration)
+		if records {
+			note(x.Conn(), &outcome)
+		}
 		if outcome.Cause != "" {
 			a.sight.failures.Count(outcome.Cause)
+			a.sight.recorder.Failed(x, &outcome)
 		}
+	}
+}
+
+// note records an answer.
+func note(c conn.Conn, o *web.Outcome) {
+	if n, ok := c.(conn.Noter); ok {
+		n.Note(conn.Answered, o.Status, uint64(o.Bytes))
 	}
 }
 
@@ -31,8 +71,8 @@ func (a *App) Reading() observe.Reading {
 	r := observe.Reading{
 		Version: a.options.Version, Driver: a.plan.DriverName(), Model: a.plan.Model.Name(), Started: a.started,
 		Limit: a.plan.Capacity.First().At, Total: a.counters.Total(), Workers: a.counters.Workers(),
-		Requests: new(meter.Latencies), Failures: a.sight.failures.Counts(),
-		Upstreams: a.snapshots(), Lost: make(map[string]int64),
+		Requests: new(meter.Latencies), Failures: a.sight.failures.Counts(), Ends: a.sight.ends.Counts(),
+		Upstreams: a.snapshots(), Lost: map[string]int64{"records": a.sight.recorder.Dropped()},
 	}
 	for _, h := range a.sight.requests {
 		r.Requests.Merge(h.Snapshot())

@@ -1,11 +1,9 @@
 package control
 
 import (
-	"errors"
 	"strings"
-	"syscall"
 
-	"github.com/myriad-server/myriad/conn"
+	"github.com/myriad-server/myriad/internal/observe"
 )
 
 // Cause is why a connection, a session or an answer ended: a code that the access log, the list of closed connections
@@ -130,42 +128,9 @@ var Causes = []Cause{
 // Code is the code of a word of the access log: sessions write theirs with spaces.
 func Code(word string) string { return strings.ReplaceAll(word, " ", "_") }
 
-// known finds the causes of errors; the first that fits.
-var known = []struct {
-	why  error
-	code string
-}{
-	{conn.ErrTimeout, "timeout"},
-	{conn.ErrStopping, "stopping"},
-	{conn.ErrOutputLimit, "output_limit"},
-	{conn.ErrPressure, "pressure"},
-	{conn.ErrOperator, "operator"},
-	{conn.ErrAborted, "aborted"},
-	{syscall.ECONNRESET, "reset"},
-	{syscall.EPIPE, "broken_pipe"},
-	{syscall.EHOSTUNREACH, "unreachable"},
-	{syscall.ENETUNREACH, "unreachable"},
-	{syscall.ECONNREFUSED, "refused"},
-	{syscall.ETIMEDOUT, "vanished"},
-	{syscall.ENOBUFS, "no_memory"},
-	{syscall.ENOMEM, "no_memory"},
-	{syscall.EADDRNOTAVAIL, "no_ports"},
-	{syscall.EMFILE, "no_descriptors"},
-	{syscall.ENFILE, "no_descriptors"},
-}
-
 // CauseOf is the cause of a connection's end.
 func CauseOf(why error) Cause {
-	code := "error"
-	if why == nil {
-		code = "ended"
-	}
-	for _, k := range known {
-		if errors.Is(why, k.why) {
-			code = k.code
-			break
-		}
-	}
+	code := observe.EndCode(why)
 	for _, c := range Causes {
 		if c.Of == ofConnection && c.Code == code {
 			return c

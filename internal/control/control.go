@@ -41,6 +41,7 @@ type Server struct {
 
 	mounted []route // what others have added
 	sampler sampler
+	tracing tracing
 	group   sync.WaitGroup
 	socket  *listen.Socket
 	end     context.CancelFunc

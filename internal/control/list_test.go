@@ -13,6 +13,7 @@ import (
 
 	"github.com/myriad-server/myriad/conn"
 	"github.com/myriad-server/myriad/internal/app"
+	"github.com/myriad-server/myriad/internal/observe"
 	"github.com/myriad-server/myriad/stream"
 	"github.com/myriad-server/myriad/web/proxy"
 )
@@ -186,8 +187,8 @@ func TestCausesAreOneList(t *testing.T) {
 	for _, word := range answers[1:] {
 		has(ofAnswer, word)
 	}
-	for _, k := range known {
-		has(ofConnection, k.code)
+	for _, code := range observe.EndCodes() {
+		has(ofConnection, code)
 	}
 	for i, c := range Causes {
 		if c.Meaning == "" || c.Look == "" || strings.ToLower(c.Code) != c.Code {

@@ -241,6 +241,7 @@ func (r *running) work(w *worker, descriptors []int, made, begin *sync.WaitGroup
 		w.loop, err = loop.New(loop.Options{
 			Driver: d, Blocks: blocks, Pipes: options.Pipes, Meter: w.meter, Connections: share,
 			OutputBytes: s.Limits.OutputBytes, Place: r.place(w), Pressed: func() { r.shed(w) }, Log: s.Log,
+			Recording: s.Recording,
 		})
 		if err != nil {
 			_ = d.Close()

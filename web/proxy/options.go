@@ -67,6 +67,8 @@ type Options struct {
 
 	// Tunnels is told about tunnels that have ended; nil: nobody is.
 	Tunnels TunnelLog
+	// Events has connections record what they are used for, where the model records anything.
+	Events bool
 
 	// QueuedBytes is how much may wait on one side until the other is not read any more; 256 KiB.
 	QueuedBytes int64

@@ -136,6 +136,7 @@ func (s *session) begin(x *web.Exchange) {
 // acquire asks for a link. The answer may come before it returns.
 func (s *session) acquire() {
 	s.phase = waiting
+	s.note(s.x.Conn(), conn.Sought, 0)
 	s.agent.group.Acquire(&s.want)
 }
 
@@ -149,6 +150,8 @@ func (s *session) Granted(l *upstream.Link) {
 	s.left, s.acked, s.moved, s.heard = s.out, s.out, c.Now(), c.Now()
 	s.asked = s.moved
 	x.Note(l.Endpoint.Address(), s.attempts, "")
+	s.note(x.Conn(), conn.Asks, c.ID())
+	s.note(c, conn.Serves, x.Conn().ID())
 	passage := x.Passage()
 	passage.Granted, passage.Reused = max(s.asked, 1), l.Reused
 	if l.Reused && !s.idempotent && s.agent.proxy.options.Evidence {
