@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/myriad-server/myriad/conn"
 	"github.com/myriad-server/myriad/internal/app"
@@ -148,12 +149,17 @@ func (s *Server) conns(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, page)
 }
 
+// turnTime is how long somebody waits while others look through all connections.
+const turnTime = time.Second
+
 // begin makes sure that not too many look through all connections at a time.
 func (s *Server) begin(w http.ResponseWriter) bool {
+	turn := time.NewTimer(turnTime)
+	defer turn.Stop()
 	select {
 	case s.lists <- struct{}{}:
 		return true
-	default:
+	case <-turn.C:
 		w.Header().Set("Retry-After", "1")
 		answer(w, http.StatusTooManyRequests, Problem{"others look through the connections already", "ask again in a moment"})
 		return false
