@@ -165,7 +165,8 @@ func (h *Host) pruning() ([]Finding, error) {
 		},
 		Cause: "programs read more slowly than their peers send, in many small segments, or have set a small SO_RCVBUF " +
 			"themselves",
-		Fix:     "ss -tanmp, and look for a Recv-Q that stays high: that program reads too slowly",
+		Fix:     "ss -tanmp",
+		Better:  "a program whose Recv-Q stays high there reads too slowly",
 		Recheck: "nstat -az TcpExtPruneCalled TcpExtTCPRcvCollapsed",
 	}}, nil
 }
@@ -198,7 +199,7 @@ func checkWindowScaling(h *Host) ([]Finding, error) {
 			key + ": " + strconv.FormatInt(on, 10),
 			fmt.Sprintf("sock_diag: %d of %d connections to other hosts are without it", census.Unscaled, census.Elsewhere),
 		},
-		Recheck: "sysctl " + key + "; ss -tinH state established | grep -vc wscale",
+		Recheck: "sysctl " + key + "; ss -tinOH state established | grep -vc wscale",
 	}
 	switch {
 	case on == 0:
@@ -211,7 +212,8 @@ func checkWindowScaling(h *Host) ([]Finding, error) {
 		f.Title = fmt.Sprintf("%d of %d connections are without window scaling", census.Unscaled, census.Elsewhere)
 		f.Cause = "the host offers it: their peers do not, or something between removes the option, or they began while " +
 			"it was off or by SYN cookies"
-		f.Fix = "tcpdump -ni any 'tcp[tcpflags] & tcp-syn != 0' shows whose SYN is without wscale"
+		f.Fix = "tcpdump -ni any 'tcp[tcpflags] & tcp-syn != 0'"
+		f.Better = "see there whose SYN is without wscale"
 	default:
 		return nil, nil
 	}

@@ -92,9 +92,9 @@ func leak(p sockets.Process, list []Connection) (Finding, bool) {
 		},
 		Cause: "their peers have closed and the process has not: it never reads the end of the stream, or has lost the " +
 			"connection without closing it; the kernel keeps them as long as the process lives",
-		Fix: fmt.Sprintf("kill -TERM %d; its supervisor starts it anew", p.PID),
+		Fix: fmt.Sprintf("kill -TERM %d", p.PID),
 		Better: "mend the program: read until the end of the stream also on connections that wait for something else, " +
-			"and close",
+			"and close; a new start only frees what it has lost so far",
 		Recheck: fmt.Sprintf("ss -tanp state close-wait | grep -c pid=%d,", p.PID),
 	}
 	if p.PID == 0 {
@@ -102,8 +102,8 @@ func leak(p sockets.Process, list []Connection) (Finding, bool) {
 		f.Cause = "their peers have closed; they wait in an accept queue, or are direct descriptors of an io_uring, or " +
 			"belong to a process that could not be looked at"
 		f.Recheck = "ss -tan state close-wait"
-		f.Fix = f.Recheck + "; the local port tells which listener they belong to"
-		f.Better = ""
+		f.Fix = f.Recheck
+		f.Better = "the local port tells which listener they belong to: see why nobody accepts there"
 	}
 	return f, true
 }
@@ -137,7 +137,7 @@ func checkEndedSockets(h *Host) ([]Finding, error) {
 		Cause:   "their connections ended by a reset or a timeout, and the program has not noticed, or not closed them",
 		Fix:     fmt.Sprintf("kill -TERM %d", h.PID),
 		Better:  "mend the program: ask for the end of connections that wait (EPOLLRDHUP, or a read), and close them",
-		Recheck: fmt.Sprintf("lsof -nP -p %d | grep -c 'protocol: TCP'", h.PID),
+		Recheck: fmt.Sprintf("lsof -nP -p %d | grep -c 'protocol: .*TCP'", h.PID),
 	}
 	switch {
 	case ended >= leakLoss:
@@ -185,14 +185,14 @@ func checkClosing(h *Host) ([]Finding, error) {
 				"and tries again",
 			Fix:     "sysctl -w net.ipv4.tcp_orphan_retries=3",
 			Better:  "give the server a deadline for sending, so that it resets who does not read",
-			Recheck: "ss -tan state fin-wait-1 state last-ack state closing | wc -l",
+			Recheck: "ss -tanH state fin-wait-1 state last-ack state closing | wc -l",
 		}
 		if second > waiting {
 			f.Title = fmt.Sprintf("%d connections closed here whose peer does not close", second)
 			f.Cause = "the peers leak connections (theirs are in CLOSE_WAIT), or have more to send; what no process has any " +
 				"more goes after net.ipv4.tcp_fin_timeout"
 			f.Fix, f.Better = "sysctl -w net.ipv4.tcp_fin_timeout=15", "find out at the peers who does not close"
-			f.Recheck = "ss -tan state fin-wait-2 | wc -l"
+			f.Recheck = "ss -tanH state fin-wait-2 | wc -l"
 		}
 		findings = append(findings, f)
 	}

@@ -54,7 +54,7 @@ func checkKeepAlive(h *Host) ([]Finding, error) {
 		Fix: fmt.Sprintf("sysctl -w %s=%d net.ipv4.tcp_keepalive_intvl=30 net.ipv4.tcp_keepalive_probes=4", key,
 			min(first, late)),
 		Better:  "set idle time, interval and count in the program, for its connections alone",
-		Recheck: "ss -tano state established | grep -vc keepalive",
+		Recheck: "ss -tanoH state established | grep -vc keepalive",
 	}
 	if census.Late == 0 {
 		f.Fix = "turn keepalive on in the program (SO_KEEPALIVE; keepalive.idle in the configuration of Myriad)"
@@ -106,7 +106,8 @@ func checkRetransmits(h *Host) ([]Finding, error) {
 			"Tcp RetransSegs: " + again.String(), "Tcp OutSegs: " + sent.String(), "TcpExt TCPTimeouts: " + timeouts.String(),
 		},
 		Cause:   "packets are lost on the way, or peers are gone",
-		Fix:     "ss -tin state established | grep -B1 retrans: are they behind one link, or all?",
+		Fix:     "ss -tin state established | grep -B1 retrans",
+		Better:  "see there whether they are behind one link, or all are",
 		Recheck: "nstat TcpRetransSegs TcpOutSegs",
 	}
 	if share >= badRetransmits && again.Over > 0 {
@@ -241,7 +242,7 @@ func checkUnansweredDials(h *Host) ([]Finding, error) {
 			Cause:   "the host is gone, or something on the way drops, or its accept queue is full",
 			Fix:     fmt.Sprintf("ping -c3 %v; traceroute -T -p %d %v", to.Addr(), to.Port(), to.Addr()),
 			Better:  "give the program a deadline for connecting, and another endpoint",
-			Recheck: fmt.Sprintf("ss -tan state syn-sent dst %v dport = %d | wc -l", to.Addr(), to.Port()),
+			Recheck: fmt.Sprintf("ss -tanH state syn-sent dst %v dport = %d | wc -l", to.Addr(), to.Port()),
 		}
 		if full[to.Port()] && to.Addr().IsLoopback() {
 			f.Cause = "its listener is on this host, and its accept queue is full: see accept-queue"

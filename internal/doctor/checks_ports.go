@@ -94,7 +94,7 @@ func portFinding(route Route, d *Dialled, ports ports, reuse int64) (Finding, bo
 				runOut(free-int64(d.Open+blocked), rate, int64(d.Open+expected) > free))),
 		Cause:   "connections are dialled and closed again, and each closed one holds its port for a minute",
 		Better:  "keep connections open between requests (a pool), or dial from more addresses",
-		Recheck: fmt.Sprintf("ss -tan state all dst %s dport = %d | wc -l", route.To.Addr(), route.To.Port()),
+		Recheck: fmt.Sprintf("ss -tanH state all dst %s dport = %d | wc -l", route.To.Addr(), route.To.Port()),
 	}
 	if d.Open > d.Waiting {
 		f.Cause = "so many connections are open at a time from one address to one destination"

@@ -129,8 +129,8 @@ func (h *Host) fullQueue(q queue, owner sockets.Process, most int64) Finding {
 	if want := max(most*4, usualBacklog); q.room-1 >= most && most < backlogCeiling {
 		want = min(want, backlogCeiling)
 		f.Cause += "; its backlog is all that the kernel allows"
-		f.Fix = fmt.Sprintf("sysctl -w %s=%d, and start the program anew: it holds for who listens after it",
-			backlogLimit, want)
+		f.Fix = fmt.Sprintf("sysctl -w %s=%d", backlogLimit, want)
+		f.Better += "; the limit holds for who listens after it is set: start the program anew"
 		f.Settings = []Setting{{backlogLimit, strconv.FormatInt(most, 10), strconv.FormatInt(want, 10)}}
 	}
 	return f
@@ -175,11 +175,12 @@ func (h *Host) overflow(explained bool, most int64) ([]Finding, error) {
 			fmt.Sprintf("%s: %d", backlogLimit, most),
 		},
 		Cause:   "a program does not take connections as fast as they come; clients try again after 1, 3, 7 s",
-		Fix:     "ss -ltn, and look for a Recv-Q near its Send-Q: that program is too slow, or its backlog too small",
+		Fix:     "ss -ltnp",
+		Better:  "a program whose Recv-Q comes near its Send-Q there is too slow, or its backlog too small",
 		Recheck: "nstat -az TcpExtListenOverflows TcpExtListenDrops",
 	}
 	if explained {
-		f.Fix = "mend the full queue that is named beside this"
+		f.Fix, f.Better = "mend the full queue that is named beside this", ""
 	}
 	return []Finding{f}, nil
 }
@@ -209,7 +210,8 @@ func checkBacklogCeilings(h *Host) ([]Finding, error) {
 			Title:    fmt.Sprintf("no listener may have more than %d connections waiting", most),
 			Evidence: []string{fmt.Sprintf("%s: %d", backlogLimit, most)},
 			Cause:    "the limit is lower than the kernel's own since 5.4, so a burst of clients is dropped before accept",
-			Fix:      fmt.Sprintf("sysctl -w %s=%s; start what listens anew", backlogLimit, want),
+			Fix:      fmt.Sprintf("sysctl -w %s=%s", backlogLimit, want),
+			Better:   "start anew what listens: the limit holds for who listens after it is set",
 			Recheck:  "sysctl " + backlogLimit,
 			Settings: []Setting{{backlogLimit, strconv.FormatInt(most, 10), want}},
 		})
@@ -287,7 +289,7 @@ func checkSynQueue(h *Host) ([]Finding, error) {
 			"TcpExt TCPReqQFullDrop: " + dropped.String(), "TcpExt TCPReqQFullDoCookies: " + sent.String(),
 		},
 		Fix:     fmt.Sprintf("sysctl -w %s=1 %s=%d", synCookies, synBacklog, max(most, usualBacklog)),
-		Recheck: "nstat -az TcpExtTCPReqQFullDrop TcpExtTCPReqQFullDoCookies; ss -tan state syn-recv | wc -l",
+		Recheck: "nstat -az TcpExtTCPReqQFullDrop TcpExtTCPReqQFullDoCookies; ss -tanH state syn-recv | wc -l",
 	}
 	if cookies == 0 {
 		f.Settings = append(f.Settings, Setting{synCookies, "0", "1"})
@@ -306,7 +308,8 @@ func checkSynQueue(h *Host) ([]Finding, error) {
 		f.Harm = Warning
 		f.Title = fmt.Sprintf("%d handshakes were answered with SYN cookies: a queue is full", sent.Grown)
 		f.Cause = "either somebody floods this host with handshakes, or a listener's backlog is too small for its clients"
-		f.Fix = "raise the backlog of the listener (ss -ltn shows it as Send-Q), or filter the flood"
+		f.Fix = "ss -ltn"
+		f.Better = "raise the backlog of the listener, which is its Send-Q there, or filter the flood"
 		f.Settings = nil
 	default:
 		return nil, nil
