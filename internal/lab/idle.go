@@ -139,7 +139,7 @@ func measureMillion(ctx context.Context, s *Stand, r *Result) error {
 	for _, n := range counts {
 		s.Tell("idle: %d, by the example million", n)
 		out := filepath.Join(s.dir, fmt.Sprint("million-", n))
-		_, err := s.finish(ctx, spec{name: "million", command: append([]string{
+		_, err := s.finish(ctx, spec{name: "million", anywhere: true, command: append([]string{
 			example, "-n", strconv.Itoa(n), "-server", s.Program, "-out", out,
 		}, more...)})
 		var report millionReport
