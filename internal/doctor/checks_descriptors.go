@@ -52,17 +52,24 @@ func checkProcessDescriptors(h *Host) ([]Finding, error) {
 	if !ok {
 		return nil, nil
 	}
-	want, fix := limit.Hard, fmt.Sprintf("prlimit --pid %d --nofile=%d:%d", h.PID, limit.Hard, limit.Hard)
+	ceiling, err := h.SysctlNumber("fs.nr_open")
+	if err != nil {
+		return nil, err
+	}
+	want := limit.Hard
 	if limit.Soft >= limit.Hard/2 {
 		want = max(limit.Hard*4, 1<<16)
-		fix = fmt.Sprintf("prlimit --pid %d --nofile=%d:%d", h.PID, want, want)
+	}
+	fix := fmt.Sprintf("prlimit --pid %d --nofile=%d:%[2]d", h.PID, want)
+	if want > ceiling { // which no hard limit may pass
+		fix = fmt.Sprintf("sysctl -w fs.nr_open=%d && %s", want, fix)
 	}
 	return []Finding{{
 		Harm:  harm,
 		Title: fmt.Sprintf("process %d has %d of %d descriptors open", h.PID, used, limit.Soft),
 		Evidence: []string{
 			fmt.Sprintf("/proc/%d/fd: %d entries", h.PID, used),
-			fmt.Sprintf("/proc/%d/limits: Max open files %d, hard %d", h.PID, limit.Soft, limit.Hard),
+			fmt.Sprintf("/proc/%d/limits: Max open files %d, hard %d; fs.nr_open: %d", h.PID, limit.Soft, limit.Hard, ceiling),
 		},
 		Cause:    "RLIMIT_NOFILE is low for what the process holds open; at the limit accept and connect fail (EMFILE)",
 		Fix:      fix,

@@ -23,6 +23,25 @@ func TestProcessDescriptors(t *testing.T) {
 	isWell(t, h, processDescriptors)
 }
 
+// TestProcessDescriptorsAtTheCeilingFakeProc: a hard limit that is used up needs a higher one, and that a higher ceiling.
+func TestProcessDescriptorsAtTheCeilingFakeProc(t *testing.T) {
+	root := t.TempDir()
+	h := &Host{Proc: filepath.Join(root, "proc"), Now: time.Now, PID: 7}
+	for i := range 99 {
+		put(t, root, fmt.Sprintf("proc/7/fd/%d", i), "")
+	}
+	put(t, root, "proc/7/limits", "Max open files            100                  100                  files\n")
+	for ceiling, fix := range map[string]string{
+		"65535":   "sysctl -w fs.nr_open=65536 && prlimit --pid 7 --nofile=65536:65536",
+		"1048576": "prlimit --pid 7 --nofile=65536:65536",
+	} {
+		put(t, root, "proc/sys/fs/nr_open", ceiling+"\n")
+		if f := onlyFinding(t, h, processDescriptors, Outage, "99 of 100", "fs.nr_open: "+ceiling); f.Fix != fix {
+			t.Errorf("under %s: %s", ceiling, f.Fix)
+		}
+	}
+}
+
 // TestSystemDescriptorsFakeProc: the limit is the whole host's, so it is made small in a /proc of the test's own.
 func TestSystemDescriptorsFakeProc(t *testing.T) {
 	root := t.TempDir()
