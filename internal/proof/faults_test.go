@@ -183,6 +183,7 @@ func meet(t *testing.T, name, method string, want *outcome) {
 	if r := records[0]; r.Status != want.status || r.Cause != want.cause || r.Upstream != s.Address() {
 		t.Errorf("the log says %+v", r)
 	}
+	p.explains(name, want)
 }
 
 // returned waits until nothing of an upstream is in use any more.
