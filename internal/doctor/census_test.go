@@ -69,7 +69,7 @@ func TestCensusIsBounded(t *testing.T) {
 	}
 }
 
-// BenchmarkCensus is what a connection from a client costs: on a host with a million, nothing may be allocated for each.
+// BenchmarkCensus is what a connection from a client costs: nothing is allocated for it, as there may be a million.
 func BenchmarkCensus(b *testing.B) {
 	c := emptyCensus()
 	s := sockets.Socket{

@@ -23,7 +23,7 @@ func TestProcessDescriptors(t *testing.T) {
 	isWell(t, h, processDescriptors)
 }
 
-// TestProcessDescriptorsAtTheCeilingFakeProc: a hard limit that is used up needs a higher one, and that a higher ceiling.
+// TestProcessDescriptorsAtTheCeilingFakeProc: a hard limit that is used up is raised, and with it the ceiling above it.
 func TestProcessDescriptorsAtTheCeilingFakeProc(t *testing.T) {
 	root := t.TempDir()
 	h := &Host{Proc: filepath.Join(root, "proc"), Now: time.Now, PID: 7}
