@@ -36,6 +36,7 @@ type Exchange struct {
 	inPlace   bool // ReserveHead has given space of the connection itself
 	continued bool // 100 (Continue) was sent, or was not needed
 	forsakes  bool // Forsake
+	shut      bool // leaving: the client was told that there will be no more
 
 	breaks error // leaving: what the connection is reset with when everything has left; nil: it ends in order
 
@@ -305,7 +306,7 @@ func (x *Exchange) renew() {
 	x.c, x.tally, x.path = nil, nil, nil
 	x.trailers = x.trailers[:0]
 	x.fate, x.attached, x.ended, x.held, x.paused = keep, false, false, false, false
-	x.unread, x.skipping, x.malformed = false, false, false
+	x.unread, x.skipping, x.malformed, x.shut = false, false, false, false
 	x.written, x.gone, x.acked = 0, 0, 0
 	x.breaks = nil
 	x.pending = bounded(x.pending)

@@ -40,6 +40,7 @@ type handler struct {
 	due      float64
 	record   Record
 	remotes  *remotes
+	crowded  int64 // when a connection last found that memory was short; 0: never
 }
 
 // tally is what an idle connection holds when its requests are counted.
@@ -183,6 +184,7 @@ func (h *handler) leave(x *Exchange) bool {
 	if unread && !x.ended && x.breaks == nil && h.timeouts.Linger > 0 {
 		x.until = after(c.Now(), h.timeouts.Linger)
 		x.skipping = x.reading == inBody && !x.unread && len(x.pending) == 0
+		x.shut = true
 		c.CloseWrite()
 	}
 	x.reading, x.pending = leaving, x.pending[:0]

@@ -150,32 +150,58 @@ func TestVanishedClient(t *testing.T) {
 func TestStalled(t *testing.T) {
 	for _, c := range []struct {
 		name    string
-		crowded bool
+		crowded bool          // there is no room
+		queues  int           // bytes
+		shut    bool          // the client sends what nobody wants, so that it is told that there will be no more
+		beside  bool          // another connection has found that there is no room
 		takes   int64         // bytes acknowledged in a second
 		ends    time.Duration // never, if 0
 		cause   string
 	}{
-		{"there is memory", false, 0, 33 * time.Second, "client_timeout"},
-		{"memory is short", true, 0, 7 * time.Second, "client_stalled"},
-		{"memory is short, and the client slow", true, 1, 0, ""},
+		{"there is memory", false, 100 << 10, false, false, 0, 33 * time.Second, "client_timeout"},
+		{"memory is short", true, 100 << 10, false, false, 0, 7 * time.Second, "client_stalled"},
+		{"memory is short, and the client slow", true, 100 << 10, false, false, 1, 0, ""},
+		{"its own limit is reached", true, 900 << 10, false, false, 0, 33 * time.Second, "client_timeout"},
+		{"the end was told", false, 100 << 10, true, false, 0, 33 * time.Second, ""},
+		{"the end was told, and memory is short", false, 100 << 10, true, true, 0, 7 * time.Second, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			log := new(lines)
 			s := &web.Server{
 				Root: web.HandlerFunc(func(x *web.Exchange) {
 					x.Begin(-1)
-					x.Write(bytes.Repeat([]byte("x"), 100<<10))
+					x.Write(bytes.Repeat([]byte("x"), c.queues))
+					if c.shut {
+						x.End()
+					}
 				}),
 				Timeouts: web.Timeouts{Request: web.Unlimited}, Log: log,
 			}
-			k := webtest.New(s.Handler())
-			k.Stuck, k.Taken = true, 1<<20
-			k.Receive([]byte(request("GET /", "")))
+			h := s.Handler()
+			begin := func(in string) *webtest.Conn {
+				k := webtest.New(h)
+				k.Stuck, k.Taken = true, 1<<20
+				k.Receive([]byte(in))
+				return k
+			}
+			other := begin(request("GET /", ""))
+			other.Crowded = c.beside
+			k := begin(request("GET /", ""))
+			if c.shut {
+				k = begin(request("POST /", "", "Connection: close", "Content-Length: 9"))
+			}
+			if k.Last != c.shut {
+				t.Fatalf("that there will be no more was told: %v", k.Last)
+			}
 			k.Crowded = c.crowded
 			took := time.Duration(0)
 			for took < 5*time.Minute && k.State() == conn.Open {
 				took += time.Second
 				k.Taken -= c.takes
+				if c.beside {
+					other.Taken--
+					other.Advance(time.Second)
+				}
 				k.Advance(time.Second)
 			}
 			cause := ""
@@ -185,7 +211,7 @@ func TestStalled(t *testing.T) {
 			if c.ends == 0 && k.State() != conn.Open || c.ends > 0 && took > c.ends || cause != c.cause {
 				t.Errorf("after %v it is %v, cause %q", took, k.State(), cause)
 			}
-			if c.cause == "client_timeout" && took < 30*time.Second || took < 4*time.Second {
+			if c.ends > 30*time.Second && took < 30*time.Second || took < 4*time.Second {
 				t.Errorf("it ended after %v", took)
 			}
 		})

@@ -107,8 +107,19 @@ func (x *Exchange) look() (behind int64) {
 	return behind
 }
 
-// crowded says that memory is short, and that more is queued than the connection could queue now.
+// crowded says that memory is short, as far as the connection can tell: it may queue no more, although what is queued
+// is less than it may hold. One that was told that there will be no more may not either, and goes by what others have
+// found.
 func (x *Exchange) crowded() bool {
-	queued := x.c.Queued()
-	return queued > 0 && queued < x.handler.limits.OutputBytes && x.c.State() <= conn.Open && x.c.Room() <= 0
+	h, now, queued := x.handler, x.c.Now(), x.c.Queued()
+	switch {
+	case queued == 0 || x.c.State() > conn.Open:
+		return false
+	case x.shut:
+		return h.crowded != 0 && now-h.crowded <= int64(lookTime)
+	case x.c.Room() > 0 || queued > h.limits.OutputBytes/4*3: // blocks are not filled to the last byte
+		return false
+	}
+	h.crowded = max(now, 1)
+	return true
 }

@@ -9,10 +9,10 @@ import (
 // Traffic is what was sent; what came in is not counted.
 func (c *Conn) Traffic() (in, out uint64) { return 0, c.left }
 
-// Room is what is left of Limit, or nothing if the connection is Crowded.
+// Room is what is left of Limit, or nothing if the connection is Crowded or was told that there will be no more.
 func (c *Conn) Room() int64 {
 	switch {
-	case c.Crowded || c.state != conn.Open:
+	case c.Crowded || c.Last || c.state != conn.Open:
 		return 0
 	case c.Limit == 0:
 		return math.MaxInt64
