@@ -61,6 +61,7 @@ func TestVanished(t *testing.T) {
 			gone, stays, wanted = client, from, errClientTakes
 		}
 		deafen(t, gone)
+		send(t, stays, "are you there?")
 		go chatter(stays)
 		is := await(t, told, "the record")
 		if is.Cause != Idle || !errors.Is(is.Err, wanted) || is.Duration < 300*time.Millisecond {
@@ -87,13 +88,14 @@ func TestVanished(t *testing.T) {
 func TestOneSided(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
 		t.Run(network, func(t *testing.T) {
-			r, p := proxy(t, epoll.Factory, TCPOptions{Idle: 100 * time.Millisecond}, server(t, network, func(c net.Conn) {
+			t.Parallel() // most of it is waiting
+			r, p := proxy(t, epoll.Factory, TCPOptions{Idle: 500 * time.Millisecond}, server(t, network, func(c net.Conn) {
 				io.Copy(io.Discard, c)
 			}))
 			c := r.dial()
 			tick := time.NewTicker(5 * time.Millisecond)
 			defer tick.Stop()
-			for began := time.Now(); time.Since(began) < 500*time.Millisecond; <-tick.C {
+			for began := time.Now(); time.Since(began) < 1500*time.Millisecond; <-tick.C {
 				send(t, c, "hello")
 			}
 			if n := p.Counts(); n[IdleEnds] != 0 || n[Open] != 1 {
@@ -120,7 +122,7 @@ func TestSlowEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 		h := p.Handler().(*near)
-		h.endTime = 20 * pause
+		h.endTime = 40 * pause
 		r := serve(t, rigOptions{factory: f, sendBuffer: 4 << 10, handler: func() conn.Handler { return h }})
 		c := r.dial()
 		c.(*net.TCPConn).SetReadBuffer(8 * piece)

@@ -20,8 +20,8 @@ import (
 func TestIdle(t *testing.T) {
 	told := make(records, 2)
 	r, p := proxy(t, epoll.Factory, TCPOptions{Idle: 200 * time.Millisecond, Records: told}, server(t, "tcp", echo))
+	began := time.Now() // before the session does
 	silent, busy := r.dial(), r.dial()
-	began := time.Now()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	ended := make(chan time.Duration, 1)
@@ -50,8 +50,9 @@ func TestIdle(t *testing.T) {
 func TestLifetime(t *testing.T) {
 	told := make(records, 1)
 	r, p := proxy(t, epoll.Factory, TCPOptions{Lifetime: 100 * time.Millisecond, Records: told}, server(t, "tcp", echo))
+	began := time.Now() // before the session does
 	c := r.dial()
-	for began := time.Now(); ; {
+	for {
 		if _, err := io.WriteString(c, "x"); err != nil {
 			break
 		}
