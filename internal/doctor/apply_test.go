@@ -237,6 +237,30 @@ func TestCrashBetweenSteps(t *testing.T) {
 	}
 }
 
+// A second plan that crashes leaves some values of the first one: these are no stranger's.
+func TestCrashOfASecondApply(t *testing.T) {
+	for n := range 8 {
+		h, in := changeable(t)
+		before := snapshot(t, h)
+		for _, want := range []string{"1024", "8192"} {
+			c := prepare(t, in, h, []Setting{{"net.core.somaxconn", "", want}, {"LimitNOFILE", "", want}})
+			err := c.Apply()
+			if crashed := want == "8192" && n < 7; (err != nil) != crashed {
+				t.Fatalf("%d steps: %v", n, err)
+			}
+			in.step = crashAfter(n)
+		}
+		in.step = nil
+		done, err := in.Undo(h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(before, snapshot(t, h)); diff != "" {
+			t.Errorf("crashed after %d steps, undone (%q):\n%s", n, done, diff)
+		}
+	}
+}
+
 func TestApplyNoticesAnother(t *testing.T) {
 	h, in := changeable(t)
 	before := snapshot(t, h)
