@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -33,12 +34,7 @@ func TestQuick(t *testing.T) {
 		names = slices.DeleteFunc(names, tiered)
 	}
 	dir := t.TempDir()
-	binary := filepath.Join(dir, "myriad")
-	build := exec.Command("go", "build", "-o", binary, "../../cmd/myriad")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	binary := program(t, dir)
 	source, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
@@ -79,6 +75,92 @@ func TestQuick(t *testing.T) {
 	if err != nil || bytes.Count(again, []byte(": there already\n")) != len(names) {
 		t.Errorf("a run that is resumed makes something again: %v\n%s", err, again)
 	}
+}
+
+// program builds the binary that has the lab.
+func program(t *testing.T, dir string) string {
+	t.Helper()
+	binary := filepath.Join(dir, "myriad")
+	build := exec.Command("go", "build", "-o", binary, "../../cmd/myriad")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return binary
+}
+
+// TestSignal ends a run while it has namespaces and processes in them, with each of the two signals and by killing it.
+// The first two leave nothing behind; what the last one leaves the next run takes away, but no process.
+func TestSignal(t *testing.T) {
+	if !namespaced(t) || !installed("nft") {
+		t.Skip("network namespaces cannot be made here, or nft is not installed; scripts/needs nftables installs it")
+	}
+	dir := t.TempDir()
+	binary := program(t, dir)
+	for _, signal := range []os.Signal{os.Interrupt, syscall.SIGTERM, os.Kill} {
+		run := exec.Command(binary, "lab", "run", "--quick", "--out", filepath.Join(dir, "lab"), "idle-timeout")
+		said := &bytes.Buffer{}
+		run.Stdout, run.Stderr = said, said
+		if err := run.Start(); err != nil {
+			t.Fatal(err)
+		}
+		var pids []string
+		if !settles(func() bool { pids = inside(run.Process.Pid); return len(pids) > 0 }) {
+			t.Errorf("no process ran in a namespace:\n%s", said)
+		}
+		_ = run.Process.Signal(signal)
+		if err := run.Wait(); err == nil {
+			t.Errorf("%v: the run ended as if it were complete:\n%s", signal, said)
+		}
+		for _, pid := range pids {
+			if !settles(func() bool { return !alive(pid) }) {
+				t.Errorf("%v: process %s is still there", signal, pid)
+			}
+		}
+		if signal == os.Kill {
+			if err := sweepSpaces(); err != nil {
+				t.Error(err)
+			}
+		}
+		if left := spacesOf(run.Process.Pid); len(left) > 0 {
+			t.Errorf("%v: these namespaces are still there: %v\n%s", signal, left, said)
+		}
+	}
+}
+
+// settles waits until something is so, which nobody would tell.
+func settles(so func() bool) bool {
+	again, over := time.NewTicker(tryEvery), time.NewTimer(30*time.Second)
+	defer again.Stop()
+	defer over.Stop()
+	for !so() {
+		select {
+		case <-again.C:
+		case <-over.C:
+			return false
+		}
+	}
+	return true
+}
+
+// spacesOf is the namespaces that a lab has made.
+func spacesOf(pid int) []string {
+	list, _ := filepath.Glob(fmt.Sprintf("%s/%s%d-*", spacesAt, spacePrefix, pid))
+	return list
+}
+
+// inside is the processes in them.
+func inside(pid int) (pids []string) {
+	for _, name := range spacesOf(pid) {
+		out, _ := exec.Command("ip", "netns", "pids", filepath.Base(name)).Output()
+		pids = append(pids, strings.Fields(string(out))...)
+	}
+	return pids
+}
+
+func alive(pid string) bool {
+	_, err := os.Stat("/proc/" + pid)
+	return err == nil
 }
 
 // asked is where the template of the claims names an experiment, a table and a column.
