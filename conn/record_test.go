@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestMemory fills a memory with more ends than it keeps: the last ones of each kind are there, in their order, and many
-// that were orderly do not push out the others.
+// TestMemory fills a memory with more ends than it keeps: the last ones of each kind are there, in their order, and
+// many that were orderly do not push out the others.
 func TestMemory(t *testing.T) {
 	var m Memory
 	if len(m.Recall()) != 0 {
