@@ -13,7 +13,10 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
+	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/myriad-server/myriad/internal/app"
@@ -113,6 +116,7 @@ func place(at config.AutoOrOffOrAddress) (listen.Spec, error) {
 		if err != nil {
 			return spec, err
 		}
+		sweep(folder)
 		spec.Name = fmt.Sprintf("%s/%d.sock", folder, os.Getpid())
 	}
 	return spec, nil
@@ -145,4 +149,22 @@ func makeFolder() (string, error) {
 			"name another place with --admin unix:PATH", folder)
 	}
 	return folder, nil
+}
+
+// sweep removes the sockets of servers that were killed: nobody answers there, and there is no process of the number
+// any more. One whose number is only not to be seen from here, in another container, answers.
+func sweep(folder string) {
+	paths, _ := filepath.Glob(filepath.Join(folder, "*.sock")) // the pattern is well formed
+	for _, path := range paths {
+		pid := strings.TrimSuffix(filepath.Base(path), ".sock")
+		if _, err := os.Stat("/proc/" + pid); err == nil {
+			continue
+		}
+		c, err := net.Dial("unix", path)
+		if err == nil {
+			_ = c.Close()
+		} else if errors.Is(err, syscall.ECONNREFUSED) {
+			_ = os.Remove(path) // who cannot may leave it: clients pass it over
+		}
+	}
 }

@@ -381,6 +381,18 @@ func TestRuntimeFolder(t *testing.T) {
 	if _, err := Dial(""); err == nil || !strings.Contains(err.Error(), "no server of this user") {
 		t.Errorf("without a server: %v", err)
 	}
+	killed, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(runtime, "999999999.sock"), Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	killed.SetUnlinkOnClose(false)
+	_ = killed.Close()
+	if err := os.Mkdir(Folder(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(runtime, "999999999.sock"), filepath.Join(Folder(), "999999999.sock")); err != nil {
+		t.Fatal(err)
+	}
 	own := New(s.App, s.level)
 	where, err := own.Start(config.AutoOrOffOrAddress{})
 	if err != nil {
