@@ -139,11 +139,7 @@ func (q *Query) request(family int) []byte {
 	if q.Memory {
 		request[2] |= 1 << (extensionMemory - 1)
 	}
-	states := q.States
-	if states&SynReceived.Bit() != 0 {
-		states |= newSynReceived.Bit()
-	}
-	binary.NativeEndian.PutUint32(request[4:], uint32(states))
+	binary.NativeEndian.PutUint32(request[4:], uint32(q.States))
 	binary.BigEndian.PutUint16(request[8:], q.LocalPort)
 	binary.BigEndian.PutUint16(request[10:], q.RemotePort)
 	return request
@@ -161,9 +157,6 @@ func (s *Socket) read(m []byte) bool {
 		Remote:       netip.AddrPortFrom(address(m[0], m[24:]), binary.BigEndian.Uint16(m[6:])),
 		Expires:      time.Duration(number(m[52:])) * time.Millisecond,
 		ReceiveQueue: number(m[56:]), SendQueue: number(m[60:]), UID: number(m[64:]), Inode: number(m[68:]),
-	}
-	if s.State == newSynReceived {
-		s.State = SynReceived
 	}
 	attributes(m[messageSize:], func(kind uint16, value []byte) {
 		switch {

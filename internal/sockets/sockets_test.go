@@ -289,7 +289,7 @@ func TestUnixListeners(t *testing.T) {
 }
 
 func TestParseState(t *testing.T) {
-	for s := Established; s < newSynReceived; s++ {
+	for s := Established; s <= Closing; s++ {
 		if got, err := ParseState(s.String()); got != s || err != nil {
 			t.Errorf("%v is read as %v, %v", s, got, err)
 		}

@@ -9,18 +9,17 @@ import (
 type State uint8
 
 const (
-	Established    State = 1 + iota // both ends may send
-	SynSent                         // we asked for a connection, no answer yet
-	SynReceived                     // a peer asked, and has not acknowledged our answer
-	FinWait1                        // we closed first, and that is not acknowledged
-	FinWait2                        // it is; the peer may still send
-	TimeWait                        // closed by both, us first; late segments are waited out
-	Close                           // no connection
-	CloseWait                       // the peer closed first, and our program has not closed yet
-	LastAck                         // then we closed as well, and that is not acknowledged
-	Listen                          // connections are accepted here
-	Closing                         // both closed at once
-	newSynReceived                  // how newer kernels number SynReceived before there is a socket for it
+	Established State = 1 + iota // both ends may send
+	SynSent                      // we asked for a connection, no answer yet
+	SynReceived                  // a peer asked, and has not acknowledged our answer
+	FinWait1                     // we closed first, and that is not acknowledged
+	FinWait2                     // it is; the peer may still send
+	TimeWait                     // closed by both, us first; late segments are waited out
+	Close                        // no connection
+	CloseWait                    // the peer closed first, and our program has not closed yet
+	LastAck                      // then we closed as well, and that is not acknowledged
+	Listen                       // connections are accepted here
+	Closing                      // both closed at once
 )
 
 var states = [...]string{
@@ -57,8 +56,8 @@ func ParseState(name string) (State, error) {
 // States is a set of states.
 type States uint32
 
-// All is every state there is, and All without Listen is what has or had a peer.
-const All States = 1<<(newSynReceived+1) - 2
+// All is every state there is.
+const All States = 1<<(Closing+1) - 2
 
 // Has tells whether a state is in the set.
 func (s States) Has(one State) bool { return s&one.Bit() != 0 }
