@@ -321,6 +321,8 @@ func number(n float64) string {
 func micros(us float64) string {
 	d := time.Duration(us * float64(time.Microsecond))
 	switch {
+	case us > 0 && d < time.Microsecond:
+		return "<1µs"
 	case d < time.Millisecond:
 		return d.Round(time.Microsecond).String()
 	case d < time.Second:

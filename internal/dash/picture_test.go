@@ -18,12 +18,15 @@ func TestPictures(t *testing.T) {
 		t.Skip("no server was named to take pictures of: use -page and -pictures")
 	}
 	b := openBrowser(t)
+	tabs := map[string]*tab{}
 	for name, l := range map[string]look{
-		"dashboard.png":       {width: 1440, height: 1320},
-		"dashboard-dark.png":  {width: 1440, height: 1320, dark: true},
+		"dashboard.png":       {width: 1440, height: 1220},
+		"dashboard-dark.png":  {width: 1440, height: 1220, dark: true},
 		"dashboard-phone.png": {width: 390, height: 844, phone: true},
 	} {
-		p := b.open(*pageFlag, l)
+		tabs[name] = b.open(*pageFlag, l)
+	}
+	for name, p := range tabs {
 		p.await(*untilFlag)
 		p.await("document.querySelectorAll('.findings details').length > 0")
 		p.picture(filepath.Join(*picturesFlag, name))

@@ -6,10 +6,12 @@ const memory = 300, least = 60;
 const width = 600, height = 130;
 
 // Chart draws series of numbers, one a second, over up to five minutes. A series is {name, tone, of}, where of takes
-// the number from the figures of a second; undefined is a gap. Under the mouse the legend tells that second.
+// the number from the figures of a second; undefined is a gap. A logarithmic chart begins at 1. Under the mouse the
+// legend tells that second.
 export class Chart {
-  constructor(into, title, unit, series) {
+  constructor(into, title, unit, series, logarithmic = false) {
     this.unit = unit;
+    this.logarithmic = logarithmic;
     this.series = series;
     this.history = [];
     this.at = -1;
@@ -56,7 +58,11 @@ export class Chart {
     const highest = round(Math.max(0, ...this.history.flat().filter((n) => n !== undefined)));
     write(this.top, highest > 0 ? this.unit(highest) : '');
     const x = (i) => ((first + i) / (this.span - 1) * width).toFixed(1);
-    const y = (n) => (height - 1 - (highest > 0 ? n / highest : 0) * (height - 4)).toFixed(1);
+    const share = (n) => {
+      if (highest <= 0) return 0;
+      return this.logarithmic ? Math.log(Math.max(n, 1)) / Math.log(Math.max(highest, 10)) : n / highest;
+    };
+    const y = (n) => (height - 1 - share(n) * (height - 4)).toFixed(1);
     this.series.forEach((s, k) => {
       let line = '', area = '', open = false, last = 0;
       this.history.forEach((values, i) => {

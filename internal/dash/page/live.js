@@ -35,16 +35,16 @@ export class Live {
     this.ports = tile('Ports left', 'Local ports left for the endpoint that has the fewest');
     this.memory = tile('Memory', 'Memory of the process that is resident');
     this.charts = [
-      new Chart(byId('chart-requests'), 'A second', rate, [
+      new Chart(byId('chart-requests'), 'Requests and accepts a second', rate, [
         {name: 'requests', tone: 'a', of: (f) => f.requests_per_second},
         {name: 'accepts', tone: 'b', of: (f) => f.accepted_per_second},
         {name: '5xx', tone: 'c', of: (f) => f.responses_per_second['5xx']},
       ]),
-      new Chart(byId('chart-latency'), 'Latency', micros, [
+      new Chart(byId('chart-latency'), 'Latency, logarithmic', micros, [
         {name: 'p50', tone: 'a', of: (f) => latencyOf(f).p50_microseconds},
         {name: 'p99', tone: 'b', of: (f) => latencyOf(f).p99_microseconds},
         {name: 'p99.9', tone: 'c', of: (f) => latencyOf(f).p999_microseconds},
-      ]),
+      ], true),
       new Chart(byId('chart-connections'), 'Connections open', count, [
         {name: 'open', tone: 'a', of: (f) => f.open},
       ]),
@@ -64,7 +64,7 @@ export class Live {
     this.requests.set(rate(f.requests_per_second), `${rate(odd)} × 4xx, ${rate(bad)} × 5xx`);
     const l = latencyOf(f);
     this.latency.set(micros(l.p99_microseconds),
-      l.count ? `p50 ${micros(l.p50_microseconds)}, p99.9 ${micros(l.p999_microseconds)}` : 'nothing was asked');
+      l.count ? `p99.9 ${micros(l.p999_microseconds)}` : 'nothing was asked');
     const busiest = Math.max(0, ...f.loops.map((x) => x.busy_share));
     this.busy.set(percent(busiest), `of ${f.loops.length}`, busiest);
     const p = f.process || {};
