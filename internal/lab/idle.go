@@ -124,6 +124,8 @@ func (m *millionReport) got(name string) float64 {
 	return math.NaN()
 }
 
+const crowdTable = "more connections than descriptors"
+
 // measureMillion runs the example for the counts that one process's descriptors do not reach.
 func measureMillion(ctx context.Context, s *Stand, r *Result) error {
 	example, err := s.build(ctx, "./examples/million")
@@ -152,7 +154,7 @@ func measureMillion(ctx context.Context, s *Stand, r *Result) error {
 			continue
 		}
 		if t == nil {
-			t = r.table("more connections than descriptors", []string{"idle connections"},
+			t = r.table(crowdTable, []string{"idle connections"},
 				Column{"held by the server", "connections"}, Column{"held by the client", "connections"},
 				Column{"descriptors of the server", "descriptors"},
 				Column{"most memory of the server", "MiB"}, Column{"kernel memory", "bytes a pair"},
@@ -187,6 +189,13 @@ func judgeIdle(r *Result) Verdict {
 		"request "+
 		"beside them costs %.2f times what it costs alone.", last.Key[0], each, last.Cells[4].Median,
 		last.Cells[1].Median/first.Cells[1].Median)
+	if r.has(crowdTable) {
+		rows := r.find(crowdTable).Rows
+		most := rows[len(rows)-1]
+		why += fmt.Sprintf(" One server process held %.0f, with %.0f descriptors and %.0f MiB; a request beside them cost "+
+			"%.2f times one beside few.", most.Cells[0].Median, most.Cells[2].Median, most.Cells[3].Median,
+			most.Cells[6].Median)
+	}
 	if last.Cells[1].Median > 1.2*first.Cells[1].Median || each > 64<<10 {
 		return Verdict{Holds, why}
 	}
