@@ -83,6 +83,7 @@ type Exchange struct {
 	reason   string
 	attempts int
 	passage  Passage
+	span     Span // nil: it is not traced
 }
 
 // reading is how far a request has come in. It only moves forward, until the next request.
@@ -293,6 +294,7 @@ func (x *Exchange) again() {
 	x.taken, x.sent, x.status = 0, 0, 0
 	x.elsewhere, x.exists = 0, false
 	x.noted, x.origin, x.cause, x.reason, x.attempts, x.passage = false, "", "", "", 0, Passage{}
+	x.span = nil
 	x.forget()
 	x.fields, x.saved, x.path = x.fields[:0], x.saved[:0], nil
 }

@@ -14,6 +14,7 @@ type sight struct {
 	failures observe.Tally      // answers by cause
 	ends     observe.Tally      // connections by cause
 	recorder *observe.Recorder
+	tracer   *observe.Tracer // nil: nothing is traced
 }
 
 // openSight starts what logs the last events of failures. It is there also where nothing is recorded by itself, for
@@ -21,6 +22,12 @@ type sight struct {
 func (a *App) openSight() {
 	a.sight.recorder = observe.NewRecorder(a.options.Log)
 	a.closers = append(a.closers, a.sight.recorder.Close)
+	if t := &a.plan.Config.Tracing; !t.Off() {
+		a.sight.tracer = observe.NewTracer(observe.TraceOptions{
+			URL: t.URL(), Service: t.Service, Version: a.options.Version, Sample: t.Sample, Log: a.options.Log,
+		})
+		a.closers = append(a.closers, a.sight.tracer.Close)
+	}
 }
 
 // records says that events of connections are recorded.
@@ -41,9 +48,12 @@ func (a *App) recording() conn.Recording {
 
 // attend has a web server tell of each request that is over.
 func (a *App) attend(s *web.Server) {
-	latencies, records := new(meter.Histogram), a.records()
-	if !a.plan.Config.Metrics && !records {
+	latencies, records, tracer := new(meter.Histogram), a.records(), a.sight.tracer
+	if !a.plan.Config.Metrics && !records && tracer == nil {
 		return
+	}
+	if tracer != nil {
+		s.Begun = tracer.Begun
 	}
 	a.sight.requests = append(a.sight.requests, latencies)
 	s.Done = func(x *web.Exchange) {
@@ -51,6 +61,9 @@ func (a *App) attend(s *web.Server) {
 		latencies.RecordShared(outcome.Duration)
 		if records {
 			note(x.Conn(), &outcome)
+		}
+		if tracer != nil {
+			tracer.Done(x, &outcome)
 		}
 		if outcome.Cause != "" {
 			a.sight.failures.Count(outcome.Cause)
@@ -82,6 +95,9 @@ func (a *App) Reading() observe.Reading {
 	}
 	if a.access != nil {
 		r.Lost["log_lines"] = a.access.Dropped()
+	}
+	if t := a.sight.tracer; t != nil {
+		r.Spans, r.Lost["spans"] = t.Exported(), t.Dropped()
 	}
 	return r
 }

@@ -25,6 +25,7 @@ package proxy
 
 import (
 	"errors"
+	"slices"
 	"sync/atomic"
 
 	"github.com/myriad-server/myriad/conn"
@@ -36,16 +37,18 @@ import (
 // Handler is a web.Handler that passes requests on to a group of endpoints. It never changes, and may be used by all
 // threads.
 type Handler struct {
-	options  Options
-	request  edits
-	response edits
-	limits   http1.Limits
-	via      [2]string // Via lines by the minor version of the client
-	name     []byte    // as it stands in Via, behind the version
-	host     string    // the Host line, where it is always the same
-	extra    int       // bytes that a request head may grow by, besides what depends on the request
-	faults   [causes][]byte
-	agents   [maxThreads]atomic.Pointer[agent]
+	options Options
+	request edits
+	// stateless is request.other with tracestate: what is left out where a trace begins.
+	stateless []string
+	response  edits
+	limits    http1.Limits
+	via       [2]string // Via lines by the minor version of the client
+	name      []byte    // as it stands in Via, behind the version
+	host      string    // the Host line, where it is always the same
+	extra     int       // bytes that a request head may grow by, besides what depends on the request
+	faults    [causes][]byte
+	agents    [maxThreads]atomic.Pointer[agent]
 }
 
 // maxThreads is more than the numbers that dialers have.
@@ -75,6 +78,7 @@ func New(o Options) (*Handler, error) {
 	if o.Host != HostClient && o.Host != HostUpstream {
 		h.host = "Host: " + o.Host + "\r\n"
 	}
+	h.stateless = append(slices.Clone(h.request.other), "tracestate")
 	h.extra = len(h.request.lines) + len(h.via[0]) + len(h.host) + len(o.Prefix) + 512
 	for c := range h.faults {
 		h.faults[c] = Cause(c).line(o.Name)

@@ -12,6 +12,9 @@ import (
 var local = http1.FieldsOf(http1.Host, http1.Connection, http1.KeepAlive, http1.ProxyConnection, http1.TransferEncoding,
 	http1.ContentLength, http1.Upgrade, http1.TE, http1.Expect, http1.ProxyAuthorization, http1.ProxyAuthenticate)
 
+// parent is what a request with a span is told anew.
+var parent = http1.FieldsOf(http1.TraceParent)
+
 const (
 	// smallest is the smallest block that can be configured: the most that is asked of Conn.Reserve.
 	smallest = 4 << 10
@@ -67,7 +70,14 @@ func (s *session) appendHead(b []byte, x *web.Exchange, e *upstream.Endpoint) []
 		}
 	}
 	from := len(b)
-	b = r.AppendEndToEnd(b, drop, h.request.other, h.options.Underscores)
+	span, other := x.Span(), h.request.other
+	if span != nil {
+		drop |= parent
+		if !span.Continues() {
+			other = h.stateless
+		}
+	}
+	b = r.AppendEndToEnd(b, drop, other, h.options.Underscores)
 	if known != nil && !known.trusted && claimsMore(r) {
 		b = b[:from+len(withoutClaims(b[from:]))]
 	}
@@ -79,6 +89,9 @@ func (s *session) appendHead(b []byte, x *web.Exchange, e *upstream.Endpoint) []
 	}
 	b = append(b, h.via[r.Minor]...)
 	b = append(b, h.request.lines...)
+	if span != nil {
+		b = span.AppendParent(b)
+	}
 	switch {
 	case r.Chunked:
 		b = append(b, "Transfer-Encoding: chunked\r\n"...)
