@@ -7,7 +7,7 @@ import (
 
 // Target says where to connect to, and how. It must not change once it has been used.
 type Target struct {
-	// Address is that of a TCP or UDP peer. Path, if set, is that of a Unix stream socket instead: the path of its
+	// Address is that of a TCP or UDP peer. Path, if set, is that of a Unix socket instead: the path of its
 	// file, or "@" and an abstract name.
 	Address netip.AddrPort
 	Path    string
@@ -34,7 +34,7 @@ type Dialer interface {
 	// leaves as soon as it is open. h is told Opened then, and before that nothing but Expired and Closed. A
 	// connection that cannot be made is told Closed with the reason, never from within Dial.
 	Dial(t *Target, h Handler, v any) Conn
-	// OpenDatagrams makes a UDP socket that is connected to the target: h hears of datagrams from there only.
+	// OpenDatagrams makes a datagram socket that is connected to the target: h hears of datagrams from there only.
 	OpenDatagrams(t *Target, h DatagramHandler) (Datagrams, error)
 	// Every calls f on the thread, outside any other callback, again and again, d apart but never sooner than some
 	// 10 ms, until stop is called. Whoever has nothing to do stops it: an idle thread sleeps.

@@ -275,14 +275,6 @@ func (r *rules) streamListener(path string, l Listener) bool {
 		r.refuse(fmt.Sprintf("%s has a key of %s, and %s has no requests to find it in", l.Upstream, key, l.Protocol),
 			"write key: client, or make another upstream", child(path, "upstream"))
 	}
-	if l.Protocol == StreamUDP {
-		for i, d := range l.To {
-			r.datagramEndpoint(item(child(path, "to"), i), d)
-		}
-		for _, d := range u.destinations() {
-			r.datagramEndpoint(child(path, "upstream"), d)
-		}
-	}
 	return true
 }
 
@@ -291,19 +283,4 @@ func datagramMend(a Address) string {
 		return "write an address such as udp://127.0.0.1:9000, or protocol: tcp"
 	}
 	return fmt.Sprintf("did you mean %q?", "udp://"+strings.TrimPrefix(a.text, "tcp://"))
-}
-
-func (r *rules) datagramEndpoint(path string, d Destination) {
-	if d.Path != "" {
-		r.refuse(fmt.Sprintf("%s takes no datagrams", d), "write an endpoint with an address and a port", path)
-	}
-}
-
-// destinations are the endpoints of an upstream, however they were written.
-func (u *Upstream) destinations() []Destination {
-	all := slices.Clone(u.To)
-	for _, e := range u.Endpoints {
-		all = append(all, e.Address)
-	}
-	return all
 }
