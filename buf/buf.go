@@ -39,8 +39,10 @@ type Block struct {
 	next  *Block // in the free list
 	holds int32
 
-	// Peer is the source of the datagram in the block, when a RecvFrom filled it.
+	// Peer is the source of the datagram in the block, when a RecvFrom filled it, and Home the address that it was sent
+	// to; zero if the socket has but one.
 	Peer netip.AddrPort
+	Home netip.Addr
 }
 
 // Bytes is the whole block.

@@ -43,13 +43,14 @@ const (
 	Accept        // Result: the new descriptor, non-blocking and close-on-exec. Usually with Many.
 	Connect       // FD to Op.Addr, a raw socket address. Result: 0.
 	Recv          // Result: bytes, 0 at the peer's end. Into a block of the pool (Completion.Block).
-	RecvFrom      // one datagram into a block of the pool; Block.Peer is its source.
+	RecvFrom      // one datagram into a block of the pool; Block.Peer is its source, Block.Home where it was sent to.
 	Send          // Op.Buf, then Op.Rest. Result: bytes taken, which is all of them unless Err is set.
 	SendFile      // Op.Buf, then Op.Len bytes of Op.From at Op.Off. More comes meanwhile. Result: bytes since the last.
 	SendTo        // one datagram Op.Buf to Op.Addr (a raw socket address; empty if connected).
-	// SendMany sends datagrams: Op.Rest has them in pairs, bytes and a raw socket address (empty if connected). They
-	// are UDP if Op.Len is not zero, and those in a row to one address and of one size may then leave as one. Result:
-	// how many were taken; Err is that of the one behind them.
+	// SendMany sends datagrams: Op.Rest has them in pairs, bytes and a raw socket address (empty if connected; behind it
+	// may be the 4 or 16 bytes of the address that the datagram is to leave from). They are UDP if Op.Len is not zero, and
+	// those in a row to one address and of one size may then leave as one. Result: how many were taken; Err is that of the
+	// one behind them.
 	SendMany
 	SpliceIn  // into a pipe of the pool (Completion.Pipe). Result: bytes, at most Op.Len, 0 at the peer's end.
 	SpliceOut // what is in Op.Pipe, which the driver takes over. More comes meanwhile. Result: bytes since the last.

@@ -25,6 +25,8 @@ type datagrams struct {
 	filled  int
 	flying  int
 	local   netip.AddrPort
+	from    netip.AddrPort // of the datagram that the handler has, and where it was sent to
+	home    netip.Addr
 	fd      int
 	index   int
 	dropped int64 // datagrams that did not fit
@@ -177,7 +179,9 @@ func (d *datagrams) received(done *driver.Completion) {
 			d.truncated(b.Peer)
 		default:
 			l.meter.Add(meter.BytesIn, int64(done.Result))
+			d.from, d.home = b.Peer, b.Home
 			d.handler.Datagram(d, b.Peer, b.Bytes()[:done.Result])
+			d.from, d.home = netip.AddrPort{}, netip.Addr{}
 		}
 		b.Release()
 	}
@@ -239,6 +243,9 @@ func (d *datagrams) truncated(from netip.AddrPort) {
 
 // Local is the socket's address.
 func (d *datagrams) Local() netip.AddrPort { return d.local }
+
+// Home is the address that the datagram was sent to which the handler was just given, on a socket of every address.
+func (d *datagrams) Home() netip.Addr { return d.home }
 
 // Now is the time of the turn.
 func (d *datagrams) Now() int64 { return d.loop.now }

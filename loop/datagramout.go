@@ -20,10 +20,20 @@ type datagram struct {
 	block   *buf.Block
 	payload []byte
 	address []byte // empty: the peer of a connected socket
+	homed   bool   // behind the address is the one to leave from
 }
 
-// SendTo queues one datagram. It leaves when the turn ends, with the others.
+// SendTo queues one datagram. It leaves when the turn ends, with the others. An answer to the datagram that the handler
+// was just given leaves from where that was sent to.
 func (d *datagrams) SendTo(to netip.AddrPort, p []byte) bool {
+	if d.home.IsValid() && to == d.from {
+		return d.SendFrom(d.home, to, p)
+	}
+	return d.SendFrom(netip.Addr{}, to, p)
+}
+
+// SendFrom is SendTo from an address that Home has told. The zero address leaves the choice to the kernel.
+func (d *datagrams) SendFrom(home netip.Addr, to netip.AddrPort, p []byte) bool {
 	l := d.loop
 	if d.closed || len(d.queue) >= queueDatagrams || len(p) > l.longestDatagram() {
 		return false
@@ -45,6 +55,7 @@ func (d *datagrams) SendTo(to netip.AddrPort, p []byte) bool {
 			to = netip.AddrPortFrom(netip.AddrFrom16(to.Addr().As16()), to.Port())
 		}
 		g.address, _ = sys.EncodeAddress(free[:0], to)
+		g.address, g.homed = sys.AppendHome(g.address, home), home.IsValid()
 		free = free[len(g.address):]
 	}
 	g.payload = free[:copy(free, p)]
@@ -84,7 +95,7 @@ func (d *datagrams) transmit() {
 	l := d.loop
 	g := &d.queue[0]
 	op := driver.Op{Code: driver.SendTo, FD: d.fd, User: uint64(d.index), Buf: g.payload, Addr: g.address}
-	if n > 1 {
+	if n > 1 || g.homed {
 		op = driver.Op{Code: driver.SendMany, FD: d.fd, User: uint64(d.index), Rest: l.vector()}
 		for i := range n {
 			op.Rest = append(op.Rest, d.queue[i].payload, d.queue[i].address)

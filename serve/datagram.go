@@ -23,9 +23,13 @@ type datagrams struct {
 	fd      int
 	local   netip.AddrPort
 	now     int64
-	dropped int64     // datagrams that did not fit
-	logged  time.Time // when that was said last
+	dropped int64          // datagrams that did not fit
+	logged  time.Time      // when that was said last
+	from    netip.AddrPort // of the datagram that the handler has, and where it was sent to
+	home    netip.Addr
 	address [sys.AddressBytes]byte
+	batch   sys.DatagramBatch
+	pair    [2][]byte
 }
 
 // Local is the socket's own address.
@@ -34,15 +38,22 @@ func (d *datagrams) Local() netip.AddrPort { return d.local }
 // Now is the time of the datagram's arrival.
 func (d *datagrams) Now() int64 { return d.now }
 
-// SendTo sends at once; the queue is the socket's send buffer.
+// SendTo sends at once; the queue is the socket's send buffer. An answer to the datagram that the handler has leaves
+// from where that was sent to.
 func (d *datagrams) SendTo(to netip.AddrPort, p []byte) bool {
 	if d.local.Addr().Is6() && to.Addr().Is4() {
 		to = netip.AddrPortFrom(netip.AddrFrom16(to.Addr().As16()), to.Port())
 	}
 	address, _ := sys.EncodeAddress(d.address[:0], to)
-	n, err := sys.SendTo(d.fd, p, address)
+	var err error
+	if d.home.IsValid() && to == d.from {
+		d.pair = [2][]byte{p, sys.AppendHome(address, d.home)}
+		_, err = d.batch.Send(d.fd, d.pair[:], false)
+	} else {
+		_, err = sys.SendTo(d.fd, p, address)
+	}
 	if err == nil {
-		d.site.meter.AddShared(meter.BytesOut, int64(n))
+		d.site.meter.AddShared(meter.BytesOut, int64(len(p)))
 	}
 	return err == nil
 }
@@ -74,7 +85,7 @@ func (b *Blocking) receiveDatagrams(l *listening) {
 	var n, length int
 	var err error
 	attempt := func(fd uintptr) bool {
-		n, length, err = sys.RecvFrom(int(fd), payload, source[:])
+		n, length, d.home, err = sys.RecvDatagram(int(fd), payload, source[:])
 		return !errors.Is(err, syscall.EAGAIN)
 	}
 	for !b.stopping() {
@@ -94,6 +105,7 @@ func (b *Blocking) receiveDatagrams(l *listening) {
 			continue
 		}
 		b.meter.AddShared(meter.BytesIn, int64(n))
-		handler.Datagram(d, sys.DecodeAddress(source[:length]), payload[:n])
+		d.from = sys.DecodeAddress(source[:length])
+		handler.Datagram(d, d.from, payload[:n])
 	}
 }

@@ -91,7 +91,7 @@ func (u *UDP) Finish() {
 // Handler makes the handler of one socket. Models that cannot dial have no use for it: it drops every datagram.
 func (u *UDP) Handler() conn.DatagramHandler {
 	r := &router{
-		options: &u.options, clients: u.clients, tally: u.tally(), flows: map[netip.AddrPort]*flow{},
+		options: &u.options, clients: u.clients, tally: u.tally(), flows: map[path]*flow{},
 		report: newReporter(u.options.Log, u.options.Name),
 	}
 	r.order.next, r.order.previous = &r.order, &r.order
@@ -109,7 +109,7 @@ type router struct {
 	dialer  conn.Dialer
 	agent   *upstream.Agent
 	socket  conn.Datagrams
-	flows   map[netip.AddrPort]*flow
+	flows   map[path]*flow
 	order   flow   // the head of a ring: next is the flow that has been silent for longest
 	stop    func() // ends the sweep; nil while there is none
 	want    upstream.Want
@@ -119,13 +119,26 @@ type router struct {
 	record  Record
 }
 
+// path is what makes datagrams a session: who sent them, and to which of the socket's addresses, if it has several.
+// Answers leave from there; nobody would take them from elsewhere.
+type path struct {
+	client netip.AddrPort
+	home   netip.Addr
+}
+
+// homed is a socket of every address. It tells which of them the datagram was sent to that it has just delivered.
+type homed interface {
+	Home() netip.Addr
+	SendFrom(home netip.Addr, to netip.AddrPort, p []byte) bool
+}
+
 // flow is a session of datagrams, and the handler of its socket.
 type flow struct {
 	router         *router
 	next, previous *flow
 	socket         conn.Datagrams     // nil while there is no server
 	server         *upstream.Endpoint // also after it has failed
-	client         netip.AddrPort
+	path
 	began, active  int64
 	received, sent uint64 // bytes from the client, and to it
 	from, to       uint64 // bytes from the server, and to it
@@ -143,10 +156,14 @@ func (r *router) Datagram(d conn.Datagrams, from netip.AddrPort, p []byte) {
 	if r.dialer == nil {
 		return
 	}
-	f := r.flows[from]
+	of := path{client: from}
+	if h, ok := d.(homed); ok {
+		of.home = h.Home()
+	}
+	f := r.flows[of]
 	if f == nil {
 		r.socket = d
-		if f = r.begin(from, d.Now()); f == nil {
+		if f = r.begin(of, d.Now()); f == nil {
 			return
 		}
 	}
@@ -164,7 +181,8 @@ func (r *router) Datagram(d conn.Datagrams, from netip.AddrPort, p []byte) {
 }
 
 // begin makes a session, if there may be one more.
-func (r *router) begin(client netip.AddrPort, now int64) *flow {
+func (r *router) begin(of path, now int64) *flow {
+	client := of.client
 	if len(r.flows) >= r.options.Sessions && !r.makeRoom() {
 		r.refuse(client, now, errSessions)
 		return nil
@@ -173,9 +191,9 @@ func (r *router) begin(client netip.AddrPort, now int64) *flow {
 		r.refuse(client, now, errPerClient)
 		return nil
 	}
-	f := &flow{router: r, client: client, began: now}
+	f := &flow{router: r, path: of, began: now}
 	f.next, f.previous = f, f
-	r.flows[client] = f
+	r.flows[of] = f
 	r.tally.begun()
 	if r.stop == nil {
 		r.stop = r.dialer.Every(min(r.options.Idle, r.options.Lifetime)/4, r.sweep)
@@ -298,7 +316,7 @@ func (r *router) end(f *flow, cause Cause) {
 
 // forget takes a session out of all accounts, and tells of it.
 func (r *router) forget(f *flow, cause Cause) {
-	delete(r.flows, f.client)
+	delete(r.flows, f.path)
 	f.previous.next, f.next.previous = f.next, f.previous
 	f.next, f.previous = f, f
 	r.tally.ended(cause)
@@ -314,7 +332,8 @@ func (r *router) tell(f *flow, cause Cause) {
 		return
 	}
 	r.record = Record{
-		Client: f.client, Cause: cause, Err: f.why, Received: f.received, Sent: f.sent,
+		Client: netip.AddrPortFrom(f.client.Addr().Unmap(), f.client.Port()),
+		Cause:  cause, Err: f.why, Received: f.received, Sent: f.sent,
 		UpstreamReceived: f.from, UpstreamSent: f.to, Duration: time.Duration(r.dialer.Now() - f.began),
 	}
 	if f.server != nil {
@@ -344,7 +363,7 @@ func (f *flow) Datagram(_ conn.Datagrams, _ netip.AddrPort, p []byte) {
 	f.answers++
 	f.from += uint64(len(p))
 	r.touch(f, r.dialer.Now())
-	if r.socket.SendTo(f.client, p) {
+	if f.answer(p) {
 		f.sent += uint64(len(p))
 	} else {
 		r.tally.add(Lost, 1)
@@ -352,6 +371,14 @@ func (f *flow) Datagram(_ conn.Datagrams, _ netip.AddrPort, p []byte) {
 	if n := r.options.Answers; n > 0 && f.answers >= n*f.asked {
 		r.end(f, Answered)
 	}
+}
+
+// answer sends to the client, from where it has sent to.
+func (f *flow) answer(p []byte) bool {
+	if f.home.IsValid() {
+		return f.router.socket.(homed).SendFrom(f.home, f.client, p)
+	}
+	return f.router.socket.SendTo(f.client, p)
 }
 
 // Failed takes what the kernel heard of the datagrams: that nobody is there (ECONNREFUSED). The session keeps its

@@ -75,6 +75,57 @@ func ask(t testing.TB, c net.Conn, text, wanted string) {
 	t.Fatalf("nothing came for %q", text)
 }
 
+// TestUDPHome answers from the address that the client sent to, at a socket of every address: clients that are
+// connected hear nothing from elsewhere. One socket of a client that sends to two addresses has two sessions.
+func TestUDPHome(t *testing.T) {
+	overDrivers(t, func(t *testing.T, f driver.Factory) {
+		for _, address := range []string{"0.0.0.0:0", "[::]:0"} {
+			server := datagramServer(t, func(text string) []string {
+				return []string{text, text, text + "!"} // of which two may leave as one
+			})
+			p, err := NewUDP(UDPOptions{Group: group(t, upstream.Options{}, server)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := serve(t, rigOptions{factory: f, address: "udp://" + address, datagrams: p.Handler})
+			homes := []string{"127.0.0.1", "127.0.0.2", "127.0.0.3"}
+			if strings.HasPrefix(address, "[") {
+				homes = append(homes, "::1")
+			}
+			for _, home := range homes {
+				c, err := net.Dial("udp", net.JoinHostPort(home, fmt.Sprint(r.spec.Address.Port())))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer c.Close()
+				ask(t, c, "hello", "hello!")
+			}
+			c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			for i := range 2 {
+				to := &net.UDPAddr{IP: net.IPv4(127, 0, 0, byte(4+i)), Port: int(r.spec.Address.Port())}
+				if _, err := c.WriteToUDP([]byte("who?"), to); err != nil {
+					t.Fatal(err)
+				}
+				c.SetReadDeadline(time.Now().Add(patience))
+				_, from, err := c.ReadFromUDP(make([]byte, 16))
+				for err == nil && i > 0 && from.IP.Equal(net.IPv4(127, 0, 0, 4)) { // further answers to the first
+					_, from, err = c.ReadFromUDP(make([]byte, 16))
+				}
+				if err != nil || !from.IP.Equal(to.IP) {
+					t.Errorf("%v answered for %v, %v", from, to, err)
+				}
+			}
+			if n := p.Counts(); n[Sessions] != int64(len(homes)+2) {
+				t.Errorf("counted %v", n)
+			}
+		}
+	})
+}
+
 func TestUDPEcho(t *testing.T) {
 	overDrivers(t, func(t *testing.T, f driver.Factory) {
 		told := make(records, 16)

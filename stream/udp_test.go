@@ -115,7 +115,7 @@ func (b *bench) ask(client int, text string) {
 // to is the socket that client n's last datagram went to.
 func (b *bench) to(client int) *socket {
 	b.t.Helper()
-	f := b.router.(*router).flows[client1(client)]
+	f := b.router.(*router).flows[path{client: client1(client)}]
 	if f == nil || f.socket == nil {
 		b.t.Fatalf("client %d has no socket", client)
 	}

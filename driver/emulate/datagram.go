@@ -52,13 +52,13 @@ func (m *machine) receiveFrom(slot uint32, o *operation, budget int) {
 			m.starve(slot, o)
 			return
 		}
-		n, size, err := sys.RecvFrom(int(o.fd), b.Bytes(), m.address[:])
+		n, size, home, err := sys.RecvDatagram(int(o.fd), b.Bytes(), m.address[:])
 		if err != nil {
 			b.Release()
 			m.receivedNothing(slot, o, err)
 			return
 		}
-		b.Peer = sys.DecodeAddress(m.address[:size])
+		b.Peer, b.Home = sys.DecodeAddress(m.address[:size]), home
 		if o.marks&many == 0 {
 			m.finish(slot, o, n, nil, b)
 			return
@@ -86,8 +86,8 @@ func (m *machine) receiveMany(slot uint32, o *operation, budget int) {
 			o.next = uint32(2 * n)
 		}
 		for i := range n {
-			p, from, size := m.messages.Message(i)
-			budget -= m.apportion(slot, o, p, from, size)
+			p, from, home, size := m.messages.Message(i)
+			budget -= m.apportion(slot, o, p, from, home, size)
 		}
 	}
 	m.again(slot, o)
@@ -95,13 +95,15 @@ func (m *machine) receiveMany(slot uint32, o *operation, budget int) {
 
 // apportion gives each datagram of a message a block, and counts them. Where there is none the datagram is lost, as it
 // is when the kernel's queue is full.
-func (m *machine) apportion(slot uint32, o *operation, p []byte, from netip.AddrPort, size int) (count int) {
+func (m *machine) apportion(
+	slot uint32, o *operation, p []byte, from netip.AddrPort, home netip.Addr, size int,
+) (count int) {
 	for {
 		one := p[:min(size, len(p))]
 		p = p[len(one):]
 		count++
 		if b := m.blocks.TakeInput(); b != nil {
-			b.Peer = from
+			b.Peer, b.Home = from, home
 			m.progress(slot, o, copy(b.Bytes(), one), b)
 		}
 		if len(p) == 0 {

@@ -19,9 +19,9 @@ func (d *uring) receivedFrom(r *ring, slot uint32, e *entry, o *sys.Outcome, c *
 		return d.receivedNothing(r, slot, e, o, c)
 	}
 	b := r.supply.pick(uint16(o.Flags >> 16))
-	source, payload := sys.ReadDatagram(b.Bytes(), int(o.Res))
+	source, home, payload := sys.ReadDatagram(b.Bytes(), int(o.Res))
 	c.Result = copy(b.Bytes(), payload)
-	b.Peer = source
+	b.Peer, b.Home = source, home
 	c.Block = b
 	d.goOn(slot, e, o, c)
 	return true
@@ -75,9 +75,9 @@ func (d *uring) recvFrom(fd int, b *buf.Block) (int, error) {
 	if d.address == nil {
 		d.address = make([]byte, sys.AddressBytes)
 	}
-	n, size, err := sys.RecvFrom(fd, b.Bytes(), d.address)
+	n, size, home, err := sys.RecvDatagram(fd, b.Bytes(), d.address)
 	if err == nil {
-		b.Peer = sys.DecodeAddress(d.address[:size])
+		b.Peer, b.Home = sys.DecodeAddress(d.address[:size]), home
 	}
 	return n, err
 }

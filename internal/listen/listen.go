@@ -139,6 +139,7 @@ func setOptions(fd int, s Spec, six bool) error {
 	tcp := s.Network == "tcp"
 	internet := s.Network != "unix"
 	probing := tcp && s.KeepAlive.On
+	everywhere := s.Network == "udp" && s.Address.Addr().IsUnspecified() // what comes is answered from where it came to
 	// SO_REUSEADDR is left out for udp, where it lets a second process take the datagrams away.
 	for _, o := range []option{
 		{"SO_REUSEADDR", tcp, sys.Option{Level: sys.LevelSocket, Name: sys.ReuseAddress, Value: 1}},
@@ -149,6 +150,8 @@ func setOptions(fd int, s Spec, six bool) error {
 			sys.Option{Level: sys.LevelSocket, Name: sys.ReceiveBuffer, Value: s.ReceiveBuffer},
 		},
 		{"IPV6_V6ONLY", six, sys.Option{Level: sys.LevelIPv6, Name: sys.V6Only, Value: number(s.V6Only)}},
+		{"IP_PKTINFO", everywhere && !six, sys.TellHome4},
+		{"IPV6_RECVPKTINFO", everywhere && six, sys.TellHome6},
 		{"TCP_NODELAY", tcp && s.NoDelay, sys.Option{Level: sys.LevelTCP, Name: sys.NoDelay, Value: 1}},
 		{"SO_KEEPALIVE", probing, sys.Option{Level: sys.LevelSocket, Name: sys.KeepAlive, Value: 1}},
 		{"TCP_KEEPIDLE", probing, inSteps(sys.KeepAliveIdle, s.KeepAlive.Idle, time.Second)},

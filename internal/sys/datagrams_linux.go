@@ -16,14 +16,14 @@ const (
 	segmentsMost  = 64     // of one message; UDP_MAX_SEGMENTS of older kernels
 	segmentsBytes = 65000  // of one message, so that headers fit too
 	segmentSpace  = 16 + 8 // CMSG_SPACE of a uint16
-	segmentLength = 16 + 2 // CMSG_LEN of it
+	controlSpace  = segmentSpace + homeSpace
 )
 
 // DatagramBatch is room for the arguments of sendmmsg(2). Its zero value is ready; it belongs to one goroutine.
 type DatagramBatch struct {
 	messages [DatagramsMost]message
 	vectors  [DatagramsMost]unix.Iovec
-	controls [DatagramsMost][segmentSpace / 8]uint64 // words, so that they are aligned
+	controls [DatagramsMost][controlSpace / 8]uint64 // words, so that they are aligned
 	counts   [DatagramsMost]int                      // datagrams of each message
 	never    bool                                    // the kernel or a device cannot segment
 }
@@ -36,9 +36,10 @@ type message struct {
 }
 
 // Send sends datagrams on a non-blocking descriptor with as few calls as may be. They come in pairs: bytes, and a raw
-// socket address that is empty for the peer of a connected socket. It returns how many were taken, and the error of the
-// one behind them. With segment, for UDP only, datagrams in a row to one address and of one size leave as one message
-// that the kernel or the device takes apart (UDP_SEGMENT of udp(7)); where that cannot be, they leave one by one.
+// socket address that is empty for the peer of a connected socket, and may be followed by the address to leave from
+// (AppendHome). It returns how many were taken, and the error of the one behind them. With segment, for UDP only,
+// datagrams in a row to one address and of one size leave as one message that the kernel or the device takes apart
+// (UDP_SEGMENT of udp(7)); where that cannot be, they leave one by one.
 func (b *DatagramBatch) Send(fd int, pairs [][]byte, segment bool) (sent int, err error) {
 	segment = segment && !b.never
 	for sent < len(pairs)/2 {
@@ -71,7 +72,7 @@ func (b *DatagramBatch) fill(pairs [][]byte, segment bool) (messages int) {
 			b.counts[messages-1] < segmentsMost && sameAddress(address, pairs[2*i-1]) {
 			m := messages - 1
 			if b.counts[m]++; b.counts[m] == 2 {
-				b.control(m, size)
+				b.control(m, size, address)
 			}
 			b.messages[m].header.SetIovlen(b.counts[m])
 			if total += len(p); len(p) < size {
@@ -80,9 +81,13 @@ func (b *DatagramBatch) fill(pairs [][]byte, segment bool) (messages int) {
 			continue
 		}
 		h := &b.messages[messages].header
-		*h = unix.Msghdr{Name: unsafe.SliceData(address), Namelen: uint32(len(address)), Iov: v}
-		if len(address) == 0 {
+		to, home := splitHome(address)
+		*h = unix.Msghdr{Name: unsafe.SliceData(to), Namelen: uint32(len(to)), Iov: v}
+		if len(to) == 0 {
 			h.Name = nil
+		}
+		if len(home) > 0 {
+			b.control(messages, 0, address)
 		}
 		h.SetIovlen(1)
 		b.counts[messages] = 1
@@ -96,17 +101,22 @@ func (b *DatagramBatch) fill(pairs [][]byte, segment bool) (messages int) {
 
 func sameAddress(a, b []byte) bool { return string(a) == string(b) }
 
-// control has the kernel take a message apart.
-func (b *DatagramBatch) control(m, size int) {
-	c := unsafe.Slice((*byte)(unsafe.Pointer(&b.controls[m])), segmentSpace)
-	binary.NativeEndian.PutUint64(c, segmentLength)
-	binary.NativeEndian.PutUint32(c[8:], unix.SOL_UDP)
-	binary.NativeEndian.PutUint32(c[12:], unix.UDP_SEGMENT)
-	binary.NativeEndian.PutUint64(c[16:], 0)
-	binary.NativeEndian.PutUint16(c[16:], uint16(size))
+// control has the kernel take a message apart into datagrams of a size, if that is not zero, and send it from the
+// address that stands behind the one it goes to.
+func (b *DatagramBatch) control(m, size int, address []byte) {
+	all := unsafe.Slice((*byte)(unsafe.Pointer(&b.controls[m])), controlSpace)
+	rest := all
+	if size > 0 {
+		data, behind := controlled(rest, unix.SOL_UDP, unix.UDP_SEGMENT, 2)
+		binary.NativeEndian.PutUint16(data, uint16(size))
+		rest = behind
+	}
+	if _, home := splitHome(address); len(home) > 0 {
+		rest = putHome(rest, home)
+	}
 	h := &b.messages[m].header
-	h.Control = &c[0]
-	h.SetControllen(segmentSpace)
+	h.Control = &all[0]
+	h.SetControllen(controlSpace - len(rest))
 }
 
 // call is sendmmsg(2). EINTR is retried.

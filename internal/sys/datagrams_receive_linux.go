@@ -1,7 +1,6 @@
 package sys
 
 import (
-	"encoding/binary"
 	"net/netip"
 	"runtime"
 	"syscall"
@@ -16,7 +15,7 @@ const MessagesMost = 8
 const (
 	messageBytes = 64 << 10 // more than any message has
 	gatherSpace  = 16 + 8   // CMSG_SPACE of an int
-	gatherLength = 16 + 4   // CMSG_LEN of it
+	receiveSpace = gatherSpace + homeSpace
 )
 
 // ReceiveBatch is room for what recvmmsg(2) brings. It belongs to one goroutine.
@@ -24,7 +23,7 @@ type ReceiveBatch struct {
 	messages [MessagesMost]message
 	vectors  [MessagesMost]unix.Iovec
 	names    [MessagesMost][AddressBytes]byte
-	controls [MessagesMost][gatherSpace / 8]uint64
+	controls [MessagesMost][receiveSpace / 8]uint64
 	memory   []byte
 }
 
@@ -65,7 +64,7 @@ func (b *ReceiveBatch) Receive(fd, most int) (int, error) {
 		h.Iov = &b.vectors[i]
 		h.SetIovlen(1)
 		h.Control = (*byte)(unsafe.Pointer(&b.controls[i]))
-		h.SetControllen(gatherSpace)
+		h.SetControllen(receiveSpace)
 	}
 	for {
 		n, _, e := syscall.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.messages)),
@@ -81,19 +80,16 @@ func (b *ReceiveBatch) Receive(fd, most int) (int, error) {
 	}
 }
 
-// Message is the one of a number: its bytes, where it came from, and the size of each datagram in it, of which the last
-// may be shorter.
-func (b *ReceiveBatch) Message(i int) (p []byte, from netip.AddrPort, size int) {
+// Message is the one of a number: its bytes, where it came from and which address it was sent to, as RecvDatagram tells
+// it, and the size of each datagram in it, of which the last may be shorter.
+func (b *ReceiveBatch) Message(i int) (p []byte, from netip.AddrPort, home netip.Addr, size int) {
 	m := &b.messages[i]
 	p = b.memory[i*messageBytes:][:m.bytes]
 	from = DecodeAddress(b.names[i][:min(m.header.Namelen, AddressBytes)])
-	c := unsafe.Slice((*byte)(unsafe.Pointer(&b.controls[i])), gatherSpace)
-	if m.header.Controllen >= gatherLength && binary.NativeEndian.Uint32(c[8:]) == unix.SOL_UDP &&
-		binary.NativeEndian.Uint32(c[12:]) == unix.UDP_GRO {
-		size = int(binary.NativeEndian.Uint32(c[16:]))
-	}
+	c := unsafe.Slice((*byte)(unsafe.Pointer(&b.controls[i])), receiveSpace)
+	home, size = control(c[:min(receiveSpace, m.header.Controllen)])
 	if size <= 0 {
 		size = max(len(p), 1)
 	}
-	return p, from, size
+	return p, from, home, size
 }

@@ -94,20 +94,6 @@ func SendFile(fd, from int, off int64, n int) (int, error) {
 	}
 }
 
-// RecvFrom is recvfrom(2) on a non-blocking descriptor; the raw source address
-// goes into addr, and its length is returned. EINTR is retried.
-func RecvFrom(fd int, p, addr []byte) (n, addrLen int, err error) {
-	for {
-		size := uint32(len(addr))
-		r, _, e := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(first(p)), uintptr(len(p)), 0,
-			uintptr(first(addr)), uintptr(unsafe.Pointer(&size)))
-		if e == syscall.EINTR {
-			continue
-		}
-		return int(r), int(size), errno(e)
-	}
-}
-
 // SendTo is sendto(2) with MSG_NOSIGNAL on a non-blocking descriptor; addr is a
 // raw socket address, empty for a connected socket. EINTR is retried.
 func SendTo(fd int, p, addr []byte) (int, error) {

@@ -178,7 +178,7 @@ func (r *Ring) mapQueues(p *ringParams) (err error) {
 	r.tail, r.head = *r.sqTail, *r.cqHead
 	r.scratch = (*ringScratch)(first(r.scratchMap))
 	r.scratch.extent.timeout = uint64(uintptr(unsafe.Pointer(&r.scratch.timeout)))
-	r.scratch.datagrams.nameLen = DatagramName
+	r.scratch.datagrams.nameLen, r.scratch.datagrams.controlSize = DatagramName, homeSpace
 	return nil
 }
 

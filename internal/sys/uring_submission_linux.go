@@ -52,7 +52,7 @@ const (
 	// DatagramName is the room for a source address before each received datagram.
 	DatagramName = unix.SizeofSockaddrInet6
 	// DatagramOffset is where the bytes of a received datagram begin in their buffer.
-	DatagramOffset = datagramHeader + DatagramName
+	DatagramOffset = datagramHeader + DatagramName + homeSpace
 )
 
 // PollOut and PollIn are events of poll(2).
@@ -241,13 +241,17 @@ func (r *Ring) RecvDatagrams(s *Submission, fd int, group uint16, user uint64) {
 }
 
 // ReadDatagram reads a buffer that RecvDatagrams filled with n bytes in all: the source, zero if it is not IPv4 or
-// IPv6, and the bytes, which begin at DatagramOffset.
-func ReadDatagram(p []byte, n int) (source netip.AddrPort, payload []byte) {
+// IPv6, the address it was sent to as RecvDatagram tells it, and the bytes, which begin at DatagramOffset.
+func ReadDatagram(p []byte, n int) (source netip.AddrPort, home netip.Addr, payload []byte) {
 	if n < DatagramOffset {
-		return netip.AddrPort{}, nil
+		return netip.AddrPort{}, netip.Addr{}, nil
 	}
-	nameLen := *(*uint32)(first(p))
-	return DecodeAddress(p[datagramHeader : datagramHeader+min(nameLen, DatagramName)]), p[DatagramOffset:n]
+	const name, beside = datagramHeader, datagramHeader + DatagramName
+	nameLen, controlLen := *(*uint32)(first(p)), *(*uint32)(first(p[4:]))
+	if controlLen > 0 {
+		home, _ = control(p[beside:][:min(controlLen, homeSpace)])
+	}
+	return DecodeAddress(p[name:][:min(nameLen, DatagramName)]), home, p[DatagramOffset:n]
 }
 
 // Cells returns n zero values of T outside the Go heap, where the collector neither looks at nor counts them. T must

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -41,6 +42,27 @@ func datagrams(t *testing.T, s Suite) {
 			if got := ask(t, c, payload); got != wanted {
 				t.Errorf("the answer to %d bytes is %q", size, got)
 			}
+		}
+		_ = c.Close()
+	}
+	v.stop()
+}
+
+// homes has a socket of every address answer from where it was asked.
+func homes(t *testing.T, s Suite) {
+	v := &server{t: t, record: &record{t: t, lives: map[uint64]*life{}}}
+	l, group := v.listener(s, "udp://0.0.0.0:0")
+	l.Datagram = func() conn.DatagramHandler { return answering{t} }
+	v.serve(s, func(site *serve.Site) { site.Listeners = []serve.Listener{l} })
+	v.address = group.Spec()
+	for _, host := range []string{"127.0.0.1", "127.0.0.2", "127.0.0.3"} {
+		c, err := net.Dial("udp", net.JoinHostPort(host, strconv.Itoa(int(v.address.Address.Port()))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		wanted := fmt.Sprintf("%d:%s", c.LocalAddr().(*net.UDPAddr).Port, host)
+		if got := ask(t, c, host); got != wanted {
+			t.Errorf("the answer is %q, not %q", got, wanted)
 		}
 		_ = c.Close()
 	}

@@ -73,6 +73,7 @@ var behaviours = []behaviour{
 	{"churn", churn},
 	{"two listeners", twoListeners},
 	{"datagrams", datagrams},
+	{"datagrams to every address", homes},
 	{"datagram sessions", datagramSessions},
 	{"unix path", unixPath},
 	{"unix abstract", unixAbstract},
