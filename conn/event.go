@@ -16,7 +16,7 @@ type Kind uint8
 
 // What may happen. Code and Number of an Event are named with each; they are 0 where nothing is said.
 const (
-	Began       Kind = iota // it is recorded from here on; Number: bytes received before
+	Began       Kind = iota // it is recorded from here on; Number: bytes received until then
 	Established             // a connection that was dialled is made, or not. Code: an errno
 	Got                     // Number: bytes received; Code: an errno
 	PeerDone                // the peer has sent its last byte

@@ -66,6 +66,7 @@ const (
 	flagBulk                      // it was paused since it was idle: what it brings may have to wait
 	flagBroad                     // in Loop.broad
 	flagDenied                    // in Loop.denied
+	flagRecorded                  // it has a ring of its last events
 )
 
 // work is what a connection needs only while there is something to do. It comes from a free list and goes back as
@@ -143,7 +144,7 @@ func (l *Loop) admit(fd int, listener int) *connection {
 func (l *Loop) vacate(c *connection) {
 	c.state = conn.Closed
 	if l.recorder != nil {
-		l.recorder.drop(c.index)
+		l.recorder.drop(c)
 	}
 	c.work, l.vacant = l.vacant, c.index
 	l.open--

@@ -12,8 +12,8 @@ import (
 // tracedMost is how many connections of a loop can be traced at a time.
 const tracedMost = 256
 
-// ring holds the last events of a connection. It is taken when something happens to the connection and given back
-// when that goes idle, so that those at work use the same few again and again.
+// ring holds the last events of a connection. It is taken when the connection is still at work at the end of a turn, or
+// something is noted of it, and given back when it goes idle, so that those at work use the same few again and again.
 type ring struct {
 	events [conn.EventsKept]conn.Event
 	count  uint32 // of all events ever
@@ -64,6 +64,7 @@ func (r *recorder) take(c *connection, most int) *ring {
 	place := r.free[n-1]
 	r.free = r.free[:n-1]
 	r.loop.aside(c.index).ring = place
+	c.flags |= flagRecorded
 	g := r.rings[place-1]
 	g.count, g.seen, g.state, g.traced = 1, c.flags, min(c.state, conn.Open), false
 	g.events[0] = conn.MakeEvent(r.loop.now, conn.Began, 0, c.bytesIn)
@@ -71,11 +72,12 @@ func (r *recorder) take(c *connection, most int) *ring {
 }
 
 // drop takes the ring of a connection back.
-func (r *recorder) drop(index uint32) {
-	beside := r.loop.aside(index)
-	if beside.ring == 0 {
+func (r *recorder) drop(c *connection) {
+	if c.flags&flagRecorded == 0 {
 		return
 	}
+	c.flags &^= flagRecorded
+	beside := r.loop.aside(c.index)
 	if r.rings[beside.ring-1].traced {
 		r.traced--
 	}
@@ -118,10 +120,9 @@ func (r *recorder) saw(done *driver.Completion) {
 	}
 	c := r.loop.at(uint32(done.User))
 	if done.Err == nil {
-		if kind == conn.Gave && c.flags&flagIdle != 0 && r.loop.aside(c.index).ring == 0 {
-			return // the last of its answer has left, and it was forgotten already
+		if c.flags&flagRecorded != 0 {
+			r.add(c, kind, 0, uint64(done.Result))
 		}
-		r.add(c, kind, 0, uint64(done.Result))
 		return
 	}
 	if done.Err != driver.ErrNoBlock && done.Err != driver.ErrCanceled {
@@ -129,19 +130,24 @@ func (r *recorder) saw(done *driver.Completion) {
 	}
 }
 
-// timed records that a timer of a connection has fired. One that was idle is not begun to be recorded for it.
+// timed records that a timer of a connection has fired.
 func (r *recorder) timed(c *connection) {
-	if c.flags&flagIdle == 0 || r.loop.aside(c.index).ring != 0 {
+	if c.flags&flagRecorded != 0 {
 		r.add(c, conn.TimedOut, 0, 0)
 	}
 }
 
-// look records at the end of a turn how a connection stands, if that has changed, and forgets those that are idle.
+// look records at the end of a turn how a connection stands, if that has changed, and forgets those that are idle. It
+// begins to record those that are still at work: one that was answered in the turn that brought its request is not
+// worth it, and pays nothing.
 func (r *recorder) look(c *connection) {
-	g := r.ringOf(c.index)
-	if g == nil {
+	if c.flags&flagRecorded == 0 {
+		if c.flags&flagIdle == 0 && c.state <= conn.Draining {
+			r.take(c, r.keeps.Connections)
+		}
 		return
 	}
+	g := r.ringOf(c.index)
 	if (c.flags^g.seen)&flagPaused != 0 {
 		g.seen = c.flags
 		kind := conn.ReadOn
@@ -152,7 +158,7 @@ func (r *recorder) look(c *connection) {
 	}
 	r.moveOn(c, g)
 	if c.flags&flagIdle != 0 && c.state == conn.Open && !g.traced {
-		r.drop(c.index)
+		r.drop(c)
 	}
 }
 
@@ -204,8 +210,11 @@ func (l *Loop) recordEnd(c *connection) {
 	l.recording.Ended(&l.parting, events)
 }
 
-// Note records an event.
+// Note records an event. An answer is worth it only if something is known of what was before.
 func (c *connection) Note(k conn.Kind, code int, number uint64) {
+	if k == conn.Answered && c.flags&flagRecorded == 0 {
+		return
+	}
 	if r := c.on().recorder; r != nil {
 		r.add(c, k, code, number)
 	}

@@ -83,7 +83,7 @@ func TestEvents(t *testing.T) {
 		}
 		return all
 	}
-	if !slices.Equal(kinds(idle), []conn.Kind{conn.Began, conn.Got}) || idle[0].Number != 3 || idle[1].Number != 6 {
+	if len(idle) != 0 {
 		t.Errorf("after being idle: %v %+v", kinds(idle), idle)
 	}
 	if len(busy) != conn.EventsKept || busy[0].Kind() != conn.Sought {

@@ -51,8 +51,8 @@ func TestRecorder(t *testing.T) {
 	page := s.until("state=active", "an active connection", func(l *List) bool { return l.Matched == 1 })
 	var told Events
 	s.ask("GET", "/v1/conns/"+page.Connections[0].ID+"/events", "", &told)
-	if len(told.Events) != 2 || told.Events[1].Event != "received" || told.Events[1].Detail != "18 bytes" ||
-		told.Events[1].At > 0 {
+	if len(told.Events) != 1 || told.Events[0].Event != "began" || told.Events[0].Detail != "18 bytes" ||
+		told.Events[0].At > 0 {
 		t.Errorf("the events are %+v", told)
 	}
 	if _, err := c.Write([]byte("st: a\r\n\r\n")); err != nil {

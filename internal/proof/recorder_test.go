@@ -67,7 +67,7 @@ func (p *proxy) explains(fault string, want *outcome) {
 		return
 	}
 	client, asked := words(line, toldEvents), words(line, toldAsked)
-	for _, word := range []string{"received", "waiting", "asked", "answered"} {
+	for _, word := range []string{"began", "waiting", "asked", "answered"} {
 		if !slices.Contains(client, word) {
 			p.t.Errorf("no %q is among the events of the client: %s", word, line)
 		}
