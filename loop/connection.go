@@ -66,7 +66,7 @@ const (
 	flagBulk                      // it was paused since it was idle: what it brings may have to wait
 	flagBroad                     // in Loop.broad
 	flagDenied                    // in Loop.denied
-	flagRecorded                  // it has a ring of its last events
+	flagNoted                     // it has a ring of its last events
 )
 
 // work is what a connection needs only while there is something to do. It comes from a free list and goes back as

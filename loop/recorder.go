@@ -64,7 +64,7 @@ func (r *recorder) take(c *connection, most int) *ring {
 	place := r.free[n-1]
 	r.free = r.free[:n-1]
 	r.loop.aside(c.index).ring = place
-	c.flags |= flagRecorded
+	c.flags |= flagNoted
 	g := r.rings[place-1]
 	g.count, g.seen, g.state, g.traced = 1, c.flags, min(c.state, conn.Open), false
 	g.events[0] = conn.MakeEvent(r.loop.now, conn.Began, 0, c.bytesIn)
@@ -73,10 +73,10 @@ func (r *recorder) take(c *connection, most int) *ring {
 
 // drop takes the ring of a connection back.
 func (r *recorder) drop(c *connection) {
-	if c.flags&flagRecorded == 0 {
+	if c.flags&flagNoted == 0 {
 		return
 	}
-	c.flags &^= flagRecorded
+	c.flags &^= flagNoted
 	beside := r.loop.aside(c.index)
 	if r.rings[beside.ring-1].traced {
 		r.traced--
@@ -120,7 +120,7 @@ func (r *recorder) saw(done *driver.Completion) {
 	}
 	c := r.loop.at(uint32(done.User))
 	if done.Err == nil {
-		if c.flags&flagRecorded != 0 {
+		if c.flags&flagNoted != 0 {
 			r.add(c, kind, 0, uint64(done.Result))
 		}
 		return
@@ -132,7 +132,7 @@ func (r *recorder) saw(done *driver.Completion) {
 
 // timed records that a timer of a connection has fired.
 func (r *recorder) timed(c *connection) {
-	if c.flags&flagRecorded != 0 {
+	if c.flags&flagNoted != 0 {
 		r.add(c, conn.TimedOut, 0, 0)
 	}
 }
@@ -141,7 +141,7 @@ func (r *recorder) timed(c *connection) {
 // begins to record those that are still at work: one that was answered in the turn that brought its request is not
 // worth it, and pays nothing.
 func (r *recorder) look(c *connection) {
-	if c.flags&flagRecorded == 0 {
+	if c.flags&flagNoted == 0 {
 		if c.flags&flagIdle == 0 && c.state <= conn.Draining {
 			r.take(c, r.keeps.Connections)
 		}
@@ -212,7 +212,7 @@ func (l *Loop) recordEnd(c *connection) {
 
 // Note records an event. An answer is worth it only if something is known of what was before.
 func (c *connection) Note(k conn.Kind, code int, number uint64) {
-	if k == conn.Answered && c.flags&flagRecorded == 0 {
+	if k == conn.Answered && c.flags&flagNoted == 0 {
 		return
 	}
 	if r := c.on().recorder; r != nil {
