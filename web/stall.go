@@ -100,9 +100,6 @@ func (x *Exchange) stalled() error {
 func (x *Exchange) look() (behind int64) {
 	queued := x.c.Queued()
 	behind = x.c.Unacknowledged()
-	if queued == 0 && behind > 0 && !x.handler.remote(x.c).IsValid() {
-		behind = 0 // of a Unix socket it is memory, which says nothing as long as the peer has room for more
-	}
 	x.acked, x.looked = x.written-queued-behind, true
 	return behind
 }
