@@ -11,6 +11,7 @@ const (
 	doubtAge   = int64(time.Second) // of a doubt, before it is looked at
 	doubtSteps = 256                // doubts handled in one turn
 	doubtLooks = 64                 // descriptors in one poll
+	doubtRun   = 255                // doubts in one piece of memory of four kilobytes
 )
 
 // doubts are receives that may wait for a reset of which the kernel will not tell them.
@@ -24,8 +25,11 @@ const (
 //
 // On the path of a request this is a mark, and a push for a connection that is not in doubt already.
 type doubts struct {
-	items []doubt // the oldest first
-	head  int
+	first *doubtPiece // the oldest; nil until there was one
+	last  *doubtPiece
+	spare *doubtPiece
+	head  int   // of first: those before are over
+	tail  int   // of last: how many there are
 	now   int64 // when the last review was
 	polls [doubtLooks]sys.PollEntry
 	toks  [doubtLooks]uint64 // of polls
@@ -39,7 +43,13 @@ type doubt struct {
 	at  int64
 }
 
-func (q *doubts) empty() bool { return q.head == len(q.items) }
+// doubtPiece is a piece of the queue. A crowd that came once is not paid for for ever, and leaves the collector little.
+type doubtPiece struct {
+	next  *doubtPiece
+	items [doubtRun]doubt
+}
+
+func (q *doubts) empty() bool { return q.first == q.last && q.head == q.tail }
 
 // add notes that a receive has brought bytes, and that none were left.
 func (q *doubts) add(e *entry, tok uint64) {
@@ -50,15 +60,39 @@ func (q *doubts) add(e *entry, tok uint64) {
 }
 
 func (q *doubts) push(tok uint64) {
-	if len(q.items) == cap(q.items) && q.head > len(q.items)/2 {
-		q.items = q.items[:copy(q.items, q.items[q.head:])]
-		q.head = 0
+	if q.last == nil || q.tail == doubtRun {
+		piece := q.spare
+		if q.spare = nil; piece == nil {
+			piece = new(doubtPiece)
+		}
+		if q.last == nil {
+			q.first = piece
+		} else {
+			q.last.next = piece
+		}
+		q.last, q.tail = piece, 0
 	}
-	q.items = append(q.items, doubt{tok, q.now})
+	q.last.items[q.tail] = doubt{tok, q.now}
+	q.tail++
+}
+
+// pop takes the oldest.
+func (q *doubts) pop() (tok uint64) {
+	tok = q.first.items[q.head].tok
+	q.head++
+	switch {
+	case q.empty():
+		q.head, q.tail = 0, 0
+	case q.head == doubtRun:
+		done := q.first
+		q.first, q.head = done.next, 0
+		done.next, q.spare = nil, done
+	}
+	return tok
 }
 
 // due is when the oldest is to be looked at.
-func (q *doubts) due() int64 { return q.items[q.head].at + doubtAge }
+func (q *doubts) due() int64 { return q.first.items[q.head].at + doubtAge }
 
 // bound shortens a wait of left nanoseconds, for ever if negative, that begins right after a review.
 func (q *doubts) bound(left int64) int64 {
@@ -77,8 +111,7 @@ func (d *uring) review() {
 	q := &d.doubts
 	q.now = d.now()
 	for steps := 0; steps < doubtSteps && !q.empty() && q.due() <= q.now; steps++ {
-		tok := q.items[q.head].tok
-		q.head++
+		tok := q.pop()
 		slot, e := d.ops.find(tok)
 		switch {
 		case e == nil || e.marks&canceled != 0:
@@ -99,11 +132,6 @@ func (d *uring) review() {
 	}
 	if q.held != 0 {
 		d.look()
-	}
-	if q.empty() {
-		if q.items, q.head = q.items[:0], 0; cap(q.items) > doubtSteps {
-			q.items = nil // a crowd that came once is not paid for for ever
-		}
 	}
 }
 
