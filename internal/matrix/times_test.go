@@ -128,9 +128,10 @@ func writeTimeout(t *testing.T, s *suite) {
 }
 
 // slowlyRead wants a client to get all of an answer that it takes little by little, while the kernel, whose buffer is
-// large, takes nothing for far longer than the limit.
+// large, takes nothing for far longer than the limit. On loopback a window opens by 64 KiB at a time, which is every
+// third of a second here.
 func slowlyRead(t *testing.T, s *suite) {
-	c := narrow(t, s.start(t, "listeners[0].send_buffer=1MiB", "timeouts.write=500ms").dial())
+	c := narrow(t, s.start(t, "listeners[0].send_buffer=1MiB", "timeouts.write=900ms").dial())
 	c.send(request("GET", "/large.bin", "Connection: close"))
 	head, err := c.readHead()
 	if err != nil {
@@ -139,7 +140,7 @@ func slowlyRead(t *testing.T, s *suite) {
 	body := make([]byte, 0, largeBytes)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for begun := time.Now(); time.Since(begun) < 2*time.Second; <-tick.C {
+	for begun := time.Now(); time.Since(begun) < 3*time.Second; <-tick.C {
 		n, err := io.ReadFull(c.r, body[len(body):len(body)+4<<10])
 		if err != nil {
 			t.Fatalf("%v after %d bytes and %v", err, len(body)+n, time.Since(begun))
