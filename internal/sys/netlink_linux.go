@@ -57,6 +57,7 @@ func (l *Netlink) Exchange(q NetlinkRequest, visit func(body []byte)) error {
 	if err := unix.Sendto(l.fd, message, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return err
 	}
+	changed := false // while it was listed: nobody who asks here minds
 	for {
 		n, _, err := unix.Recvfrom(l.fd, l.buffer, 0)
 		if errors.Is(err, syscall.EINTR) {
@@ -65,38 +66,11 @@ func (l *Netlink) Exchange(q NetlinkRequest, visit func(body []byte)) error {
 		if err != nil {
 			return err
 		}
-		over, err := visitAnswers(l.buffer[:n], visit)
+		over, err := visitMessages(l.buffer[:n], &changed, visit)
 		if over || err != nil || q.Flags&(NetlinkAcknowledge|NetlinkDump) == 0 {
 			return err
 		}
 	}
-}
-
-// visitAnswers goes through the messages of one datagram; over says that the last was among them.
-func visitAnswers(in []byte, visit func([]byte)) (over bool, err error) {
-	for len(in) >= netlinkHeader {
-		size := int(binary.NativeEndian.Uint32(in))
-		if size < netlinkHeader || size > len(in) {
-			return true, syscall.EBADMSG
-		}
-		body := in[netlinkHeader:size]
-		switch binary.NativeEndian.Uint16(in[4:]) {
-		case unix.NLMSG_DONE:
-			return true, nil
-		case unix.NLMSG_ERROR:
-			if len(body) < 4 {
-				return true, syscall.EBADMSG
-			}
-			if code := -int32(binary.NativeEndian.Uint32(body)); code != 0 {
-				return true, syscall.Errno(code)
-			}
-			return true, nil // an acknowledgement
-		default:
-			visit(body)
-		}
-		in = in[min(len(in), (size+netlinkAlignments)&^netlinkAlignments):]
-	}
-	return false, nil
 }
 
 // AppendAttribute adds an attribute to a message, padded to the four bytes that netlink(7) wants.
