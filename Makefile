@@ -52,11 +52,11 @@ test: needs ## install what the tests need, then run them all
 
 .PHONY: needs
 needs: # what tests call besides Go
-	@scripts/needs curl wrk ab siege redis-server gunicorn nginx python3
+	@scripts/needs curl wrk ab siege redis-server gunicorn nginx python3 ip nft promtool chromium
 
 .PHONY: race
 race: ## run all tests under the race detector, the long ones shorter
-	@scripts/needs gcc curl wrk ab siege redis-server gunicorn nginx python3
+	@scripts/needs gcc curl wrk ab siege redis-server gunicorn nginx python3 ip nft promtool chromium
 	CGO_ENABLED=1 $(GO) test -race -short -timeout $(TIMEOUT) $(PACKAGES)
 
 .PHONY: sim
@@ -96,8 +96,7 @@ bench-compare: $(TOOLS)/benchstat ## compare out/bench-old.txt with out/bench.tx
 
 .PHONY: lab
 lab: build ## run every experiment in small (5 minutes at most) and write lab/report.html; LAB= for the full run
-	@scripts/needs strace redis-server ip
-	@command -v nft >/dev/null || scripts/needs nftables # the package of the command
+	@scripts/needs strace redis-server ip nft
 	bin/myriad lab run $(LAB) --out $(LABOUT)
 
 .PHONY: claims
