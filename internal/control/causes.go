@@ -63,6 +63,10 @@ var Causes = []Cause{
 		"timeouts.body, write",
 	},
 	{
+		"client_stalled", ofAnswer, "memory was short, and the client had taken nothing for four seconds",
+		"engine.blocks",
+	},
+	{
 		"file_changed", ofAnswer, "the file was changed while it was sent",
 		"how files are deployed: write new ones, and rename",
 	},
