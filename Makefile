@@ -55,8 +55,8 @@ needs: # what tests call besides Go
 	@scripts/needs curl wrk ab siege redis-server gunicorn nginx python3 ip nft promtool chromium
 
 .PHONY: race
-race: ## run all tests under the race detector, the long ones shorter
-	@scripts/needs gcc curl wrk ab siege redis-server gunicorn nginx python3 ip nft promtool chromium
+race: needs ## run all tests under the race detector, the long ones shorter
+	@scripts/needs gcc
 	CGO_ENABLED=1 $(GO) test -race -short -timeout $(TIMEOUT) $(PACKAGES)
 
 .PHONY: sim

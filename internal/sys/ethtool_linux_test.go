@@ -103,7 +103,8 @@ func TestAttributesThatAreCutShort(t *testing.T) {
 			t.Errorf("%d bytes: attributes %v", n, got)
 		}
 	}
-	if over, err := visitMessages([]byte{255, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, new(bool), nil); !over || err == nil {
+	long := []byte{255, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+	if over, err := visitMessages(long, new(bool), nil); !over || err == nil {
 		t.Errorf("a message longer than its datagram: %v, %v", over, err)
 	}
 }
