@@ -1,6 +1,7 @@
 package loop_test
 
 import (
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -165,7 +166,7 @@ func TestNoAllocation(t *testing.T) {
 // what a seed costs, not what a server does.
 func BenchmarkSimulated(b *testing.B) {
 	b.ReportAllocs()
-	w := &world{seed: 1, limits: limits{
+	w := &world{seed: 1, rand: rand.New(rand.NewPCG(1, 7)), limits: limits{
 		connections: 10, blocks: 64, blockBytes: 4096, operations: 64, outputBytes: 1 << 20,
 	}}
 	w.options = sim.Options{Seed: 1}
