@@ -68,7 +68,7 @@ func (x *Exchange) feed(in []byte) (used int) {
 		}
 		x.taken += int64(len(chunk))
 		switch {
-		case x.answering == answered && x.taken > x.handler.limits.DiscardBytes:
+		case x.answering == answered && x.taken > x.rules.limits.DiscardBytes:
 			x.fate, x.unread = last, true
 			return len(in)
 		case x.taken > x.limit:

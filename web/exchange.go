@@ -13,6 +13,7 @@ import (
 // they were asked for in returns: who answers later asks again.
 type Exchange struct {
 	handler *handler
+	rules   *rules // those that it began under
 	c       conn.Conn
 	next    *Exchange
 	request http1.Request
@@ -129,9 +130,9 @@ func (x *Exchange) run(in []byte) (used int) {
 				return used
 			}
 			if x.reading == waiting {
-				x.began = x.heard
+				x.began, x.rules = x.heard, x.handler.current()
 			}
-			n, err := x.request.Parse(in[used:], &x.handler.head)
+			n, err := x.request.Parse(in[used:], &x.rules.head)
 			if err != nil {
 				x.refuseHead(err)
 				continue
@@ -155,7 +156,7 @@ func (x *Exchange) run(in []byte) (used int) {
 		case complete:
 			if x.answering == answered {
 				x.again()
-				if used < len(in) && x.c.Queued() > x.handler.limits.OutputBytes/2 {
+				if used < len(in) && x.c.Queued() > x.rules.limits.OutputBytes/2 {
 					x.held = true
 					x.driven = false
 					return used
@@ -189,7 +190,7 @@ func (x *Exchange) blocked() bool {
 func (x *Exchange) accept() {
 	h, r := x.handler, &x.request
 	h.count(meter.Requests)
-	x.reading, x.limit = complete, h.limits.BodyBytes
+	x.reading, x.limit = complete, x.rules.limits.BodyBytes
 	if r.HasBody() {
 		x.reading = inBody
 		x.body.Start(r)
@@ -228,14 +229,14 @@ func (x *Exchange) resolve() bool {
 func (x *Exchange) refused() bool {
 	r := &x.request
 	switch {
-	case r.Method == http1.Other && !x.handler.server.AnyMethod:
+	case r.Method == http1.Other && !x.rules.server.AnyMethod:
 		x.refuse(501, "unknown method")
 	case r.Method == http1.CONNECT:
 		x.refuse(501, "this is not a proxy")
 	case r.Method == http1.TRACE:
 		x.Add("Allow", allowed)
 		x.refuse(405, "TRACE is not allowed")
-	case r.ContentLength > max(x.handler.limits.BodyBytes, x.handler.server.LargestBody):
+	case r.ContentLength > max(x.rules.limits.BodyBytes, x.rules.server.LargestBody):
 		x.refuse(413, "the content is too large")
 	case r.Form == http1.AsteriskForm:
 		x.ReplyOptions()
@@ -258,7 +259,7 @@ const allowed = "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"
 // serve calls the hook and the handler.
 func (x *Exchange) serve() {
 	defer x.survive()
-	s := x.handler.server
+	s := x.rules.server
 	if s.Begun != nil {
 		if s.Begun(x); x.answering == answered {
 			return
@@ -273,7 +274,7 @@ func (x *Exchange) survive() {
 	if value == nil {
 		return
 	}
-	if f := x.handler.server.Panicked; f != nil {
+	if f := x.rules.server.Panicked; f != nil {
 		f(x, value)
 	}
 	x.forget()

@@ -23,24 +23,19 @@ const (
 // handler is what one thread of control has for its connections. What is attached to a connection says what it does:
 // nothing or a tally, it is between requests; an exchange, something has begun or is still going out.
 type handler struct {
-	server   *Server
-	limits   Limits
-	timeouts Timeouts
-	head     http1.Limits
-	set      *meter.Set
-	owned    bool // set belongs to this thread
-	name     string
-	second   int64  // the Unix second of stamp
-	stamp    []byte // the Server and Date lines
-	scratch  []byte // heads that do not go straight into the connection's buffer
-	text     []byte // the content of a refusal
-	free     *Exchange
-	spare    int // exchanges in free
-	sample   float64
-	due      float64
-	record   Record
-	remotes  *remotes
-	crowded  int64 // when a connection last found that memory was short; 0: never
+	*rules  // those of the next request
+	set     *meter.Set
+	owned   bool   // set belongs to this thread
+	second  int64  // the Unix second of stamp
+	stamp   []byte // the Server and Date lines
+	scratch []byte // heads that do not go straight into the connection's buffer
+	text    []byte // the content of a refusal
+	free    *Exchange
+	spare   int // exchanges in free
+	due     float64
+	record  Record
+	remotes *remotes
+	crowded int64 // when a connection last found that memory was short; 0: never
 }
 
 // tally is what an idle connection holds when its requests are counted.
@@ -181,8 +176,8 @@ func (h *handler) leave(x *Exchange) bool {
 	c := x.c
 	x.until = 0
 	unread := x.unread || x.reading == inBody || len(x.pending) > 0
-	if unread && !x.ended && x.breaks == nil && h.timeouts.Linger > 0 {
-		x.until = after(c.Now(), h.timeouts.Linger)
+	if unread && !x.ended && x.breaks == nil && x.rules.timeouts.Linger > 0 {
+		x.until = after(c.Now(), x.rules.timeouts.Linger)
 		x.skipping = x.reading == inBody && !x.unread && len(x.pending) == 0
 		x.shut = true
 		c.CloseWrite()
@@ -324,9 +319,7 @@ func (h *handler) Closed(c conn.Conn, why error) {
 		return
 	}
 	if x == nil {
-		if h.limits.Requests < uncounted {
-			c.Attach(nil)
-		}
+		c.Attach(nil) // its tally, if its requests are counted
 		return
 	}
 	if why == nil && (x.answering == streaming || x.answering == ending) {
@@ -345,8 +338,8 @@ func (h *handler) take(c conn.Conn) *Exchange {
 		h.free = x.next
 		h.spare--
 	}
-	x.c = c
-	if h.limits.Requests < uncounted {
+	x.c, x.rules = c, h.current()
+	if x.rules.limits.Requests < uncounted {
 		if t, _ := c.Attached().(*tally); t != nil {
 			x.tally = t
 		} else {
@@ -375,7 +368,7 @@ func (h *handler) detach(x *Exchange) {
 		x.c.Attach(nil)
 	}
 	if x.lost || x.driven || h.spare >= freeExchanges {
-		*x = Exchange{handler: h, answering: answered, fate: last, reading: leaving, lost: true}
+		*x = Exchange{handler: h, rules: x.rules, answering: answered, fate: last, reading: leaving, lost: true}
 		return
 	}
 	x.renew()

@@ -35,7 +35,7 @@ const endedBytes = 4 * paceBytes
 const paceBytes = 64 << 10
 
 // pace is that under the server's limit on output. Half of the limit is for it and half for what cannot wait.
-func (x *Exchange) pace() int64 { return min(paceBytes, max(1, x.handler.limits.OutputBytes/2)) }
+func (x *Exchange) pace() int64 { return min(paceBytes, max(1, x.rules.limits.OutputBytes/2)) }
 
 // put queues a copy of bytes, behind what waits.
 func (x *Exchange) put(b []byte) {
@@ -97,7 +97,7 @@ func (x *Exchange) putBlock(b *buf.Block, from, to int) {
 
 // wait keeps a copy for later. There is a limit to what a handler may have copied.
 func (x *Exchange) wait(p piece) {
-	if x.waitsFor += int64(len(p.bytes)); x.waitsFor > x.handler.limits.OutputBytes {
+	if x.waitsFor += int64(len(p.bytes)); x.waitsFor > x.rules.limits.OutputBytes {
 		x.Abort(conn.ErrOutputLimit)
 		return
 	}

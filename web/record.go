@@ -85,7 +85,7 @@ func (p *Passage) note(r *Record, now int64) {
 
 // head notes, for the log, that the content begins n bytes behind what is queued.
 func (x *Exchange) head(n int) {
-	if x.handler.server.Log != nil {
+	if x.rules.server.Log != nil {
 		_, out := x.c.Traffic()
 		x.content = int64(out) + x.c.Queued() + int64(n)
 		x.handler.remote(x.c) // which cannot be asked any more when the connection has ended
@@ -94,7 +94,7 @@ func (x *Exchange) head(n int) {
 
 // short takes what has not left off the content that was sent, of an answer that is cut off.
 func (x *Exchange) short() {
-	if x.handler.server.Log != nil && x.sent > 0 {
+	if x.rules.server.Log != nil && x.sent > 0 {
 		_, out := x.c.Traffic()
 		x.sent = min(x.sent, max(0, int64(out)-x.content))
 	}
@@ -102,7 +102,7 @@ func (x *Exchange) short() {
 
 // log tells the server's log about an answered request, if it is one of the sample.
 func (h *handler) log(x *Exchange) {
-	if h.due += h.sample; h.due < 1 {
+	if h.due += x.rules.sample; h.due < 1 {
 		return
 	}
 	h.due--
@@ -124,5 +124,5 @@ func (h *handler) log(x *Exchange) {
 	} else {
 		r.Minor = 1 // that of the answer
 	}
-	h.server.Log.Log(r)
+	x.rules.server.Log.Log(r)
 }

@@ -71,13 +71,13 @@ func (x *Exchange) connection() string {
 // spent says that the connection has made its requests, or that the request has content which is not worth reading:
 // too much of it, or some that the client may have held back and now may or may not send.
 func (x *Exchange) spent() bool {
-	if x.tally != nil && x.tally.requests >= x.handler.limits.Requests {
+	if x.tally != nil && x.tally.requests >= x.rules.limits.Requests {
 		return true
 	}
 	if x.reading != inBody || x.onBody != nil {
 		return false
 	}
-	return x.request.Expect100 && !x.continued && !x.more || x.body.Remaining() > x.handler.limits.DiscardBytes
+	return x.request.Expect100 && !x.continued && !x.more || x.body.Remaining() > x.rules.limits.DiscardBytes
 }
 
 // Status sets the status of the answer, 200 to 599. It is 200 unless set.
@@ -210,7 +210,7 @@ func (x *Exchange) finish() {
 		return
 	}
 	x.answering = answered
-	if x.reading == inBody && x.fate == keep && x.body.Remaining() > h.limits.DiscardBytes {
+	if x.reading == inBody && x.fate == keep && x.body.Remaining() > x.rules.limits.DiscardBytes {
 		x.fate = last
 	}
 	x.account()
@@ -223,10 +223,10 @@ func (x *Exchange) finish() {
 func (x *Exchange) account() {
 	h := x.handler
 	h.count(meter.Responses(x.status))
-	if h.server.Done != nil {
-		h.server.Done(x)
+	if x.rules.server.Done != nil {
+		x.rules.server.Done(x)
 	}
-	if h.server.Log != nil {
+	if x.rules.server.Log != nil {
 		h.log(x)
 	}
 }

@@ -205,7 +205,7 @@ func (x *Exchange) End() {
 // Full says that half of Limits.OutputBytes is queued, or that memory is short: a handler that has more writes it when
 // OnFlushed says so. The connection of a handler that goes on beyond the whole is aborted.
 func (x *Exchange) Full() bool {
-	return x.c == nil || len(x.waits) > 0 || x.c.Queued() >= x.handler.limits.OutputBytes/2 || x.c.Room() <= 0
+	return x.c == nil || len(x.waits) > 0 || x.c.Queued() >= x.rules.limits.OutputBytes/2 || x.c.Room() <= 0
 }
 
 // OnFlushed has f called each time that everything queued has left, while the answer is not complete.

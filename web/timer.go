@@ -36,9 +36,9 @@ func (x *Exchange) arm() {
 func (x *Exchange) inputDeadline() int64 {
 	switch {
 	case x.reading == inHead && !x.held:
-		return after(x.began, x.handler.timeouts.Head)
+		return after(x.began, x.rules.timeouts.Head)
 	case x.reading == inBody && !x.bodyHeld:
-		return after(x.heard, x.handler.timeouts.Body)
+		return after(x.heard, x.rules.timeouts.Body)
 	}
 	return math.MaxInt64
 }
@@ -51,7 +51,7 @@ func (x *Exchange) requestDeadline() int64 {
 	if x.onExpired != nil {
 		return x.deadline
 	}
-	return after(x.began, x.handler.timeouts.Request)
+	return after(x.began, x.rules.timeouts.Request)
 }
 
 // Expired acts on the deadline that has come.

@@ -1,9 +1,9 @@
 // Package web is the meaning of HTTP on top of a connection: it turns bytes into exchanges, hands each to a handler,
 // and decides what becomes of the connection afterwards.
 //
-// A [Server] describes what is served and never changes. Each thread of control has a handler of its own from
-// [Server.Handler], which holds what one thread may keep without locks: the line with the date, and the exchanges that
-// are free. A connection between two requests holds none of it.
+// A [Server] describes what is served and never changes; another one may take its place, see [Server.Replace]. Each
+// thread of control has a handler of its own from [Server.Handler], which holds what one thread may keep without locks:
+// the line with the date, and the exchanges that are free. A connection between two requests holds none of it.
 //
 // # The life of an exchange
 //
@@ -20,6 +20,7 @@ package web
 
 import (
 	"math"
+	"sync/atomic"
 	"time"
 
 	"github.com/myriad-server/myriad/conn"
@@ -116,6 +117,7 @@ type Server struct {
 	Meter func() *meter.Set
 
 	shared meter.Set
+	next   atomic.Pointer[Server]
 }
 
 // Counts copies what the handlers have counted in the Set that they share, for servers without Meter.
@@ -123,21 +125,10 @@ func (s *Server) Counts() meter.Counts { return s.shared.Snapshot() }
 
 // Handler makes a handler for connections. It may be used by one thread of control at a time.
 func (s *Server) Handler() conn.Handler {
-	h := &handler{server: s, limits: s.Limits.effective(), timeouts: s.Timeouts.effective(), set: &s.shared}
-	h.head = http1.Limits{
-		HeadBytes: h.limits.HeadBytes, TargetBytes: h.limits.TargetBytes, Fields: h.limits.Fields,
-	}
+	h := &handler{rules: s.rules(), set: &s.shared, second: math.MinInt64}
 	if s.Meter != nil {
 		h.set, h.owned = s.Meter(), true
 	}
-	if s.Name != "" {
-		h.name = string(appendField(nil, "Server", s.Name))
-	}
-	h.sample = s.LogSample
-	if h.sample <= 0 || h.sample > 1 {
-		h.sample = 1
-	}
-	h.second = math.MinInt64
 	return h
 }
 
