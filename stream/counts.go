@@ -25,6 +25,7 @@ const (
 	BadHeaders                  // ended: without a proper PROXY header
 	Answers                     // ended: all answers to datagrams have come
 	Evictions                   // ended: to make room for others
+	Closes                      // ended: the operator wanted so
 	Stops                       // ended: the server stopped
 	Pipes                       // times that a direction was left to the kernel
 	PipesRefused                // times that the kernel would not
@@ -37,7 +38,7 @@ const (
 var ends = [causes]Counter{
 	ClientEnded: ClientEnds, UpstreamEnded: ServerEnds, ClientFailed: ClientBreaks, UpstreamFailed: ServerBreaks,
 	NotConnected: Unreached, Idle: IdleEnds, TooLong: AgeEnds, TooMany: Refused, BadHeader: BadHeaders, Stopped: Stops,
-	Answered: Answers, Evicted: Evictions,
+	Answered: Answers, Evicted: Evictions, Closed: Closes,
 }
 
 var descriptions = [counters]struct{ name, text string }{
@@ -54,6 +55,7 @@ var descriptions = [counters]struct{ name, text string }{
 	BadHeaders:   {"sessions_bad_header", "Sessions without a proper PROXY header."},
 	Answers:      {"sessions_answered", "Sessions of datagrams ended because all answers had come."},
 	Evictions:    {"sessions_evicted", "Sessions ended to make room for others."},
+	Closes:       {"sessions_closed", "Sessions ended by the operator."},
 	Stops:        {"sessions_stopped", "Sessions ended because the server stopped."},
 	Pipes:        {"pipes", "Times that a direction of a session was left to the kernel."},
 	PipesRefused: {"pipes_refused", "Times that the kernel would not take a direction of a session."},

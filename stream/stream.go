@@ -33,6 +33,7 @@ const (
 	Stopped                     // the server stopped
 	Answered                    // UDP: all answers that were expected have come
 	Evicted                     // UDP: another client needed the place
+	Closed                      // UDP: the operator wanted it gone
 	causes
 )
 
@@ -40,7 +41,7 @@ const (
 func (c Cause) String() string {
 	return [causes]string{
 		"client ended", "upstream ended", "client failed", "upstream failed", "not connected", "idle",
-		"too long", "too many", "bad header", "stopped", "answered", "evicted",
+		"too long", "too many", "bad header", "stopped", "answered", "evicted", "closed",
 	}[c]
 }
 

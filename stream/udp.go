@@ -91,25 +91,31 @@ func (u *UDP) Finish() {
 // Handler makes the handler of one socket. Models that cannot dial have no use for it: it drops every datagram.
 func (u *UDP) Handler() conn.DatagramHandler {
 	r := &router{
-		options: &u.options, clients: u.clients, tally: u.tally(), flows: map[path]*flow{},
+		owner: u, options: &u.options, clients: u.clients, tally: u.tally(), flows: map[path]*flow{},
 		report: newReporter(u.options.Log, u.options.Name),
 	}
 	r.order.next, r.order.previous = &r.order, &r.order
 	u.making.Lock()
 	defer u.making.Unlock()
+	r.number = uint64(len(u.routers))
 	u.routers = append(u.routers, r)
 	return r
 }
 
 // router is the handler of one socket that clients send to, with their sessions.
 type router struct {
+	owner   *UDP
 	options *UDPOptions
 	clients *clients
 	tally   *tally
-	dialer  conn.Dialer
+	dialer  conn.Dialer // set once, under owner.making
 	agent   *upstream.Agent
 	socket  conn.Datagrams
 	flows   map[path]*flow
+	places  []*flow // the same for whoever lists them, with holes
+	vacant  []uint32
+	number  uint64
+	serial  uint32
 	order   flow   // the head of a ring: next is the flow that has been silent for longest
 	stop    func() // ends the sweep; nil while there is none
 	want    upstream.Want
@@ -139,16 +145,20 @@ type flow struct {
 	socket         conn.Datagrams     // nil while there is no server
 	server         *upstream.Endpoint // also after it has failed
 	path
+	id             uint64
 	began, active  int64
-	received, sent uint64 // bytes from the client, and to it
-	from, to       uint64 // bytes from the server, and to it
-	asked, answers int    // datagrams to the server, and from it
+	received, sent Traffic // from the client, and to it
+	from, to       Traffic // from the server, and to it
+	asked, answers int     // datagrams to the server that it has now, and from it
 	why            error
 }
 
 // Started makes the loop's agent of the group.
 func (r *router) Started(d conn.Dialer) {
-	r.dialer, r.agent = d, r.options.Group.Agent(d)
+	r.owner.making.Lock()
+	r.dialer = d
+	r.owner.making.Unlock()
+	r.agent = r.options.Group.Agent(d)
 }
 
 // Datagram passes a client's datagram on.
@@ -168,7 +178,7 @@ func (r *router) Datagram(d conn.Datagrams, from netip.AddrPort, p []byte) {
 		}
 	}
 	r.touch(f, d.Now())
-	f.received += uint64(len(p))
+	f.received.add(p)
 	if f.socket == nil && !r.connect(f) {
 		return
 	}
@@ -177,7 +187,7 @@ func (r *router) Datagram(d conn.Datagrams, from netip.AddrPort, p []byte) {
 		return
 	}
 	f.asked++
-	f.to += uint64(len(p))
+	f.to.add(p)
 }
 
 // begin makes a session, if there may be one more.
@@ -194,6 +204,7 @@ func (r *router) begin(of path, now int64) *flow {
 	f := &flow{router: r, path: of, began: now}
 	f.next, f.previous = f, f
 	r.flows[of] = f
+	r.place(f)
 	r.tally.begun()
 	if r.stop == nil {
 		r.stop = r.dialer.Every(min(r.options.Idle, r.options.Lifetime)/4, r.sweep)
@@ -317,6 +328,7 @@ func (r *router) end(f *flow, cause Cause) {
 // forget takes a session out of all accounts, and tells of it.
 func (r *router) forget(f *flow, cause Cause) {
 	delete(r.flows, f.path)
+	r.leave(f)
 	f.previous.next, f.next.previous = f.next, f.previous
 	f.next, f.previous = f, f
 	r.tally.ended(cause)
@@ -332,9 +344,8 @@ func (r *router) tell(f *flow, cause Cause) {
 		return
 	}
 	r.record = Record{
-		Client: netip.AddrPortFrom(f.client.Addr().Unmap(), f.client.Port()),
-		Cause:  cause, Err: f.why, Received: f.received, Sent: f.sent,
-		UpstreamReceived: f.from, UpstreamSent: f.to, Duration: time.Duration(r.dialer.Now() - f.began),
+		Client: clientOf(f.client), Cause: cause, Err: f.why, Received: f.received.Bytes, Sent: f.sent.Bytes,
+		UpstreamReceived: f.from.Bytes, UpstreamSent: f.to.Bytes, Duration: time.Duration(r.dialer.Now() - f.began),
 	}
 	if f.server != nil {
 		r.record.Upstream = f.server.Address()
@@ -361,10 +372,10 @@ func (f *flow) Datagram(_ conn.Datagrams, _ netip.AddrPort, p []byte) {
 		r.agent.Report(f.server, upstream.Success)
 	}
 	f.answers++
-	f.from += uint64(len(p))
+	f.from.add(p)
 	r.touch(f, r.dialer.Now())
 	if f.answer(p) {
-		f.sent += uint64(len(p))
+		f.sent.add(p)
 	} else {
 		r.tally.add(Lost, 1)
 	}

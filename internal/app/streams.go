@@ -1,6 +1,7 @@
 package app
 
 import (
+	"iter"
 	"time"
 
 	"github.com/myriad-server/myriad/conn"
@@ -20,7 +21,7 @@ func (a *App) streamHandler(l *config.Listener, where string) (func() conn.Handl
 	if err != nil {
 		return nil, err
 	}
-	a.streams = append(a.streams, sessions{l.Address.String(), made.Counts})
+	a.streams = append(a.streams, sessions{listener: l.Address.String(), counts: made.Counts})
 	return made.Handler, nil
 }
 
@@ -51,7 +52,7 @@ func (a *App) datagramHandler(l *config.Listener, where string) (func() conn.Dat
 	if err != nil {
 		return nil, err
 	}
-	a.streams = append(a.streams, sessions{l.Address.String(), made.Counts})
+	a.streams = append(a.streams, sessions{listener: l.Address.String(), counts: made.Counts, datagrams: made})
 	a.closers = append(a.closers, func() error { // before the access log, which was opened first
 		made.Finish()
 		return nil
@@ -107,8 +108,20 @@ var sentHeader = map[config.ProxySend]stream.Header{
 
 // sessions is what a listener that passes on has counted.
 type sessions struct {
-	listener string
-	counts   func() stream.Counts
+	listener  string
+	counts    func() stream.Counts
+	datagrams *stream.UDP // nil: it passes on bytes
+}
+
+// Datagrams yields the listeners that pass datagrams on, by their addresses, for whoever lists their sessions.
+func (a *App) Datagrams() iter.Seq2[string, *stream.UDP] {
+	return func(yield func(string, *stream.UDP) bool) {
+		for _, of := range a.streams {
+			if of.datagrams != nil && !yield(of.listener, of.datagrams) {
+				return
+			}
+		}
+	}
 }
 
 // streamStatus is a listener that passes on, as the status document shows it: the sessions of one by their names.
