@@ -12,16 +12,28 @@ type outlier struct {
 	refused atomic.Int32 // connections not accepted in a row
 	failed  atomic.Int32 // uses that went wrong in a row
 
-	retryAt  atomic.Int64 // when one use may try it
-	triedAt  atomic.Int64 // when one has last begun to, or it was ejected
-	trial    atomic.Bool  // one does
-	answers  atomic.Bool  // it is out for what it answers, not for accepting no connection
-	times    int          // ejections in a row; under Group.mu
-	returned int64        // under Group.mu
+	retryAt  atomic.Int64  // when one use may try it
+	triedAt  atomic.Int64  // when one has last begun to, or has found that it is still out
+	trial    atomic.Uint32 // one does: noTrial and others
+	answers  atomic.Bool   // it is out for what it answers, not for accepting no connection
+	times    int           // ejections in a row; under Group.mu
+	returned int64         // under Group.mu
 }
+
+// What outlier.trial says of the use that tries an ejected endpoint.
+const (
+	noTrial    uint32 = iota // there is none
+	dueTrial                 // the time of the endpoint had come
+	earlyTrial               // it had not, but there was no other endpoint
+)
 
 // trialPatience is how long a trial has before another may be made: whoever had it may have been cancelled.
 const trialPatience = int64(10 * time.Second)
+
+// resortSpace is the least time between two trials of an endpoint that accepts no connection, when there is no other: a
+// refusal costs next to nothing, and what the endpoint costs its clients by being restarted should not be more than the
+// restart takes.
+const resortSpace = int64(20 * time.Millisecond)
 
 // available reports that the endpoint may be used; that of an ejected one takes up the trial.
 func (e *Endpoint) available(now int64) bool {
@@ -37,21 +49,27 @@ func (e *Endpoint) available(now int64) bool {
 		return false
 	}
 	e.outlier.triedAt.Store(now)
-	e.outlier.trial.Store(true)
+	e.outlier.trial.Store(dueTrial)
 	return true
 }
 
-// lastResort reports that an ejected endpoint may be tried although its time has not come, because there is no other:
-// once in each first wait, so that a service is not out for longer than its endpoints are.
+// lastResort reports that an ejected endpoint may be tried although its time has not come, because there is no other, so
+// that a service is not out for longer than its endpoints are. One that accepts no connection is tried by one request
+// at a time, again and again; one that answers badly, or has not yet said whether it accepts, once in each first wait.
 func (e *Endpoint) lastResort(now int64) bool {
 	if e.status.Load() != statusEjected {
 		return false
 	}
-	at := e.outlier.triedAt.Load()
-	if now-at < int64(e.group.options.Eject.Base) || !e.outlier.triedAt.CompareAndSwap(at, now) {
+	o := &e.outlier
+	space := int64(e.group.options.Eject.Base)
+	if !o.answers.Load() && o.trial.Load() == noTrial {
+		space = min(space, resortSpace)
+	}
+	at := o.triedAt.Load()
+	if now-at < space || !o.triedAt.CompareAndSwap(at, now) {
 		return false
 	}
-	e.outlier.trial.Store(true)
+	o.trial.Store(earlyTrial)
 	return true
 }
 
@@ -116,7 +134,7 @@ func (e *Endpoint) failsIn(row *atomic.Int32, now int64, answers bool, how Fault
 	}
 	n := int(row.Add(1))
 	out := e.status.Load()&statusEjected != 0
-	if out && !e.outlier.trial.Load() || !out && n < o.Failures {
+	if out && e.outlier.trial.Load() == noTrial || !out && n < o.Failures {
 		return // one that is out is not told of what began before
 	}
 	g := e.group
@@ -125,8 +143,14 @@ func (e *Endpoint) failsIn(row *atomic.Int32, now int64, answers bool, how Fault
 	if e.status.Load()&statusGone != 0 || !out && answers && !g.mayEject() {
 		return
 	}
-	if out && !e.outlier.trial.Swap(false) {
-		return // another was quicker
+	if out {
+		switch e.outlier.trial.Swap(noTrial) {
+		case noTrial:
+			return // another was quicker
+		case earlyTrial: // which nobody had to make: the wait is what it was
+			e.outlier.triedAt.Store(now)
+			return
+		}
 	}
 	if e.outlier.returned != 0 && now-e.outlier.returned > int64(o.Max) {
 		e.outlier.times = 0 // it was well for long
@@ -181,10 +205,23 @@ func (e *Endpoint) readmit(now int64) {
 	if !e.clearStatus(statusEjected) {
 		return
 	}
-	e.outlier.trial.Store(false)
+	if e.outlier.trial.Swap(noTrial) == earlyTrial {
+		g.hasten(now)
+	}
 	e.outlier.refused.Store(0)
 	e.outlier.failed.Store(0)
 	e.outlier.returned = max(now, 1)
 	e.comesBack()
 	e.noteState("back", "a trial went well")
+}
+
+// hasten has endpoints that accepted no connection tried at once, because the first of all has come back: what kept it
+// away may have kept them too. Under mu.
+func (g *Group) hasten(now int64) {
+	for _, e := range g.set.Load().endpoints {
+		if o := &e.outlier; e.status.Load()&statusEjected != 0 && !o.answers.Load() {
+			o.times = 0
+			o.retryAt.Store(min(o.retryAt.Load(), now))
+		}
+	}
 }

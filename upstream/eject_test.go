@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -171,26 +172,88 @@ func TestSlowStart(t *testing.T) {
 }
 
 // TestLastResort has an endpoint that has been out for long come back: a service that has no other does not wait for
-// the end of a wait that has doubled many times.
+// the end of a wait that has doubled many times, nor for the first.
 func TestLastResort(t *testing.T) {
-	const base = time.Second
 	m := newMachine(1)
-	g := groupOf(t, 1, Options{Eject: &EjectOptions{Failures: 1, Base: base, Max: time.Hour}})
+	g := groupOf(t, 1, Options{Eject: &EjectOptions{Failures: 1, Base: time.Second, Max: time.Hour}})
 	a := g.Agent(m.threads[0])
-	for range 12 { // the last of these waits alone would be more than half an hour
+	want(a)
+	m.conns[0].fail(syscall.ECONNREFUSED)
+	m.pass(time.Duration(resortSpace))
+	for range 1000 { // the last of these waits alone would be an hour
 		u := want(a)
 		if len(m.conns) != 1 {
 			t.Fatalf("the endpoint is not tried: %v", u.err)
+		}
+		if other := want(a); !errors.Is(other.err, ErrNoEndpoint) || len(m.conns) != 1 {
+			t.Fatalf("while one tries it: %v, and %d connections", other.err, len(m.conns))
 		}
 		m.conns[0].fail(syscall.ECONNREFUSED)
 		m.turn()
 		if again := want(a); !errors.Is(again.err, ErrNoEndpoint) {
 			t.Fatalf("right after a refusal: %v", again.err)
 		}
-		m.pass(base)
+		m.pass(time.Duration(resortSpace))
 	}
 	granted(t, a)
 	granted(t, a) // it is back for everybody
+}
+
+// TestLastResortWithoutWord has the only endpoint fall silent: those who try it wait for it, and are few.
+func TestLastResortWithoutWord(t *testing.T) {
+	m := newMachine(1)
+	g := groupOf(t, 1, Options{
+		ConnectTimeout: 5 * time.Second, Eject: &EjectOptions{Failures: 1, Base: time.Second, Max: time.Hour},
+	})
+	a := g.Agent(m.threads[0])
+	want(a)
+	m.conns[0].fail(syscall.ETIMEDOUT)
+	m.turn()
+	tried := 0
+	for range 400 { // 4 s
+		m.pass(10 * time.Millisecond)
+		if want(a).err == nil {
+			tried++
+		}
+	}
+	if tried < 4 || tried > 5 {
+		t.Errorf("%d requests in 4 s have tried an endpoint that does not answer, want one in each", tried)
+	}
+}
+
+// TestAllComeBackWithTheFirst lets endpoints be out for long: when the first is back, the others are tried at once, and
+// those that are not back yet are out for as long as if it were the first time.
+func TestAllComeBackWithTheFirst(t *testing.T) {
+	m := newMachine(1)
+	g := groupOf(t, 3, Options{Attempts: 1, Eject: &EjectOptions{Failures: 1, Base: time.Second, Max: time.Hour}})
+	a := g.Agent(m.threads[0])
+	for range 40 {
+		want(a)
+		for _, c := range slices.Clone(m.conns) {
+			c.fail(syscall.ECONNREFUSED)
+		}
+		m.pass(time.Minute)
+	}
+	for _, e := range g.set.Load().endpoints { // as if a trial had just been made
+		e.outlier.retryAt.Store(m.now + int64(time.Hour))
+	}
+	granted(t, a)
+	u, v := want(a), want(a)
+	if u.err != nil || v.err != nil || len(m.conns) != 3 || m.conns[1].target == m.conns[2].target {
+		t.Fatalf("two wants got %v and %v, and %d connections", u.err, v.err, len(m.conns)-1)
+	}
+	m.conns[1].fail(syscall.ECONNREFUSED)
+	m.openAll()
+	var states []string
+	for _, e := range g.Snapshot().Endpoints {
+		states = append(states, e.State)
+		if e.State == "ejected" && !strings.Contains(e.Why, "out for 1s") {
+			t.Errorf("%s is ejected: %s", e.Address, e.Why)
+		}
+	}
+	if slices.Sort(states); !slices.Equal(states, []string{"ejected", "up", "up"}) {
+		t.Errorf("the endpoints are %v", states)
+	}
 }
 
 // TestFaultIsTold wants the state of an endpoint that is out to say what the last use went wrong by.
