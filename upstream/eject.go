@@ -53,8 +53,8 @@ func (e *Endpoint) available(now int64) bool {
 	return true
 }
 
-// lastResort reports that an ejected endpoint may be tried although its time has not come, because there is no other, so
-// that a service is not out for longer than its endpoints are. One that accepts no connection is tried by one request
+// lastResort reports that an ejected endpoint may be tried although its time has not come, because there is no other:
+// a service is not to be out for longer than its endpoints are. One that accepts no connection is tried by one request
 // at a time, again and again; one that answers badly, or has not yet said whether it accepts, once in each first wait.
 func (e *Endpoint) lastResort(now int64) bool {
 	if e.status.Load() != statusEjected {
