@@ -82,6 +82,35 @@ func TestStaleLink(t *testing.T) {
 	}
 }
 
+// TestLook is a pooled link that has ended without its thread having been told yet: it is looked at for every request
+// that could not be sent again.
+func TestLook(t *testing.T) {
+	kept := with(func(o *proxy.Options) { o.ReplayBytes = 3 })
+	for _, c := range []struct {
+		name  string
+		with  option
+		in    string
+		looks bool
+	}{
+		{"nothing to repeat it for", kept, get, false},
+		{"content that is kept", kept, put, false},
+		{"a method that must not be repeated", kept, post, true},
+		{"content that is not kept", with(func(o *proxy.Options) { o.ReplayBytes = 2 }), put, true},
+		{"content of unknown length", kept, lines("PUT / HTTP/1.1", "Host: a", "Transfer-Encoding: chunked"), true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t, plain, oneEndpoint, c.with)
+			r.warm()
+			r.upstream(0).Paused = true
+			end(r)
+			r.send(c.in)
+			if n := len(r.dialer.Conns); n != 2 && c.looks || n != 1 && !c.looks {
+				t.Errorf("%d links", n)
+			}
+		})
+	}
+}
+
 // TestUnsent is a request of which the kernel took nothing: any may be sent again.
 func TestUnsent(t *testing.T) {
 	r := newRig(t, plain, oneEndpoint, again)

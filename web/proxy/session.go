@@ -119,7 +119,7 @@ func (s *session) begin(x *web.Exchange) {
 	if o.Sticky != "" {
 		s.want.Prefer = a.proxy.preferred(x)
 	}
-	s.want.Look = !s.idempotent
+	s.want.Look = !s.idempotent || !s.whole && (r.Chunked || r.ContentLength > int64(o.ReplayBytes))
 	if !s.whole {
 		s.chunked, s.kept = r.Chunked, o.ReplayBytes > 0
 		s.defers = x.DeferContinue()
