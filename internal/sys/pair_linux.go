@@ -22,8 +22,11 @@ const MsgUrgent = unix.MSG_OOB
 // OpenRead is open(2) of a file for reading, close-on-exec.
 func OpenRead(name string) (int, error) { return unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC, 0) }
 
-// SendDescriptor sends p over a Unix socket with a copy of a descriptor; see unix(7),
-// SCM_RIGHTS.
-func SendDescriptor(fd int, p []byte, passed int) error {
-	return unix.Sendmsg(fd, p, unix.UnixRights(passed), nil, unix.MSG_NOSIGNAL)
+// SendDescriptor sends p over a Unix socket with copies of descriptors, at most MostDescriptors; see unix(7), SCM_RIGHTS.
+func SendDescriptor(fd int, p []byte, passed ...int) error {
+	var control []byte
+	if len(passed) > 0 {
+		control = unix.UnixRights(passed...)
+	}
+	return unix.Sendmsg(fd, p, control, nil, unix.MSG_NOSIGNAL)
 }
