@@ -181,7 +181,8 @@ func TestBoardWhileWorkersChange(t *testing.T) {
 	var writer sync.WaitGroup
 	writer.Go(func() {
 		for i := uint64(1); !stop.Load(); i++ {
-			if _, err := b.Claim(0, Identity{PID: int(i), Worker: i, Generation: i, Started: time.Unix(0, int64(i))}); err != nil {
+			who := Identity{PID: int(i), Worker: i, Generation: i, Started: time.Unix(0, int64(i))}
+			if _, err := b.Claim(0, who); err != nil {
 				t.Error(err)
 				return
 			}

@@ -69,8 +69,8 @@ type Message struct {
 // Close closes the descriptors of a message that was received.
 func (m Message) Close() { closeAll(m.Descriptors...) }
 
-// Channel carries whole messages between two processes, in order, over a pair of sequenced-packet sockets (unix(7)). Its
-// methods are safe for use by several goroutines.
+// Channel carries whole messages between two processes, in order, over a pair of sequenced-packet sockets (unix(7)).
+// Its methods are safe for use by several goroutines.
 type Channel struct {
 	file *os.File
 	raw  syscall.RawConn

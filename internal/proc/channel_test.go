@@ -94,7 +94,8 @@ func TestMessagesToAChild(t *testing.T) {
 	if err := child.AwaitReady(patience); err != nil {
 		t.Fatal(err)
 	}
-	if err := child.Control().Send(within(t), Message{Kind: 9, Payload: []byte("with"), Descriptors: many(t, 7)}); err != nil {
+	sent := Message{Kind: 9, Payload: []byte("with"), Descriptors: many(t, 7)}
+	if err := child.Control().Send(within(t), sent); err != nil {
 		t.Fatal(err)
 	}
 	m, err := child.Control().Receive(within(t))

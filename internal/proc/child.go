@@ -252,9 +252,9 @@ func (c *Child) Ending() Ending {
 	return c.ending
 }
 
-// AwaitReady waits until the child is ready. Otherwise the error says what came first: its failure in its own words, its
-// death, or that the limit was reached (os.ErrDeadlineExceeded); it has been told nothing then, and runs on. Ready and
-// AwaitReady exclude each other.
+// AwaitReady waits until the child is ready. Otherwise the error says what came first: its failure in its own words,
+// its death, or that the limit was reached (os.ErrDeadlineExceeded); it has been told nothing then, and runs on. Ready
+// and AwaitReady exclude each other.
 func (c *Child) AwaitReady(limit time.Duration) error {
 	timer := time.NewTimer(limit)
 	defer timer.Stop()

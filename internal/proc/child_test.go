@@ -284,7 +284,8 @@ func TestUsage(t *testing.T) {
 	if err := child.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	if ending := awaitDeath(t, child); ending.User+ending.System < 10*time.Millisecond || ending.PeakResidentBytes < 1<<20 {
+	ending := awaitDeath(t, child)
+	if ending.User+ending.System < 10*time.Millisecond || ending.PeakResidentBytes < 1<<20 {
 		t.Errorf("it had used %s and %s, and %d bytes", ending.User, ending.System, ending.PeakResidentBytes)
 	}
 	if _, err := child.Usage(); !errors.Is(err, ErrGone) {

@@ -96,8 +96,8 @@ func (n *Notifier) ExtendTimeout(by time.Duration) error {
 	return n.send(nil, "EXTEND_TIMEOUT_USEC="+strconv.FormatInt(by.Microseconds(), 10))
 }
 
-// Store has the manager keep descriptors, which come back by Activated under the name when the service is started again.
-// The unit needs FileDescriptorStoreMax. poll has those that report an error or a hang-up dropped.
+// Store has the manager keep descriptors, which come back by Activated under the name when the service is started
+// again. The unit needs FileDescriptorStoreMax. poll has those that report an error or a hang-up dropped.
 func (n *Notifier) Store(name string, poll bool, descriptors ...int) error {
 	if err := checkStoreName(name); err != nil {
 		return err

@@ -64,15 +64,18 @@ func (m *manager) receive() (lines []string, descriptors []int) {
 	return strings.Split(strings.TrimSuffix(string(text[:got.Bytes]), "\n"), "\n"), got.Descriptors
 }
 
+// notice is what a notifier is to send.
+type notice struct {
+	name        string
+	send        func(n *Notifier) error
+	want        []string
+	descriptors int
+}
+
 func TestNotify(t *testing.T) {
 	leaksNothing(t)
 	read, _ := pipe(t)
-	tests := []struct {
-		name        string
-		send        func(n *Notifier) error
-		want        []string
-		descriptors int
-	}{
+	tests := []notice{
 		{"ready", func(n *Notifier) error { return n.Ready("") }, []string{"READY=1"}, 0},
 		{
 			"ready with status", func(n *Notifier) error { return n.Ready("4 workers\nREADY=0") },
@@ -118,25 +121,29 @@ func TestNotify(t *testing.T) {
 					name = "@myriad-test-" + strconv.Itoa(os.Getpid())
 				}
 				m, n := newManager(t, name)
-				if err := test.send(n); err != nil {
-					t.Fatal(err)
-				}
-				lines, descriptors := m.receive()
-				closeAll(descriptors...)
-				for i, line := range lines {
-					if number, ok := strings.CutPrefix(line, "MONOTONIC_USEC="); ok {
-						usec, err := strconv.ParseInt(number, 10, 64)
-						if age := Now() - time.Duration(usec)*time.Microsecond; err != nil || age < 0 || age > patience {
-							t.Errorf("it began %s ago, %v", age, err)
-						}
-						lines[i] = "MONOTONIC_USEC=N"
-					}
-				}
-				if diff := cmp.Diff(test.want, lines); diff != "" || len(descriptors) != test.descriptors {
-					t.Errorf("%d descriptors came, want %d; the text (-want +got):\n%s", len(descriptors), test.descriptors, diff)
-				}
+				test.check(t, m, n)
 			})
 		}
+	}
+}
+
+func (want notice) check(t *testing.T, m *manager, n *Notifier) {
+	if err := want.send(n); err != nil {
+		t.Fatal(err)
+	}
+	lines, descriptors := m.receive()
+	closeAll(descriptors...)
+	for i, line := range lines {
+		if number, ok := strings.CutPrefix(line, "MONOTONIC_USEC="); ok {
+			usec, err := strconv.ParseInt(number, 10, 64)
+			if age := Now() - time.Duration(usec)*time.Microsecond; err != nil || age < 0 || age > patience {
+				t.Errorf("it began %s ago, %v", age, err)
+			}
+			lines[i] = "MONOTONIC_USEC=N"
+		}
+	}
+	if diff := cmp.Diff(want.want, lines); diff != "" || len(descriptors) != want.descriptors {
+		t.Errorf("%d descriptors came, want %d; the text (-want +got):\n%s", len(descriptors), want.descriptors, diff)
 	}
 }
 

@@ -1,6 +1,6 @@
 // Package proc is what a server of several processes is made of: children that are started, watched and signalled, what
 // they inherit, how they say that they are ready, a channel for messages and descriptors, counters in shared memory, a
-// pid file that is locked, and what systemd wants to hear. When to start, stop or replace anything is decided elsewhere.
+// pid file that is locked, and what systemd wants to hear. When to start, stop or replace anything is decided above.
 //
 // Processes are held by a pidfd, never by their number alone, so nothing is ever signalled that merely got the number
 // of a child that has died. Every descriptor is close-on-exec; a child gets those that are named for it, and no others.

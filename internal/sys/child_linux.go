@@ -18,8 +18,8 @@ type ChildSpec struct {
 	OwnGroup bool     // it leads a process group of its own, so signals of the terminal do not reach it
 }
 
-// Spawn is clone(2) with CLONE_PIDFD and execve(2). The pidfd is close-on-exec and non-blocking, so poll(2) tells of the
-// child's end (pidfd_open(2)). Before Linux 5.4, which has no way to wait for it, ENOSYS is returned.
+// Spawn is clone(2) with CLONE_PIDFD and execve(2). The pidfd is close-on-exec and non-blocking, and poll(2) tells of
+// the child's end by it (pidfd_open(2)). Before Linux 5.4, which has no way to wait for it, ENOSYS is returned.
 func Spawn(c ChildSpec) (pid, pidfd int, err error) {
 	files := make([]uintptr, len(c.Files))
 	for i, fd := range c.Files {
@@ -95,8 +95,9 @@ func SetCloseOnExec(fd int) error {
 // Duplicate is a copy of a descriptor, close-on-exec.
 func Duplicate(fd int) (int, error) { return unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0) }
 
-// LockWhole is flock(2) for the file that is open, exclusively and without waiting: EWOULDBLOCK when another has it. The
-// lock is the open file's: it ends when the last copy of the descriptor is closed, also by a process that was killed.
+// LockWhole is flock(2) for the file that is open, exclusively and without waiting: EWOULDBLOCK when another has it.
+// The lock is the open file's: it ends when the last copy of the descriptor is closed, also by a process that was
+// killed.
 func LockWhole(file *os.File) (err error) {
 	raw, err := file.SyscallConn()
 	if err != nil {

@@ -22,7 +22,8 @@ const MsgUrgent = unix.MSG_OOB
 // OpenRead is open(2) of a file for reading, close-on-exec.
 func OpenRead(name string) (int, error) { return unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC, 0) }
 
-// SendDescriptor sends p over a Unix socket with copies of descriptors, at most MostDescriptors; see unix(7), SCM_RIGHTS.
+// SendDescriptor sends p over a Unix socket with copies of descriptors, at most MostDescriptors; see unix(7) on
+// SCM_RIGHTS.
 func SendDescriptor(fd int, p []byte, passed ...int) error {
 	var control []byte
 	if len(passed) > 0 {
