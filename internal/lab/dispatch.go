@@ -3,7 +3,6 @@ package lab
 import (
 	"context"
 	"fmt"
-	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,6 +38,7 @@ type dispatchSizes struct {
 	idle   []int
 	rates  []float64
 	length time.Duration
+	warmUp time.Duration // before each
 }
 
 func dispatch() Experiment {
@@ -51,8 +51,9 @@ func dispatch() Experiment {
 			"their queue (SIGIO), unless there is one for each descriptor. A sweep every 10 ms wastes the processor.",
 		Varied: "the driver, the idle connections beside the load, the requests that become due in a second",
 		Method: "One server process of the reactor model with one loop for each driver, on a processor of its own; the " +
-			"idle connections have asked once. Requests become due at random (Poisson) over 64 connections, and a response " +
-			"time counts from when its request was due. The processor time is the kernel's account of the process. For the " +
+			"idle connections have asked once, and the server has become quiet. Requests become due at random (Poisson) over 64 connections, and a response " +
+			"time counts from when its request was due. The processor time is the kernel's account of the process within the " +
+			"measured second. For the " +
 			"overflow, 512 connections ask at once while the process may have 64 queued signals, and strace counts the SIGIO.",
 		Takes: 10 * minute, Quick: quickest, Full: 25 * minute,
 		measure: measureDispatch, judge: judgeDispatch,
@@ -62,9 +63,9 @@ func dispatch() Experiment {
 const active = 64
 
 func measureDispatch(ctx context.Context, s *Stand, r *Result) error {
-	sizes := dispatchSizes{[]int{0, 256, 6000, 15000}, []float64{1000, 4000, 10000, 20000}, time.Second}
+	sizes := dispatchSizes{[]int{0, 256, 6000, 15000}, []float64{1000, 4000, 10000, 20000}, time.Second, second / 4}
 	if s.Quick {
-		sizes = dispatchSizes{[]int{0, 256}, []float64{300, 1000}, 300 * time.Millisecond}
+		sizes = dispatchSizes{[]int{0, 256}, []float64{300, 1000}, 300 * time.Millisecond, second / 10}
 	}
 	t := r.table("replies", []string{"driver", "idle connections", "requests due a second"},
 		Column{"reply rate", "replies/s"}, Column{"CPU per reply", "us"}, Column{"CPU share", "%"},
@@ -115,29 +116,20 @@ func measureDriver(ctx context.Context, s *Stand, r *Result, t *Table, d told, i
 		return fmt.Errorf("%s: %w", d.name, err)
 	}
 	defer beside.leave()
+	if err := s.settle(ctx, p); err != nil {
+		return err
+	}
 	answered := int64(idle)
 	for _, rate := range sizes.rates {
-		before, err := used(p.pid)
-		if err != nil {
-			return err
-		}
-		began := time.Now()
 		o, err := s.ask(ctx, demand{
-			target: "http://" + p.address + "/", connections: active, rate: rate, length: sizes.length,
-			timeout: 5 * time.Second,
+			target: "http://" + p.address + "/", connections: active, rate: rate, length: sizes.length, warmUp: sizes.warmUp,
+			timeout: 5 * time.Second, server: p.pid,
 		})
 		if err != nil {
 			return err
 		}
-		took := time.Since(began)
-		after, err := used(p.pid)
-		if err != nil {
-			return err
-		}
-		cpu := float64(after.time-before.time) / 1e3
-		share := 100 * float64(after.time-before.time) / float64(took)
-		t.add([]string{d.name, strconv.Itoa(idle), strconv.Itoa(int(rate))}, o.perSecond, cpu/math.Max(1, float64(o.good)),
-			share, o.p50, o.p99, float64(o.failed+o.dropped))
+		t.add([]string{d.name, strconv.Itoa(idle), strconv.Itoa(int(rate))}, o.perSecond, o.cpu, o.share, o.p50, o.p99,
+			float64(o.failed+o.dropped))
 		r.check(o.good > 0 && o.good+o.failed == o.begun, "%s, %d idle, %v due: requests ended as answers or errors: %d and "+
 			"%d of %d", d.name, idle, rate, o.good, o.failed, o.begun)
 		answered += int64(o.good)

@@ -74,6 +74,7 @@ func Run(ctx context.Context, e Experiment, s *Stand) (*Result, error) {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("%s took longer than %v", e.Name, within))
 	defer cancel()
+	s.strains = strains{}
 	r := newResult(e, s)
 	began := time.Now()
 	err := e.measure(ctx, s, r)
@@ -84,6 +85,7 @@ func Run(ctx context.Context, e Experiment, s *Stand) (*Result, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", e.Name, err)
 	}
+	s.strains.confess(r)
 	r.finish()
 	r.Took = Duration(time.Since(began))
 	r.Verdict = e.judge(r)

@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"fmt"
+	"math"
 	"net"
 	"time"
 
@@ -21,6 +22,7 @@ type demand struct {
 	perConnect  int  // requests on a connection before it is closed; 0: no end
 	any         bool // any content will do, not only hello
 	rampUp      time.Duration
+	server      int // its process, whose processor time is told; 0: it is found by itself
 	watch       int // a process to look at while the load is on it
 }
 
@@ -35,6 +37,8 @@ type outcome struct {
 	made      uint64 // connections
 	dropped   uint64 // due but never sent
 	errors    map[string]uint64
+	cpu       float64 // microseconds of the server's processor time for an answer, in the measured time; NaN if unknown
+	share     float64 // of a processor that the server took in that time, in percent; NaN if unknown
 	watched   watched
 }
 
@@ -80,7 +84,7 @@ func (s *Stand) ask(ctx context.Context, d demand) (o outcome, err error) {
 		return o, err
 	}
 	plan.Connections, plan.Duration, plan.WarmUp, plan.Think = d.connections, d.length, d.warmUp, d.think
-	plan.PerConnect, plan.Seed = d.perConnect, s.Seed
+	plan.PerConnect, plan.Seed, plan.PID = d.perConnect, s.Seed, d.server
 	if !d.any {
 		plan.Request.Expect = []byte(hello)
 	}
@@ -100,11 +104,51 @@ func (s *Stand) ask(ctx context.Context, d demand) (o outcome, err error) {
 	if r.Interrupted {
 		return o, fmt.Errorf("the load on %s was interrupted: %w", d.target, context.Cause(ctx))
 	}
-	return outcome{
+	s.strains.heed(&r.CPU)
+	o = outcome{
 		perSecond: r.Requests.PerSecond, good: r.Requests.Good, failed: r.Requests.Failed, begun: r.Requests.Begun,
 		p50: milliseconds(r.Latency.P50), p99: milliseconds(r.Latency.P99), mean: milliseconds(r.Latency.Mean),
 		made: r.Connections.Made, dropped: r.Requests.Dropped + r.Requests.Left, errors: r.Errors, watched: w,
-	}, nil
+		cpu: math.NaN(), share: math.NaN(),
+	}
+	if per := r.CPU.ServerPerRequest; per != nil {
+		o.cpu, o.share = *per, 100*float64(*r.CPU.Server)/float64(max(1, r.CPU.Length))
+	}
+	return o, nil
+}
+
+// strains is how often the generator was part of what was measured.
+type strains struct{ loads, busy, hindered, behind int }
+
+// heed keeps what the generator tells of itself.
+func (n *strains) heed(c *load.CPU) {
+	n.loads++
+	busy, hindered, behind := c.Strained()
+	for _, one := range []struct {
+		count *int
+		so    bool
+	}{{&n.busy, busy}, {&n.hindered, hindered}, {&n.behind, behind}} {
+		if one.so {
+			*one.count++
+		}
+	}
+}
+
+// confess writes it into a result: a figure for which the generator was the bottleneck says little of the server.
+func (n *strains) confess(r *Result) {
+	for _, one := range []struct {
+		count int
+		what  string
+	}{
+		{n.busy, "its busiest thread was at work for more than 90 % of the time; a closed loop then shows the least that " +
+			"the server can do, and response times with the generator's own queue in them"},
+		{n.hindered, "others had its processor for a part of the time"},
+		{n.behind, "it sent one request in a hundred late though a connection was free, which is part of the response times"},
+	} {
+		if one.count > 0 {
+			r.note("Of the generator itself, in %d of %d loads: %s.", one.count, n.loads, one.what)
+		}
+	}
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
@@ -138,6 +182,48 @@ func gather(ctx context.Context, address string, n int) (c crowd, err error) {
 		_ = one.SetDeadline(time.Time{})
 	}
 	return c, nil
+}
+
+// A server has become quiet when it takes less than a hundredth of a processor for a while. Some drivers look once at
+// every connection that has fallen silent, a second after: that is not what an idle or a busy server costs.
+const (
+	quietShare  = 0.01
+	quietLook   = 100 * time.Millisecond
+	quietLooks  = 3
+	settleLeast = 1500 * time.Millisecond
+	settleMost  = 5 * time.Second
+	settleQuick = 300 * time.Millisecond // a quick run judges nothing
+)
+
+// settle waits until a server that was given a crowd has become quiet, or, where it never does because its driver
+// sweeps, for settleMost.
+func (s *Stand) settle(ctx context.Context, p *process) error {
+	least, most := settleLeast, settleMost
+	if s.Quick {
+		least, most = settleQuick, settleQuick
+	}
+	began := time.Now()
+	last, err := used(p.pid)
+	again := time.NewTicker(quietLook)
+	defer again.Stop()
+	for quiet := 0; err == nil; {
+		if past := time.Since(began); past >= most || past >= least && quiet >= quietLooks {
+			return nil
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		var now usage
+		if now, err = used(p.pid); now.time-last.time < time.Duration(quietShare*float64(quietLook)) {
+			quiet++
+		} else {
+			quiet = 0
+		}
+		last = now
+	}
+	return err
 }
 
 // leave closes them. They are reset, so that none is left in TIME_WAIT.

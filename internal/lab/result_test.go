@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/myriad-server/myriad/internal/load"
 )
 
 // sample is a result with two rounds and a figure of each kind.
@@ -53,6 +55,24 @@ func TestFigures(t *testing.T) {
 	}
 	if len(bars.Names) != 2 || len(bars.Series) != 1 || len(bars.Series[0].Points) != 2 {
 		t.Errorf("bars: %v %+v", bars.Names, bars.Series)
+	}
+}
+
+// TestStrains has a result tell how often the generator was the bottleneck, and say nothing when it never was.
+func TestStrains(t *testing.T) {
+	var n strains
+	r := sample()
+	before := len(r.Notes)
+	n.heed(&load.CPU{Busiest: 0.5})
+	if n.confess(r); len(r.Notes) != before {
+		t.Errorf("a generator that kept up: %q", r.Notes)
+	}
+	n.heed(&load.CPU{Busiest: 0.95})
+	n.heed(&load.CPU{Busiest: 0.95, LagP99: time.Second})
+	n.confess(r)
+	if said := strings.Join(r.Notes[before:], "\n"); len(r.Notes) != before+2 ||
+		!strings.Contains(said, "2 of 3 loads: its busiest") || !strings.Contains(said, "1 of 3 loads: it sent") {
+		t.Error(said)
 	}
 }
 

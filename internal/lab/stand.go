@@ -48,6 +48,7 @@ type Stand struct {
 	spaces  []space           // network namespaces
 	made    int               // of them, so far
 	built   map[string]string // examples, by their folder
+	strains strains           // of the experiment so far
 }
 
 // Open prepares a stand. The thread that calls it starts the servers and must stay locked; the process keeps to the

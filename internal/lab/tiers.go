@@ -24,9 +24,9 @@ var (
 )
 
 const tiersMethod = "The example threetier: Myriad before an application before Redis, and 16 clients that keep " +
-	"their own connections; the other hop is kept. It is free to use all processors. TIME_WAIT is counted on the hop " +
-	"when the last answer has come. Then in a network namespace with 400 ports for outgoing connections and " +
-	"tcp_tw_reuse 0, 1 and 2: once all requests as fast as they are answered, once 150 of them due in each " +
+	"their own connections; the other hop is kept. It is free to use all processors. Each run has a network namespace of " +
+	"its own, whose table of TIME_WAIT nobody else fills; they are counted on the hop when the last answer has come. " +
+	"Then with 400 ports for outgoing connections and tcp_tw_reuse 0, 1 and 2: once all requests as fast as they are answered, once 150 of them due in each " +
 	"second; meanwhile the kernel's list of sockets tells how many of the ports are taken."
 
 func keepAlive() Experiment {
@@ -82,13 +82,18 @@ func measureHop(ctx context.Context, s *Stand, r *Result, h hop) error {
 		for _, i := range rotated(2, round) {
 			kept := []string{"yes", "no"}[i]
 			s.Tell("%s: kept: %s", r.Name, kept)
-			values, err := s.threeTier(ctx, h, kept == "yes", requests, "")
+			inside, err := s.newSpace(ctx)
 			if err != nil {
+				return err
+			}
+			values, err := s.threeTier(ctx, h, kept == "yes", requests, inside)
+			if err = errors.Join(err, s.dropSpace(inside)); err != nil {
 				return err
 			}
 			t.add([]string{kept}, values...)
 			r.check(values[1] == 0 && values[0] == float64(requests), "kept: %s: all of %d requests were answered", kept,
 				requests)
+			r.check(kept == "yes" || values[3] >= 100, "kept: %s: %v sockets are in TIME_WAIT, as they must be", kept, values[3])
 		}
 	}
 	for _, c := range []string{"rate", "TIME_WAIT"} {

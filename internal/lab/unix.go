@@ -46,15 +46,7 @@ func measureUnix(ctx context.Context, s *Stand, r *Result) error {
 				if err != nil {
 					return err
 				}
-				before, err := used(p.pid)
-				if err != nil {
-					return err
-				}
-				o, err := s.ask(ctx, demand{target: target, connections: n, length: length})
-				if err != nil {
-					return err
-				}
-				after, err := used(p.pid)
+				o, err := s.ask(ctx, demand{target: target, connections: n, length: length, server: p.pid})
 				if err != nil {
 					return err
 				}
@@ -65,8 +57,7 @@ func measureUnix(ctx context.Context, s *Stand, r *Result) error {
 				}
 				r.check(a.Requests >= int64(o.good), "%s: the server counts as many requests, or more: %d, %d", kind, a.Requests,
 					o.good)
-				t.add([]string{kind, strconv.Itoa(n)}, o.perSecond, o.p50, o.p99,
-					float64(after.time-before.time)/1e3/float64(max(1, o.good)))
+				t.add([]string{kind, strconv.Itoa(n)}, o.perSecond, o.p50, o.p99, o.cpu)
 				if err := s.end(p); err != nil {
 					return err
 				}
@@ -102,21 +93,14 @@ func measureEcho(ctx context.Context, s *Stand, r *Result, length time.Duration)
 			if err != nil {
 				return err
 			}
-			before, err := used(p.pid)
-			if err != nil {
-				return err
-			}
-			o, err := s.ask(ctx, demand{target: protocol + "://" + address, connections: 1, length: length, any: true})
-			if err != nil {
-				return err
-			}
-			after, err := used(p.pid)
+			o, err := s.ask(ctx, demand{
+				target: protocol + "://" + address, connections: 1, length: length, any: true, server: p.pid,
+			})
 			if err != nil {
 				return err
 			}
 			r.check(o.failed == 0 && o.good > 0, "%s: all of %d echoes came back", protocol, o.begun)
-			t.add([]string{protocol}, o.perSecond, 1e3*o.p50, 1e3*o.p99,
-				float64(after.time-before.time)/1e3/float64(max(1, o.good)))
+			t.add([]string{protocol}, o.perSecond, 1e3*o.p50, 1e3*o.p99, o.cpu)
 			if err := s.end(p); err != nil {
 				return err
 			}

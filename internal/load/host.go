@@ -24,6 +24,8 @@ type Counters struct {
 	Resets          int64 `json:"resets_received"`
 	Slab            int64 `json:"slab_bytes"`
 	Sockets         int64 `json:"tcp_sockets"`
+	// TimeWaitOverflows is sockets that were let go without TIME_WAIT because there were too many in it.
+	TimeWaitOverflows int64 `json:"time_wait_overflows"`
 }
 
 // field is the number behind a word.
@@ -72,6 +74,8 @@ func counters() Counters {
 		Retransmits:     column(snmp, "Tcp", "RetransSegs"),
 		Resets:          column(snmp, "Tcp", "EstabResets"),
 		Slab:            field(memory, "Slab:") << 10,
+
+		TimeWaitOverflows: column(netstat, "TcpExt", "TCPTimeWaitOverflow"),
 	}
 }
 
@@ -81,6 +85,7 @@ func (c Counters) since(before Counters) Counters {
 	c.ListenDrops -= before.ListenDrops
 	c.Retransmits -= before.Retransmits
 	c.Resets -= before.Resets
+	c.TimeWaitOverflows -= before.TimeWaitOverflows
 	return c
 }
 

@@ -271,6 +271,12 @@ const (
 	lagMost   = time.Millisecond
 )
 
+// Strained tells in which ways the generator was itself a part of what it measured: its busiest thread was at work
+// nearly all the time, or lacked a processor, or requests were sent late though a connection was free.
+func (c *CPU) Strained() (busy, hindered, behind bool) {
+	return c.Busiest > busyShare, c.Busiest <= busyShare && c.Busiest+c.Hindered > busyShare, c.LagP99 > lagMost
+}
+
 // warn says what a reader of the figures must know.
 func (r *Report) warn(p *Plan) {
 	add := func(when bool, format string, v ...any) {
@@ -279,18 +285,24 @@ func (r *Report) warn(p *Plan) {
 		}
 	}
 	add(r.Interrupted, "the run was interrupted")
-	add(r.CPU.Busiest > busyShare, "the generator itself is the bottleneck: its busiest thread had its processor "+
+	busy, hindered, behind := r.CPU.Strained()
+	add(busy, "the generator itself is the bottleneck: its busiest thread had its processor "+
 		"for %.0f %% of the run; with more threads (it had %d) or processors the server might have done more",
 		100*r.CPU.Busiest, r.Threads)
-	add(r.CPU.Busiest <= busyShare && r.CPU.Busiest+r.CPU.Hindered > busyShare, "the generator lacked processors: its "+
+	add(hindered, "the generator lacked processors: its "+
 		"busiest thread ran for %.0f %% of the time and waited for a processor, which others had, for %.0f %%",
 		100*r.CPU.Busiest, 100*r.CPU.Hindered)
-	add(r.CPU.LagP99 > lagMost, "the generator fell behind its schedule: one request in a hundred was sent more than "+
+	add(behind, "the generator fell behind its schedule: one request in a hundred was sent more than "+
 		"%v late though a connection was free; that is part of the latencies", r.CPU.LagP99)
 	add(r.Requests.Dropped > 0, "%d requests found the backlog full and were never sent: no latency tells of them",
 		r.Requests.Dropped)
 	add(r.Requests.Left > 0, "%d requests were still waiting for a connection when the run ended: no latency tells of "+
 		"them", r.Requests.Left)
+	if silent := r.Requests.Begun - min(r.Requests.Begun, r.Latency.Count); silent > 0 {
+		add(true, "%d requests had no answer, within the timeout or at all: no latency tells of them", silent)
+	}
+	add(r.Counters.TimeWaitOverflows > 0, "the kernel's table of sockets in TIME_WAIT was full (tcp_max_tw_buckets): %d "+
+		"were let go at once, and the numbers in TIME_WAIT say nothing", r.Counters.TimeWaitOverflows)
 	add(r.Connections.Unmade > 0, "%d connections could not be made", r.Connections.Unmade)
 	add(r.Connections.LostIdle > 0, "the server closed %d connections that were to be there", r.Connections.LostIdle)
 	add(r.Counters.ListenOverflows > 0, "the queue of a listener on this machine overflowed %d times during the run",

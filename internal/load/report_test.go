@@ -110,3 +110,26 @@ func TestColumns(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 }
+
+// TestWarnings has a report say what its figures do not.
+func TestWarnings(t *testing.T) {
+	for name, c := range map[string]struct {
+		report Report
+		want   string // part of the one warning, or ""
+	}{
+		"well":      {Report{CPU: CPU{Busiest: 0.8, LagP99: time.Microsecond}}, ""},
+		"busy":      {Report{CPU: CPU{Busiest: 0.95, Hindered: 0.04}}, "itself is the bottleneck"},
+		"hindered":  {Report{CPU: CPU{Busiest: 0.5, Hindered: 0.45}}, "lacked processors"},
+		"behind":    {Report{CPU: CPU{LagP99: 2 * time.Millisecond}}, "fell behind its schedule"},
+		"silent":    {Report{Requests: Requests{Begun: 9, Failed: 2}, Latency: Latency{Count: 7}}, "2 requests had no answer"},
+		"errors":    {Report{Requests: Requests{Begun: 9, Failed: 2}, Latency: Latency{Count: 9}}, ""},
+		"dropped":   {Report{Requests: Requests{Dropped: 3}}, "3 requests found the backlog full"},
+		"time wait": {Report{Counters: Counters{TimeWaitOverflows: 4}}, "tcp_max_tw_buckets"},
+	} {
+		c.report.warn(&Plan{})
+		said := strings.Join(c.report.Warnings, "; ")
+		if c.want == "" && said != "" || len(c.report.Warnings) > 1 || !strings.Contains(said, c.want) {
+			t.Errorf("%s: %q, want %q", name, said, c.want)
+		}
+	}
+}

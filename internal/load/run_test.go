@@ -202,6 +202,9 @@ func TestTimeout(t *testing.T) {
 	if r.Requests.Failed != 10 || r.Errors[causeTimeout] != 10 || r.Requests.Good != 40 {
 		t.Errorf("%v\n%s", r.Errors, r)
 	}
+	if said := strings.Join(r.Warnings, "\n"); !strings.Contains(said, "10 requests had no answer") {
+		t.Errorf("the latency has 40 of 50 requests, and nobody says so: %s", said)
+	}
 }
 
 // TestEnd has a server that is silent when the time is over.
