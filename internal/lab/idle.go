@@ -18,8 +18,8 @@ func idle() Experiment {
 		Claim: "The trouble of internet servers is not the amount of data but the number of connections, of which most are " +
 			"silent. 10,000 of them on one machine take 40 % of the processor and 60 % of the memory.",
 		Varied: "the idle connections beside 64 active ones",
-		Method: "The reactor with one loop. 64 connections ask for a second and leave, so that the server has what it needs " +
-			"for requests. The idle ones ask once; when the server has become quiet, which is counted by itself, it is left " +
+		Method: "The reactor with one loop. 64 connections ask for a second and leave, so that the server has what it " +
+			"needs for requests. The idle ones ask once; when the server has become quiet, which is counted by itself, it is left " +
 			"alone for 3 seconds; then 64 others ask as fast as they are answered. Memory is what the kernel counts as " +
 			"resident for the process. Beyond 15,000 connections the example " +
 			"million takes over, which fills the server by a ring of its own and compares it with one that holds few.",
@@ -206,8 +206,8 @@ func judgeIdle(r *Result) Verdict {
 	n, _ := strconv.ParseFloat(last.Key[0], 64)
 	each := t.median("added by the idle", last.Key[0]) * (1 << 20) / n
 	dearer := t.median("CPU per request", last.Key[0]) / t.median("CPU per request", first.Key[0])
-	why := fmt.Sprintf("%s idle connections add %.0f bytes each to the process and take %.2f %% of a processor; a request "+
-		"beside them costs %.2f times what it costs alone.", last.Key[0], each,
+	why := fmt.Sprintf("%s idle connections add %.0f bytes each to the process and take %.2f %% of a processor; a "+
+		"request beside them costs %.2f times what it costs alone.", last.Key[0], each,
 		t.median("CPU while all are idle", last.Key[0]), dearer)
 	if r.has(crowdTable) {
 		rows := r.find(crowdTable).Rows
