@@ -51,10 +51,10 @@ func dispatch() Experiment {
 			"their queue (SIGIO), unless there is one for each descriptor. A sweep every 10 ms wastes the processor.",
 		Varied: "the driver, the idle connections beside the load, the requests that become due in a second",
 		Method: "One server process of the reactor model with one loop for each driver, on a processor of its own; the " +
-			"idle connections have asked once, and the server has become quiet. Requests become due at random (Poisson) over 64 connections, and a response " +
-			"time counts from when its request was due. The processor time is the kernel's account of the process within the " +
-			"measured second. For the " +
-			"overflow, 512 connections ask at once while the process may have 64 queued signals, and strace counts the SIGIO.",
+			"idle connections have asked once, and the server has become quiet. Requests become due at random (Poisson) over " +
+			"64 connections, and a response time counts from when its request was due. The processor time is the kernel's " +
+			"account of the process within the measured second. For the overflow, 512 connections ask at once while the " +
+			"process may have 64 queued signals, and strace counts the SIGIO.",
 		Takes: 10 * minute, Quick: quickest, Full: 25 * minute,
 		measure: measureDispatch, judge: judgeDispatch,
 	}

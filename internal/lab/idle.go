@@ -19,10 +19,10 @@ func idle() Experiment {
 			"silent. 10,000 of them on one machine take 40 % of the processor and 60 % of the memory.",
 		Varied: "the idle connections beside 64 active ones",
 		Method: "The reactor with one loop. 64 connections ask for a second and leave, so that the server has what it " +
-			"needs for requests. The idle ones ask once; when the server has become quiet, which is counted by itself, it is left " +
-			"alone for 3 seconds; then 64 others ask as fast as they are answered. Memory is what the kernel counts as " +
-			"resident for the process. Beyond 15,000 connections the example " +
-			"million takes over, which fills the server by a ring of its own and compares it with one that holds few.",
+			"needs for requests. The idle ones ask once; when the server has become quiet, which is counted by itself, it " +
+			"is left alone for 3 seconds; then 64 others ask as fast as they are answered. Memory is what the kernel counts " +
+			"as resident for the process. Beyond 15,000 connections the example million takes over, which fills the server " +
+			"by a ring of its own and compares it with one that holds few.",
 		Takes: 6 * minute, Quick: quickest, Full: 20 * minute, measure: measureIdle, judge: judgeIdle,
 	}
 }

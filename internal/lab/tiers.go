@@ -27,7 +27,8 @@ const tiersMethod = "The example threetier: Myriad before an application before 
 	"their own connections; the other hop is kept. It is free to use all processors. Each run has a network namespace " +
 	"of its own, whose table of TIME_WAIT nobody else fills; they are counted on the hop when the last answer has " +
 	"come. Then with 400 ports for outgoing connections and tcp_tw_reuse 0, 1 and 2: once all requests as fast as " +
-	"they are answered, once 150 of them due in each second; meanwhile the kernel's list of sockets tells how many of the ports are taken."
+	"they are answered, once 150 of them due in each second; meanwhile the kernel's list of sockets tells how many of " +
+	"the ports are taken."
 
 func keepAlive() Experiment {
 	return Experiment{
