@@ -39,8 +39,8 @@ type Block struct {
 	next  *Block // in the free list
 	holds int32
 
-	// Peer is the source of the datagram in the block, when a RecvFrom filled it, and Home the address that it was sent
-	// to; zero if the socket has but one.
+	// Peer is the source of the datagram in the block, when a RecvFrom filled it: zero if it has no name, and of a Unix
+	// socket what package conn calls UnixPeer. Home is the address that it was sent to; zero if the socket has but one.
 	Peer netip.AddrPort
 	Home netip.Addr
 }

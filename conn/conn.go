@@ -211,7 +211,7 @@ type Handler interface {
 type Datagrams interface {
 	Local() netip.AddrPort
 	// SendTo queues a copy of p as one datagram to its address. It reports
-	// false when the queue is full and the datagram was dropped.
+	// false when the queue is full and the datagram was dropped, or there is nobody to send it to.
 	// The zero address is the peer's, on a socket that is connected.
 	SendTo(to netip.AddrPort, p []byte) bool
 	Now() int64
@@ -222,6 +222,7 @@ type Datagrams interface {
 
 // DatagramHandler gives datagrams a meaning.
 type DatagramHandler interface {
-	// Datagram brings one datagram; p is only lent for the call.
+	// Datagram brings one datagram; p is only lent for the call. Where the socket is a Unix one, from is a UnixPeer, and
+	// zero for a sender whose socket has no name (it has not called bind(2)) and that nobody can answer.
 	Datagram(d Datagrams, from netip.AddrPort, p []byte)
 }

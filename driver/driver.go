@@ -46,7 +46,9 @@ const (
 	RecvFrom      // one datagram into a block of the pool; Block.Peer is its source, Block.Home where it was sent to.
 	Send          // Op.Buf, then Op.Rest. Result: bytes taken, which is all of them unless Err is set.
 	SendFile      // Op.Buf, then Op.Len bytes of Op.From at Op.Off. More comes meanwhile. Result: bytes since the last.
-	SendTo        // one datagram Op.Buf to Op.Addr (a raw socket address; empty if connected).
+	// SendTo sends one datagram Op.Buf to Op.Addr (a raw socket address; empty if connected). To the name of a Unix socket
+	// that has no room it fails with ENOBUFS: nobody tells when there is, and others need not wait for a slow reader.
+	SendTo
 	// SendMany sends datagrams: Op.Rest has them in pairs, bytes and a raw socket address (empty if connected; behind it
 	// may be the 4 or 16 bytes of the address that the datagram is to leave from). They are UDP if Op.Len is not zero, and
 	// those in a row to one address and of one size may then leave as one. Result: how many were taken; Err is that of the

@@ -223,9 +223,12 @@ func (d *datagrams) failed(err error) {
 	}
 }
 
-// longestDatagram is how many bytes a datagram may have, both ways: a block is for those and an address. That is less
-// than any driver has room for, so a datagram of which the kernel cut something off is always longer.
-func (l *Loop) longestDatagram() int { return l.blocks.BlockSize() - sys.AddressBytes }
+// besideDatagram is what a block holds beside a datagram. No driver has less room for one, and all have some bytes more,
+// so that a datagram of which the kernel cut something off is always too long.
+const besideDatagram = sys.DatagramOffset + 8
+
+// longestDatagram is how many bytes a datagram may have, both ways.
+func (l *Loop) longestDatagram() int { return l.blocks.BlockSize() - besideDatagram }
 
 // truncated drops a datagram that is too long. The kernel cuts what does not fit without a word, and half a message is
 // worse than none, which users of datagrams are prepared for.

@@ -35,7 +35,7 @@ func (d *datagrams) SendTo(to netip.AddrPort, p []byte) bool {
 // SendFrom is SendTo from an address that Home has told. The zero address leaves the choice to the kernel.
 func (d *datagrams) SendFrom(home netip.Addr, to netip.AddrPort, p []byte) bool {
 	l := d.loop
-	if d.closed || len(d.queue) >= queueDatagrams || len(p) > l.longestDatagram() {
+	if d.closed || len(d.queue) >= queueDatagrams || len(p) > l.longestDatagram() || !to.IsValid() && !d.opened {
 		return false
 	}
 	if d.open != nil && d.open.Size()-d.filled < len(p)+sys.AddressBytes {
@@ -156,6 +156,9 @@ func (d *datagrams) sent(done *driver.Completion) {
 		d.again = true // the error may be that of an earlier one, and the next was not sent
 		d.failed(done.Err)
 	} else if done.Err != nil {
+		if done.Err != driver.ErrCanceled {
+			l.meter.Add(meter.DatagramErrors, 1)
+		}
 		d.drop(min(1, len(d.queue)))
 		d.again = false
 	}

@@ -235,7 +235,7 @@ func (h mirror) Datagram(d conn.Datagrams, from netip.AddrPort, p []byte) {
 // TestSimDatagrams wants each datagram back at its sender, once, unless it was dropped.
 func TestSimDatagrams(t *testing.T) {
 	overSeeds(t, func(w *world) {
-		w.limits.blockBytes = max(w.limits.blockBytes, 256)
+		w.limits.blockBytes = max(w.limits.blockBytes, 512)
 		if w.rand.IntN(3) == 0 {
 			w.limits.blocks = 2 + w.rand.IntN(5)
 		}

@@ -12,26 +12,28 @@ type Counter uint8
 
 // The counters, in the order of [Counts.All].
 const (
-	Sessions     Counter = iota // sessions begun
-	Open                        // sessions that are open now: a gauge
-	ClientEnds                  // ended: the client was done first
-	ServerEnds                  // ended: the server was done first
-	ClientBreaks                // ended: the client broke off
-	ServerBreaks                // ended: the server broke off
-	IdleEnds                    // ended: they were idle
-	AgeEnds                     // ended: they reached their greatest age
-	Unreached                   // ended: no server could be reached
-	Refused                     // ended: a limit was reached; datagrams dropped for that reason
-	BadHeaders                  // ended: without a proper PROXY header
-	Answers                     // ended: all answers to datagrams have come
-	Evictions                   // ended: to make room for others
-	Closes                      // ended: the operator wanted so
-	Stops                       // ended: the server stopped
-	Pipes                       // times that a direction was left to the kernel
-	PipesRefused                // times that the kernel would not
-	Lost                        // datagrams dropped because a queue was full
-	Undelivered                 // times that the kernel heard that a server of datagrams was not there
-	counters                    // how many there are
+	Sessions         Counter = iota // sessions begun
+	Open                            // sessions that are open now: a gauge
+	ClientEnds                      // ended: the client was done first
+	ServerEnds                      // ended: the server was done first
+	ClientBreaks                    // ended: the client broke off
+	ServerBreaks                    // ended: the server broke off
+	IdleEnds                        // ended: they were idle
+	AgeEnds                         // ended: they reached their greatest age
+	Unreached                       // ended: no server could be reached
+	Refused                         // ended: a limit was reached; datagrams dropped for that reason
+	RefusedPerClient                // of those: it was that of the client
+	BadHeaders                      // ended: without a proper PROXY header
+	Answers                         // ended: all answers to datagrams have come
+	Evictions                       // ended: to make room for others
+	Closes                          // ended: the operator wanted so
+	Stops                           // ended: the server stopped
+	Pipes                           // times that a direction was left to the kernel
+	PipesRefused                    // times that the kernel would not
+	Lost                            // datagrams dropped because a queue was full
+	Unanswered                      // answers dropped because the client has no name
+	Undelivered                     // times that the kernel heard that a server of datagrams was not there
+	counters                        // how many there are
 )
 
 // ends are the counters of the causes.
@@ -52,6 +54,9 @@ var descriptions = [counters]struct{ name, text string }{
 	AgeEnds:      {"sessions_too_long", "Sessions ended because they reached their greatest age."},
 	Unreached:    {"sessions_unreached", "Sessions for which no server could be reached."},
 	Refused:      {"sessions_refused", "Clients, or their datagrams, turned away because a limit was reached."},
+	RefusedPerClient: {
+		"sessions_refused_per_client", "Of those refused: the client had as many sessions as one may have.",
+	},
 	BadHeaders:   {"sessions_bad_header", "Sessions without a proper PROXY header."},
 	Answers:      {"sessions_answered", "Sessions of datagrams ended because all answers had come."},
 	Evictions:    {"sessions_evicted", "Sessions ended to make room for others."},
@@ -60,6 +65,7 @@ var descriptions = [counters]struct{ name, text string }{
 	Pipes:        {"pipes", "Times that a direction of a session was left to the kernel."},
 	PipesRefused: {"pipes_refused", "Times that the kernel would not take a direction of a session."},
 	Lost:         {"datagrams_lost", "Datagrams dropped because a queue was full."},
+	Unanswered:   {"datagrams_unanswered", "Answers dropped because the client's Unix socket has no name."},
 	Undelivered:  {"datagrams_undelivered", "Times that the kernel heard that a server of datagrams was not there."},
 }
 

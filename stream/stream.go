@@ -14,6 +14,8 @@ import (
 	"log/slog"
 	"net/netip"
 	"time"
+
+	"github.com/myriad-server/myriad/conn"
 )
 
 // Cause says why a session ended.
@@ -49,7 +51,8 @@ func (c Cause) String() string {
 type Record struct {
 	// Connection is the ID of the client's connection; zero for UDP.
 	Connection uint64
-	// Client is who it was: what the PROXY header said, if there was one. Zero for Unix sockets.
+	// Client is who it was: what the PROXY header said, if there was one. It is zero for connections of Unix sockets, and
+	// conn.UnixPeer for their datagrams.
 	Client netip.AddrPort
 	// Upstream is the address of the server; empty if there was none.
 	Upstream string
@@ -89,9 +92,11 @@ type reporter struct {
 type line uint8
 
 const (
-	lineConnect line = iota // no server could be reached
-	lineLimit               // a limit was reached
-	lineHeader              // a PROXY header was not what it should be
+	lineConnect   line = iota // no server could be reached
+	lineLimit                 // the listener has as many sessions as it may
+	linePerClient             // a client has as many sessions as it may
+	lineUnnamed               // a client has no name
+	lineHeader                // a PROXY header was not what it should be
 	lines
 )
 
@@ -108,7 +113,7 @@ func (r *reporter) warn(kind line, now int64, text string, client netip.AddrPort
 		r.missed[kind]++
 		return
 	}
-	r.log.Warn(text, "listener", r.name, "client", client, "cause", cause, "not_told", r.missed[kind])
+	r.log.Warn(text, "listener", r.name, "client", conn.PeerName(client), "cause", cause, "not_told", r.missed[kind])
 	r.last[kind], r.missed[kind] = max(now, 1), 0
 }
 
@@ -116,9 +121,22 @@ func (r *reporter) warn(kind line, now int64, text string, client netip.AddrPort
 // the same server, also when nobody remembers that it was there. The number is the same in every process.
 func keyOf(a netip.Addr) uint64 {
 	b := a.As16()
+	return fold(b[:])
+}
+
+// keyOfPeer is keyOf, and for a Unix socket its name as a number.
+func keyOfPeer(a netip.AddrPort) uint64 {
+	if name := conn.UnixName(a); name != "" {
+		return fold(name)
+	}
+	return keyOf(a.Addr())
+}
+
+// fold is the FNV-1a hash.
+func fold[T string | []byte](of T) uint64 {
 	key := uint64(14695981039346656037)
-	for _, c := range b {
-		key = (key ^ uint64(c)) * 1099511628211
+	for i := range len(of) {
+		key = (key ^ uint64(of[i])) * 1099511628211
 	}
 	return key
 }

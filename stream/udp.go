@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -13,8 +14,12 @@ import (
 	"github.com/myriad-server/myriad/upstream"
 )
 
-// errSessions is why a client is turned away, for logs.
-var errSessions = errors.New("there are as many sessions as there may be")
+var (
+	// errSessions is why a client is turned away, for logs.
+	errSessions = errors.New("there are as many sessions as there may be")
+	// errUnnamed is why a client is not answered, for logs.
+	errUnnamed = errors.New("the client's Unix socket has no name to send to; it should call bind(2)")
+)
 
 // UDPOptions says how datagrams are passed on. Zero fields get the default that is named with them.
 type UDPOptions struct {
@@ -26,13 +31,14 @@ type UDPOptions struct {
 	Idle time.Duration
 	// Lifetime is how long a session may last; Unlimited.
 	Lifetime time.Duration
-	// Sessions is how many each loop may have; 4096. Each takes a descriptor.
+	// Sessions is how many there may be, over all loops; 4096. Each takes a descriptor.
 	Sessions int
-	// Evict makes room for a client beyond Sessions by ending the session that has been silent for longest. Otherwise the
-	// client is not served.
+	// Evict makes room for a client beyond Sessions by ending the session of the same loop that has been silent for
+	// longest. If that has none another loop ends one, and the datagram is dropped. Without Evict clients beyond Sessions
+	// are not served.
 	Evict bool
 	// PerClient is how many sessions one client address may have, over all loops; 0: as many as there may be. What counts
-	// for IPv6 is the network of 64 bits.
+	// for IPv6 is the network of 64 bits. Clients at Unix sockets have no address to be counted by.
 	PerClient int
 	// Answers is how many datagrams a server sends for each one it gets. When all have come the session is over at once: 1
 	// for DNS. 0: nobody knows.
@@ -44,12 +50,15 @@ type UDPOptions struct {
 	Log *slog.Logger
 }
 
-// UDP passes the datagrams of a listener on, to servers of UDP and at Unix datagram sockets. The datagrams of one
-// client, which is an address and a port, are a session: they go to one server, from a socket of their own, and what
-// that answers goes back.
+// UDP passes the datagrams of a listener, of UDP or a Unix datagram socket, on to servers of either. The datagrams of
+// one client, which is an address and a port or the name of a Unix socket, are a session: they go to one server, from a
+// socket of their own, and what that answers goes back. Clients whose Unix sockets have no name share a session, and
+// nothing goes back to them.
 type UDP struct {
 	books
 	options UDPOptions
+	open    atomic.Int64 // sessions
+	relief  atomic.Bool  // one loop makes room for another
 	making  sync.Mutex
 	routers []*router
 }
@@ -193,12 +202,16 @@ func (r *router) Datagram(d conn.Datagrams, from netip.AddrPort, p []byte) {
 // begin makes a session, if there may be one more.
 func (r *router) begin(of path, now int64) *flow {
 	client := of.client
-	if len(r.flows) >= r.options.Sessions && !r.makeRoom() {
-		r.refuse(client, now, errSessions)
+	if !r.owner.enter() && (!r.makeRoom() || !r.owner.enter()) {
+		r.tally.add(Refused, 1)
+		r.report.warn(lineLimit, now, "a datagram is dropped", client, errSessions)
 		return nil
 	}
-	if r.clients != nil && !r.clients.enter(client.Addr()) {
-		r.refuse(client, now, errPerClient)
+	if r.clients != nil && counts(client) && !r.clients.enter(client.Addr()) {
+		r.owner.open.Add(-1)
+		r.tally.add(Refused, 1)
+		r.tally.add(RefusedPerClient, 1)
+		r.report.warn(linePerClient, now, "a datagram is dropped", client, errPerClient)
 		return nil
 	}
 	f := &flow{router: r, path: of, began: now}
@@ -212,18 +225,56 @@ func (r *router) begin(of path, now int64) *flow {
 	return f
 }
 
-// makeRoom ends the session that has been silent for longest, where that is allowed.
+// enter counts a session in, unless there are as many as there may be.
+func (u *UDP) enter() bool {
+	if u.open.Load() >= int64(u.options.Sessions) {
+		return false // the flood that this is for writes nothing that others read
+	}
+	if u.open.Add(1) <= int64(u.options.Sessions) {
+		return true
+	}
+	u.open.Add(-1)
+	return false
+}
+
+// counts reports that a client's address is limited: those of Unix sockets are not.
+func counts(client netip.AddrPort) bool { return client.IsValid() && conn.UnixName(client) == "" }
+
+// makeRoom ends the session that has been silent for longest, where that is allowed. If there is none another loop will
+// do so.
 func (r *router) makeRoom() bool {
-	if !r.options.Evict || r.order.next == &r.order {
+	switch {
+	case !r.options.Evict:
+		return false
+	case r.order.next == &r.order:
+		r.owner.relieve()
 		return false
 	}
 	r.end(r.order.next, Evicted)
 	return true
 }
 
-func (r *router) refuse(client netip.AddrPort, now int64, why error) {
-	r.tally.add(Refused, 1)
-	r.report.warn(lineLimit, now, "a datagram is dropped", client, why)
+// relieve has the loop with the most sessions end one, soon. Loops that ask meanwhile are served with it.
+func (u *UDP) relieve() {
+	if !u.relief.CompareAndSwap(false, true) {
+		return
+	}
+	var most *router
+	u.making.Lock()
+	for _, r := range u.routers {
+		if r.dialer != nil && (most == nil || r.tally.numbers[Open].Load() > most.tally.numbers[Open].Load()) {
+			most = r
+		}
+	}
+	u.making.Unlock()
+	if most == nil || !most.dialer.Do(func() {
+		u.relief.Store(false)
+		if most.order.next != &most.order {
+			most.end(most.order.next, Evicted)
+		}
+	}) {
+		u.relief.Store(false)
+	}
 }
 
 // refusedTime is for how long a server at which nobody was is passed over, if there are others. A datagram that nobody
@@ -234,7 +285,7 @@ const refusedTime = int64(10 * time.Second)
 // it.
 func (r *router) connect(f *flow) bool {
 	r.want.Forget()
-	r.want.Key = keyOf(f.client.Addr())
+	r.want.Key = keyOfPeer(f.client)
 	if f.server != nil {
 		r.want.Tried(f.server)
 	}
@@ -332,7 +383,8 @@ func (r *router) forget(f *flow, cause Cause) {
 	f.previous.next, f.next.previous = f.next, f.previous
 	f.next, f.previous = f, f
 	r.tally.ended(cause)
-	if r.clients != nil {
+	r.owner.open.Add(-1)
+	if r.clients != nil && counts(f.client) {
 		r.clients.leave(f.client.Addr())
 	}
 	r.tell(f, cause)
@@ -374,9 +426,13 @@ func (f *flow) Datagram(_ conn.Datagrams, _ netip.AddrPort, p []byte) {
 	f.answers++
 	f.from.add(p)
 	r.touch(f, r.dialer.Now())
-	if f.answer(p) {
+	switch {
+	case !f.client.IsValid():
+		r.tally.add(Unanswered, 1)
+		r.report.warn(lineUnnamed, r.dialer.Now(), "an answer is dropped", f.client, errUnnamed)
+	case f.answer(p):
 		f.sent.add(p)
-	} else {
+	default:
 		r.tally.add(Lost, 1)
 	}
 	if n := r.options.Answers; n > 0 && f.answers >= n*f.asked {

@@ -14,7 +14,8 @@ type Session struct {
 	ID uint64
 	// Worker is the number of the loop.
 	Worker int
-	// Client is who it is, and Home which address of the listener it sends to; zero if the listener has but one.
+	// Client is who it is, conn.UnixPeer for a Unix socket and zero for those without a name; conn.PeerName writes it.
+	// Home tells which address of the listener it sends to; zero if the listener has but one.
 	Client netip.AddrPort
 	Home   netip.Addr
 	// Upstream is the address of the server; empty if there was none yet. Reached tells that it has not failed.

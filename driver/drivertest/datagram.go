@@ -9,14 +9,14 @@ import (
 )
 
 // datagrams echoes those of several peers, each to where it came from.
-func datagrams(r *rig) {
-	const peers, each = 5, 20
-	fd, local := r.datagramSocket()
+func datagrams(r *rig, socket func(*rig) (fd int, at netip.AddrPort)) {
+	const peers, each = 7, 20
+	fd, local := socket(r)
 	id := r.adopt(fd)
 	target, _ := sys.EncodeAddress(nil, local)
 	far := map[netip.AddrPort]int{}
 	for range peers {
-		fd, addr := r.datagramSocket()
+		fd, addr := socket(r)
 		far[addr] = r.mine(fd, nil)
 	}
 	for _, many := range []bool{true, false} {

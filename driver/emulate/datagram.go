@@ -58,7 +58,7 @@ func (m *machine) receiveFrom(slot uint32, o *operation, budget int) {
 			m.receivedNothing(slot, o, err)
 			return
 		}
-		b.Peer, b.Home = sys.DecodeAddress(m.address[:size]), home
+		b.Peer, b.Home = m.peers.Decode(m.address[:size]), home
 		if o.marks&many == 0 {
 			m.finish(slot, o, n, nil, b)
 			return

@@ -36,6 +36,7 @@ type machine struct {
 	turn      queue[driver.Token]
 	hints     [hintsTurn]Hint
 	address   [sys.AddressBytes]byte
+	peers     sys.Peers
 	peek      [1]byte
 	datagrams *sys.DatagramBatch // made when first needed
 	messages  *sys.ReceiveBatch

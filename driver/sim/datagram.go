@@ -100,7 +100,7 @@ func (m *machine) sendTo(o *operation) {
 		k.events.push(event{at: k.now + 1 + k.delay(), op: o, generation: o.generation})
 		return
 	}
-	to := sys.DecodeAddress(o.op.Addr)
+	to := m.peers.Decode(o.op.Addr)
 	if !to.IsValid() {
 		m.finish(o, 0, syscall.EDESTADDRREQ, nil)
 		return
@@ -118,7 +118,7 @@ func (m *machine) sendMany(o *operation) {
 			k.events.push(event{at: k.now + 1 + k.delay(), op: o, generation: o.generation})
 			return
 		}
-		p, to := o.op.Rest[2*o.done], sys.DecodeAddress(o.op.Rest[2*o.done+1])
+		p, to := o.op.Rest[2*o.done], m.peers.Decode(o.op.Rest[2*o.done+1])
 		if !to.IsValid() {
 			m.finish(o, 0, syscall.EDESTADDRREQ, nil)
 			return

@@ -8,6 +8,7 @@ import (
 
 	"github.com/myriad-server/myriad/buf"
 	"github.com/myriad-server/myriad/driver"
+	"github.com/myriad-server/myriad/internal/sys"
 )
 
 // enough completions make Wait return rather than collect more.
@@ -21,6 +22,7 @@ type machine struct {
 	kernel  *Kernel
 	blocks  *buf.Pool
 	pipes   *driver.Pipes
+	peers   sys.Peers
 	slots   []*operation
 	free    []uint32
 	late    []*operation // begin with the next Wait

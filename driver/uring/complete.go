@@ -112,6 +112,8 @@ func (d *uring) sentTo(slot uint32, e *entry, o *sys.Outcome, c *driver.Completi
 	case o.Res >= 0:
 		d.again(slot, e)
 		return false
+	case waited == 0 && o.Res == -int32(syscall.EAGAIN) && sys.ToUnix(d.holds.at(e.hold).addr):
+		c.Err = syscall.ENOBUFS
 	case waited == 0 && o.Res == -int32(syscall.EAGAIN):
 		e.marks |= parked
 		d.again(slot, e)

@@ -20,8 +20,8 @@ func (d *uring) receivedFrom(r *ring, slot uint32, e *entry, o *sys.Outcome, c *
 	}
 	b := r.supply.pick(uint16(o.Flags >> 16))
 	source, home, payload := sys.ReadDatagram(b.Bytes(), int(o.Res))
+	b.Peer, b.Home = d.peers.Decode(source), home
 	c.Result = copy(b.Bytes(), payload)
-	b.Peer, b.Home = source, home
 	c.Block = b
 	d.goOn(slot, e, o, c)
 	return true
@@ -77,7 +77,7 @@ func (d *uring) recvFrom(fd int, b *buf.Block) (int, error) {
 	}
 	n, size, home, err := sys.RecvDatagram(fd, b.Bytes(), d.address)
 	if err == nil {
-		b.Peer, b.Home = sys.DecodeAddress(d.address[:size]), home
+		b.Peer, b.Home = d.peers.Decode(d.address[:size]), home
 	}
 	return n, err
 }

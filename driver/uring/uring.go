@@ -87,7 +87,8 @@ type uring struct {
 	deaf    bool // the poll for Wake is to be renewed
 	closing bool
 	wakeFD  int
-	address []byte             // room for the source of a single datagram
+	address []byte // room for the source of a single datagram
+	peers   sys.Peers
 	batch   *sys.DatagramBatch // made when first needed
 
 	direct     *tables // nil without direct descriptors

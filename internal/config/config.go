@@ -113,8 +113,8 @@ type Engine struct {
 	Accept Accept `yaml:"accept"`
 	// The policy by which the acceptor places connections on loops.
 	Balance string `yaml:"balance"`
-	// Bytes of one block, the unit in which input is read. A request's head must fit in one. So must a datagram and 112
-	// bytes for its address, under models with loops: a longer one is dropped whole.
+	// Bytes of one block, the unit in which input is read. A request's head must fit in one. So must a datagram and 176
+	// bytes beside it, under models with loops: a longer one is dropped whole.
 	Block Size `yaml:"block" min:"4KiB" max:"1MiB"`
 	// Blocks that one loop may hold at a time. Without a free block a connection is not read from until one comes back.
 	Blocks int `yaml:"blocks" min:"16" max:"1048576"`

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"strconv"
 	"time"
+
+	"github.com/myriad-server/myriad/conn"
 )
 
 // ended is what the lines of sessions and of tunnels have in common: both are written when they have ended.
@@ -58,11 +60,14 @@ func appendClient(b []byte, client netip.AddrPort) []byte {
 	if !client.IsValid() {
 		return append(b, "unix:"...)
 	}
+	if name := conn.UnixName(client); name != "" {
+		return appendText(append(b, "unix:"...), name, true)
+	}
 	return client.AppendTo(b)
 }
 
 func appendHost(b []byte, client netip.AddrPort) []byte {
-	if !client.IsValid() {
+	if !client.IsValid() || conn.UnixName(client) != "" { // a name may hold spaces, and the column has no quotes
 		return append(b, "unix:"...)
 	}
 	return client.Addr().Unmap().AppendTo(b)

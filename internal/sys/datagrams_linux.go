@@ -39,7 +39,8 @@ type message struct {
 // socket address that is empty for the peer of a connected socket, and may be followed by the address to leave from
 // (AppendHome). It returns how many were taken, and the error of the one behind them. With segment, for UDP only,
 // datagrams in a row to one address and of one size leave as one message that the kernel or the device takes apart
-// (UDP_SEGMENT of udp(7)); where that cannot be, they leave one by one.
+// (UDP_SEGMENT of udp(7)); where that cannot be, they leave one by one. The error is ENOBUFS where the Unix socket of a
+// name would have to be waited for.
 func (b *DatagramBatch) Send(fd int, pairs [][]byte, segment bool) (sent int, err error) {
 	segment = segment && !b.never
 	for sent < len(pairs)/2 {
@@ -51,6 +52,7 @@ func (b *DatagramBatch) Send(fd int, pairs [][]byte, segment bool) (sent int, er
 		if err == nil {
 			continue
 		}
+		err = unixFull(err, pairs[2*sent+1])
 		if b.counts[0] == 1 || err == syscall.EAGAIN || err == syscall.ECONNREFUSED {
 			return sent, err
 		}

@@ -95,7 +95,8 @@ func SendFile(fd, from int, off int64, n int) (int, error) {
 }
 
 // SendTo is sendto(2) with MSG_NOSIGNAL on a non-blocking descriptor; addr is a
-// raw socket address, empty for a connected socket. EINTR is retried.
+// raw socket address, empty for a connected socket. EINTR is retried. Where it
+// would have to wait for the Unix socket of that name, the error is ENOBUFS.
 func SendTo(fd int, p, addr []byte) (int, error) {
 	for {
 		r, _, e := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(first(p)), uintptr(len(p)), MsgNoSignal,
@@ -103,7 +104,7 @@ func SendTo(fd int, p, addr []byte) (int, error) {
 		if e == syscall.EINTR {
 			continue
 		}
-		return int(r), errno(e)
+		return int(r), unixFull(errno(e), addr)
 	}
 }
 

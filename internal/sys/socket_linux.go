@@ -115,8 +115,8 @@ func nameOf(trap uintptr, fd int) (netip.AddrPort, error) {
 	return DecodeAddress(addr[:size]), nil
 }
 
-// EncodeAddress appends the raw socket address of a, and tells its family. An
-// IPv4-mapped IPv6 address stays IPv6.
+// EncodeAddress appends the raw socket address of a, which may stand for a Unix
+// socket (UnixPeer), and tells its family. An IPv4-mapped IPv6 address stays IPv6.
 func EncodeAddress(dst []byte, a netip.AddrPort) ([]byte, int) {
 	ip := a.Addr()
 	if ip.Is4() {
@@ -125,6 +125,9 @@ func EncodeAddress(dst []byte, a netip.AddrPort) ([]byte, int) {
 		four := ip.As4()
 		dst = append(dst, four[:]...)
 		return append(dst, 0, 0, 0, 0, 0, 0, 0, 0), Inet4
+	}
+	if name := UnixName(a); name != "" {
+		return appendUnix(dst, name), Unix
 	}
 	dst = binary.NativeEndian.AppendUint16(dst, Inet6)
 	dst = binary.BigEndian.AppendUint16(dst, a.Port())

@@ -50,7 +50,7 @@ const (
 	datagramHeader = 16
 
 	// DatagramName is the room for a source address before each received datagram.
-	DatagramName = unix.SizeofSockaddrInet6
+	DatagramName = AddressBytes
 	// DatagramOffset is where the bytes of a received datagram begin in their buffer.
 	DatagramOffset = datagramHeader + DatagramName + homeSpace
 )
@@ -240,18 +240,18 @@ func (r *Ring) RecvDatagrams(s *Submission, fd int, group uint16, user uint64) {
 	}
 }
 
-// ReadDatagram reads a buffer that RecvDatagrams filled with n bytes in all: the source, zero if it is not IPv4 or
-// IPv6, the address it was sent to as RecvDatagram tells it, and the bytes, which begin at DatagramOffset.
-func ReadDatagram(p []byte, n int) (source netip.AddrPort, home netip.Addr, payload []byte) {
+// ReadDatagram reads a buffer that RecvDatagrams filled with n bytes in all: the raw
+// source address, the address it was sent to as RecvDatagram tells it, and the bytes, which begin at DatagramOffset.
+func ReadDatagram(p []byte, n int) (source []byte, home netip.Addr, payload []byte) {
 	if n < DatagramOffset {
-		return netip.AddrPort{}, netip.Addr{}, nil
+		return nil, netip.Addr{}, nil
 	}
 	const name, beside = datagramHeader, datagramHeader + DatagramName
 	nameLen, controlLen := *(*uint32)(first(p)), *(*uint32)(first(p[4:]))
 	if controlLen > 0 {
 		home, _ = control(p[beside:][:min(controlLen, homeSpace)])
 	}
-	return DecodeAddress(p[name:][:min(nameLen, DatagramName)]), home, p[DatagramOffset:n]
+	return p[name:][:min(nameLen, DatagramName)], home, p[DatagramOffset:n]
 }
 
 // Cells returns n zero values of T outside the Go heap, where the collector neither looks at nor counts them. T must
