@@ -29,7 +29,7 @@ type Record struct {
 	// Requests counts how often the connection went back to waiting after it had received something. Exchanges that came
 	// together count once, and the one under way, or that was the last of the connection, is not counted.
 	Requests uint32
-	// Local and Remote are known after AskAddresses, and TCP after AskTCP.
+	// Local and Remote are known after AskLocal and AskPeer, and TCP after AskState and AskQueues.
 	Local, Remote netip.AddrPort
 	TCP           TCP
 	// Why is the reason that Handler.Closed was told, and Ended when that was in Unix seconds, for one that is over.
@@ -52,13 +52,18 @@ type TCP struct {
 // Ask says what a Record is to hold beyond what costs nothing.
 type Ask uint8
 
-// What can be asked for. Each costs one or two system calls for a connection.
+// What can be asked for. Each costs a system call for a connection; AskQueues two or three.
 const (
-	AskAddresses Ask = 1 << iota
-	AskTCP
+	AskPeer   Ask = 1 << iota // Remote
+	AskLocal                  // Local
+	AskState                  // TCP without the queues
+	AskQueues                 // the queues of TCP
+
+	AskAddresses = AskPeer | AskLocal
+	AskTCP       = AskState | AskQueues
 )
 
-// ListMost is how many connections one call of Roster.List looks at: as many as a loop can copy without being missed.
+// ListMost is how many records one call of Roster.List copies at most.
 const ListMost = 1024
 
 // Roster lists the connections of one worker. Its methods may be called from any goroutine but the worker's own.
@@ -79,11 +84,17 @@ type Roster interface {
 
 // Look asks the kernel about the socket of a connection.
 func (r *Record) Look(fd int, ask Ask) {
-	if ask&AskAddresses != 0 {
-		r.Local, r.Remote = unmapped(sys.LocalAddress(fd)), unmapped(sys.RemoteAddress(fd))
+	if ask&AskPeer != 0 {
+		r.Remote = unmapped(sys.RemoteAddress(fd))
 	}
-	if ask&AskTCP != 0 {
+	if ask&AskLocal != 0 {
+		r.Local = unmapped(sys.LocalAddress(fd))
+	}
+	if ask&AskState != 0 {
 		r.TCP = TCP(sys.ConditionOf(fd))
+	}
+	if ask&AskQueues != 0 {
+		r.TCP.Receiving, r.TCP.Sending = sys.Unread(fd), sys.Unacknowledged(fd)
 	}
 }
 

@@ -23,19 +23,59 @@ func (l *Loop) aside(index uint32) *aside {
 }
 
 // List copies records of the next connections. The loop is asked once for each call, and goes on with its work in
-// between: a million connections take a thousand of its turns.
+// between: it gives the list a slice of each turn, so that whoever is active waits no longer than that.
 func (l *Loop) List(ctx context.Context, from uint32, dst []conn.Record, ask conn.Ask) (n int, next uint32, err error) {
-	err = l.ask(ctx, func() { n, next = l.list(from, dst, ask) })
+	dst, next = dst[:min(len(dst), conn.ListMost)], from
+	err = l.walk(ctx, func(until int64) bool {
+		k, on := l.list(next, dst[n:], ask, until)
+		n, next = n+k, on
+		return next == 0 || n == len(dst)
+	})
 	if err != nil {
 		return 0, 0, err
 	}
 	return n, next, nil
 }
 
+// sliceTime is how long a turn looks at connections for somebody who does not belong to them.
+const sliceTime = 20 * time.Microsecond
+
+// walk runs step on the loop's thread, in one turn after another until it says that it is done, and waits for that. A
+// step ends at the time that it is given, however far it has come.
+func (l *Loop) walk(ctx context.Context, step func(until int64) bool) error {
+	done := make(chan struct{})
+	var turn func()
+	turn = func() {
+		if ctx.Err() != nil {
+			return // nobody waits for it any more
+		}
+		now, _ := l.clock()
+		if step(now + int64(sliceTime)) {
+			close(done)
+			return
+		}
+		l.again(turn)
+	}
+	return l.attend(ctx, turn, done)
+}
+
+// again runs f in the next turn; for the loop's own thread, which needs not be woken.
+func (l *Loop) again(f func()) {
+	l.mu.Lock()
+	l.posts = append(l.posts, post{on: f})
+	l.knocks.Store(true)
+	l.mu.Unlock()
+}
+
 // ask runs f on the loop's thread and waits until it has.
 func (l *Loop) ask(ctx context.Context, f func()) error {
 	done := make(chan struct{})
-	if !l.Do(func() { f(); close(done) }) {
+	return l.attend(ctx, func() { f(); close(done) }, done)
+}
+
+// attend runs f on the loop's thread and waits for done.
+func (l *Loop) attend(ctx context.Context, f func(), done <-chan struct{}) error {
+	if !l.Do(f) {
 		return errEnded
 	}
 	select {
@@ -46,29 +86,38 @@ func (l *Loop) ask(ctx context.Context, f func()) error {
 	}
 }
 
-// looksAtOnce is how many connections one turn asks the kernel about.
-const looksAtOnce = 128
+// atOnce is how many records are copied between two looks at the clock.
+const atOnce = 16
 
-func (l *Loop) list(from uint32, dst []conn.Record, ask conn.Ask) (n int, next uint32) {
-	most := uint32(min(conn.ListMost, len(dst)))
-	if ask != 0 {
-		most = min(most, looksAtOnce)
-	}
-	end := min(l.made, from+most)
-	for index := from; index < end; index++ {
-		if c := l.at(index); c.state < conn.Closed {
-			l.describe(c, &dst[n], ask)
-			n++
+// list copies records until there is no room for more, there are no more, or it is late.
+func (l *Loop) list(from uint32, dst []conn.Record, ask conn.Ask, until int64) (n int, next uint32) {
+	for from < l.made {
+		end := min(l.made, from+uint32(min(atOnce, len(dst)-n)))
+		first := n
+		for ; from < end; from++ {
+			if c := l.at(from); c.state < conn.Closed {
+				l.describe(c, &dst[n])
+				n++
+			}
+		}
+		if ask != 0 {
+			l.look(dst[first:n], ask)
+		}
+		if n == len(dst) {
+			break
+		}
+		if now, _ := l.clock(); now >= until {
+			break
 		}
 	}
-	if end >= l.made {
-		end = 0
+	if from >= l.made {
+		from = 0
 	}
-	return n, end
+	return n, from
 }
 
 // describe copies what there is to know of a connection.
-func (l *Loop) describe(c *connection, r *conn.Record, ask conn.Ask) {
+func (l *Loop) describe(c *connection, r *conn.Record) {
 	at := func(moment uint32) time.Duration { return time.Duration(l.moment()-moment) << momentShift }
 	*r = conn.Record{
 		ID: c.ID(), Worker: int(l.number), Listener: int(c.listener), State: c.state,
@@ -79,38 +128,67 @@ func (l *Loop) describe(c *connection, r *conn.Record, ask conn.Ask) {
 	if l.listeners[c.listener].dials {
 		r.Listener = -1
 	}
-	if ask == 0 || c.fd < 0 || c.flags&flagClosing != 0 {
+}
+
+// lender is a driver for which it is dear to lend ordinary descriptors one by one. It fills ordinary, with negative
+// numbers where there is none.
+type lender interface {
+	Descriptors(fds, ordinary []int) (done func())
+}
+
+// look asks the kernel about connections that were described, at most as many as atOnce.
+func (l *Loop) look(records []conn.Record, ask conn.Ask) {
+	var fds, ordinary, of [atOnce]int
+	dear, lends := l.driver.(lender)
+	n := 0
+	for i := range records {
+		c := l.known(records[i].ID)
+		if c == nil || c.fd < 0 || c.flags&flagClosing != 0 {
+			continue
+		}
+		if lends {
+			fds[n], of[n] = int(c.fd), i
+			n++
+		} else if fd, done, err := l.driver.Descriptor(int(c.fd)); err == nil {
+			records[i].Look(fd, ask)
+			done()
+		}
+	}
+	if n == 0 {
 		return
 	}
-	fd, done, err := l.driver.Descriptor(int(c.fd))
-	if err != nil {
-		return
+	done := dear.Descriptors(fds[:n], ordinary[:n])
+	for i, fd := range ordinary[:n] {
+		if fd >= 0 {
+			records[of[i]].Look(fd, ask)
+		}
 	}
-	defer done()
-	r.Look(fd, ask)
+	done()
 }
 
 // Find copies records of connections by ID.
 func (l *Loop) Find(ctx context.Context, ids []uint64, dst []conn.Record, ask conn.Ask,
 	describe func(c conn.Conn, at int),
 ) (n int, err error) {
-	for len(ids) > 0 && err == nil {
-		some := ids[:min(len(ids), looksAtOnce)]
-		ids = ids[len(some):]
-		err = l.ask(ctx, func() {
-			for _, id := range some {
-				c := l.known(id)
-				if c == nil || n == len(dst) {
-					continue
-				}
-				l.describe(c, &dst[n], ask)
-				if describe != nil && c.state < conn.Closing {
-					describe(c, n)
-				}
-				n++
+	err = l.walk(ctx, func(until int64) bool {
+		for len(ids) > 0 && n < len(dst) {
+			c := l.known(ids[0])
+			if ids = ids[1:]; c == nil {
+				continue
 			}
-		})
-	}
+			if l.describe(c, &dst[n]); ask != 0 {
+				l.look(dst[n:n+1], ask)
+			}
+			if describe != nil && c.state < conn.Closing {
+				describe(c, n)
+			}
+			n++
+			if now, _ := l.clock(); now >= until {
+				break
+			}
+		}
+		return len(ids) == 0 || n == len(dst)
+	})
 	if err != nil {
 		return 0, err
 	}
@@ -158,7 +236,7 @@ func (w *witness) Received(_ conn.Conn, in []byte) int { return len(in) }
 func (w *witness) Closed(c conn.Conn, why error) {
 	l, own := w.loop, c.(*connection)
 	if why != conn.ErrMoved {
-		l.describe(own, &l.parting, 0)
+		l.describe(own, &l.parting)
 		l.parting.Why, l.parting.Ended = why, l.wall
 		if seen, noted := l.partings[own.index]; noted {
 			l.parting.Local, l.parting.Remote = seen.Local, seen.Remote
@@ -179,7 +257,8 @@ func (l *Loop) note(c *connection) {
 	if _, noted := l.partings[c.index]; noted {
 		return
 	}
-	var r conn.Record
-	l.describe(c, &r, conn.AskAddresses)
-	l.partings[c.index] = r
+	var r [1]conn.Record
+	l.describe(c, &r[0])
+	l.look(r[:], conn.AskAddresses)
+	l.partings[c.index] = r[0]
 }

@@ -10,7 +10,7 @@ import (
 
 // crowded is a loop that does not run, with so many slots.
 func crowded(open int) *Loop {
-	l := &Loop{vacant: none, listeners: []*listener{{}}}
+	l := &Loop{vacant: none, listeners: []*listener{{}}, clock: func() (int64, int64) { return 0, 0 }}
 	running[l.number] = l
 	for range open {
 		l.admit(7, 0)
@@ -47,7 +47,7 @@ func TestListWhileTheyComeAndGo(t *testing.T) {
 		batch := make([]conn.Record, rapid.IntRange(1, 300).Draw(t, "batch"))
 		from, rounds := uint32(0), 0
 		for {
-			n, next := l.list(from, batch, 0)
+			n, next := l.list(from, batch, 0, 1)
 			for _, r := range batch[:n] {
 				if seen[r.ID] || l.known(r.ID) == nil || r.Listener != 0 || r.State != conn.Open {
 					t.Fatalf("listed %+v; seen before: %v", r, seen[r.ID])
@@ -89,6 +89,6 @@ func BenchmarkList(b *testing.B) {
 	b.ReportAllocs()
 	from := uint32(0)
 	for b.Loop() {
-		_, from = l.list(from, batch, 0)
+		_, from = l.list(from, batch, 0, 1)
 	}
 }

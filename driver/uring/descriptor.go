@@ -14,29 +14,61 @@ func (d *uring) Descriptor(fd int) (int, func(), error) {
 	if !isDirect(fd) {
 		return fd, nothing, nil
 	}
-	r := d.ringOf(fd)
-	s := d.next(r)
-	if s == nil {
-		return -1, nil, syscall.EBUSY
+	one := [2]int{fd}
+	if d.install(one[:1], one[1:]); one[1] < 0 {
+		return -1, nil, syscall.Errno(-one[1])
 	}
-	d.installs++
-	user := uint64(userInstall | d.installs<<8)
-	s.Install(slotOf(fd), user)
+	return one[1], func() { _ = sys.Close(one[1]) }, nil
+}
+
+// Descriptors is Descriptor for several at once: one system call for all that are direct, and one for each of them to
+// be closed. It fills ordinary, with negative numbers where there is no descriptor.
+func (d *uring) Descriptors(fds, ordinary []int) (done func()) {
+	copy(ordinary, fds)
+	for from := 0; from < len(fds); {
+		to := from + 1
+		if isDirect(fds[from]) {
+			for to < len(fds) && isDirect(fds[to]) && d.ringOf(fds[to]) == d.ringOf(fds[from]) {
+				to++
+			}
+			d.install(fds[from:to], ordinary[from:to])
+		}
+		from = to
+	}
+	return func() {
+		for i, fd := range fds {
+			if isDirect(fd) && ordinary[i] >= 0 {
+				_ = sys.Close(ordinary[i])
+			}
+		}
+	}
+}
+
+// install makes ordinary descriptors of direct ones of one ring; of one that fails its negative error number.
+func (d *uring) install(fds, ordinary []int) {
+	r, first, asked := d.ringOf(fds[0]), d.installs+1, 0
+	for i := range ordinary {
+		ordinary[i] = -int(syscall.EBUSY) // also if its outcome waits for room in the queue: it is closed when it comes
+	}
+	for ; asked < len(fds); asked++ {
+		s := d.next(r)
+		if s == nil {
+			break
+		}
+		d.installs++
+		s.Install(slotOf(fds[asked]), uint64(userInstall|d.installs<<8))
+	}
 	r.supply.fill()
 	_ = r.q.Enter()
 	for i := range r.q.Ready() {
 		o := r.q.Outcome(i)
-		if o.UserData != user {
+		if o.UserData>>32 != 0 || o.UserData&0xff != userInstall {
 			continue
 		}
-		o.UserData = userIgnore
-		if o.Res < 0 {
-			return -1, nil, syscall.Errno(-o.Res)
+		if at := (uint32(o.UserData>>8) - first) & (1<<24 - 1); at < uint32(asked) {
+			o.UserData, ordinary[at] = userIgnore, int(o.Res)
 		}
-		ordinary := int(o.Res)
-		return ordinary, func() { _ = sys.Close(ordinary) }, nil
 	}
-	return -1, nil, syscall.EBUSY // its outcome waits for room in the queue; it is closed when it comes
 }
 
 // Part gives an ordinary descriptor back: the ring knows nothing of it between two operations.

@@ -2,6 +2,7 @@ package uring
 
 import (
 	"bytes"
+	"net/netip"
 	"os"
 	"syscall"
 	"testing"
@@ -200,6 +201,47 @@ func TestDescriptorOfDirect(t *testing.T) {
 		done()
 		if _, err := sys.LocalAddress(ordinary); err != syscall.EBADF {
 			t.Errorf("done leaves the descriptor open: %v", err)
+		}
+	}
+	c.echo()
+}
+
+// TestDescriptorsOfDirect lends many at once, ordinary ones among them, which stay open.
+func TestDescriptorsOfDirect(t *testing.T) {
+	c := newCrowd(t, func(*tuning) {})
+	c.grow(9, 9) // the outcomes have to fit into the queue
+	var fds []int
+	for fd := range c.near {
+		fds = append(fds, fd)
+	}
+	const among = 5
+	fds[among] = c.far[0] // the other side of one
+	ordinary := make([]int, len(fds))
+	done := c.Descriptors(fds, ordinary)
+	peers := map[netip.AddrPort]bool{}
+	for i, fd := range ordinary {
+		if i == among {
+			if fd != fds[i] {
+				t.Errorf("an ordinary descriptor is lent as %d, and is %d", fd, fds[i])
+			}
+			continue
+		}
+		local, err := sys.LocalAddress(fd)
+		c.must(err)
+		if want := sys.DecodeAddress(c.addr); local != want {
+			t.Errorf("the local address of the %d. is %v, want %v", i, local, want)
+		}
+		peer, err := sys.RemoteAddress(fd)
+		c.must(err)
+		peers[peer] = true
+	}
+	if len(peers) != len(fds)-1 {
+		t.Errorf("%d descriptors lead to %d peers", len(fds)-1, len(peers))
+	}
+	done()
+	for i, fd := range ordinary {
+		if _, err := sys.LocalAddress(fd); (err == syscall.EBADF) == (i == among) {
+			t.Errorf("the %d. descriptor afterwards: %v", i, err)
 		}
 	}
 	c.echo()

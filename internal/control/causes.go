@@ -127,6 +127,7 @@ var Causes = []Cause{
 	{"stopped", ofSession, "the server stopped", "timeouts.drain"},
 	{"answered", ofSession, "all answers to the datagrams that were expected have come", "nothing"},
 	{"evicted", ofSession, "another client needed the place", "datagrams.sessions"},
+	{"closed", ofSession, "somebody ended it through the admin API", "whoever did"},
 }
 
 // Code is the code of a word of the access log: sessions write theirs with spaces.

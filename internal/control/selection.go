@@ -69,8 +69,8 @@ var orders = []order{
 	{"bytes", 0, false, by(func(r *conn.Record) uint64 { return r.In + r.Out })},
 	{"requests", 0, false, by(func(r *conn.Record) uint32 { return r.Requests })},
 	{"queued", 0, false, by(func(r *conn.Record) int64 { return r.Queued })},
-	{"rtt", conn.AskTCP, false, by(func(r *conn.Record) time.Duration { return r.TCP.RTT })},
-	{"retransmits", conn.AskTCP, false, by(func(r *conn.Record) uint32 { return r.TCP.Retransmits })},
+	{"rtt", conn.AskState, false, by(func(r *conn.Record) time.Duration { return r.TCP.RTT })},
+	{"retransmits", conn.AskState, false, by(func(r *conn.Record) uint32 { return r.TCP.Retransmits })},
 }
 
 // Orders are the names of what can be sorted by.
@@ -230,11 +230,11 @@ func (s *Selection) filters() bool {
 func (s *Selection) ask() conn.Ask {
 	ask := s.order().ask
 	if s.Peer.IsValid() {
-		ask |= conn.AskAddresses
+		ask |= conn.AskPeer
 	}
 	for _, state := range s.States {
 		if strings.ToUpper(state) == state {
-			ask |= conn.AskTCP
+			ask |= conn.AskState
 		}
 	}
 	return ask

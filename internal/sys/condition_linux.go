@@ -1,7 +1,9 @@
 package sys
 
 import (
+	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,17 +28,26 @@ var tcpStates = [...]string{
 	"LISTEN", "CLOSING", "NEW_SYN_RECV",
 }
 
-// ConditionOf asks for the condition of a stream socket. Of what is no TCP socket only the queues are known.
-func ConditionOf(fd int) Condition {
-	c := Condition{Sending: Unacknowledged(fd)}
-	if n, err := unix.IoctlGetInt(fd, unix.TIOCINQ); err == nil {
-		c.Receiving = int64(n)
-	}
-	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
-	if err != nil || int(info.State) >= len(tcpStates) {
+// ConditionOf asks for the condition of a stream socket, without the queues: see Unread and Unacknowledged. Of what is
+// no TCP socket nothing is known. It allocates nothing.
+func ConditionOf(fd int) (c Condition) {
+	var info unix.TCPInfo
+	size := uint32(unsafe.Sizeof(info))
+	_, _, e := syscall.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.IPPROTO_TCP, unix.TCP_INFO,
+		uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+	if e != 0 || int(info.State) >= len(tcpStates) {
 		return c
 	}
 	c.State, c.RTT = tcpStates[info.State], time.Duration(info.Rtt)*time.Microsecond
 	c.Retransmits, c.Window, c.Unacked = info.Total_retrans, info.Snd_cwnd, info.Unacked
 	return c
+}
+
+// Unread is how many bytes came on a stream socket and were not read: SIOCINQ of tcp(7). Zero when it cannot be told.
+func Unread(fd int) int64 {
+	n, err := unix.IoctlGetInt(fd, unix.TIOCINQ)
+	if err != nil {
+		return 0
+	}
+	return int64(n)
 }
