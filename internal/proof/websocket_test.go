@@ -22,29 +22,31 @@ import (
 
 // startEcho starts a server that sends back every message, and does what a text message tells it that begins with "!".
 func startEcho(t testing.TB) *httptest.Server {
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/refused" {
-			http.Error(w, "no", http.StatusForbidden)
-			return
-		}
-		options := &websocket.AcceptOptions{Subprotocols: []string{"proof"}}
-		if r.URL.Query().Has("compressed") {
-			options.CompressionMode = websocket.CompressionContextTakeover
-			options.CompressionThreshold = 1
-		}
-		c, err := websocket.Accept(w, r, options)
-		if err != nil {
-			return
-		}
-		defer func() { _ = c.CloseNow() }()
-		c.SetReadLimit(64 << 20)
-		if r.URL.Path == "/greeting" {
-			_ = c.Write(r.Context(), websocket.MessageText, []byte("hello"))
-		}
-		echo(r.Context(), c)
-	}))
+	server := httptest.NewServer(http.HandlerFunc(serveEcho))
 	t.Cleanup(server.Close)
 	return server
+}
+
+func serveEcho(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/refused" {
+		http.Error(w, "no", http.StatusForbidden)
+		return
+	}
+	options := &websocket.AcceptOptions{Subprotocols: []string{"proof"}}
+	if r.URL.Query().Has("compressed") {
+		options.CompressionMode = websocket.CompressionContextTakeover
+		options.CompressionThreshold = 1
+	}
+	c, err := websocket.Accept(w, r, options)
+	if err != nil {
+		return
+	}
+	defer func() { _ = c.CloseNow() }()
+	c.SetReadLimit(64 << 20)
+	if r.URL.Path == "/greeting" {
+		_ = c.Write(r.Context(), websocket.MessageText, []byte("hello"))
+	}
+	echo(r.Context(), c)
 }
 
 func echo(ctx context.Context, c *websocket.Conn) {
