@@ -3,9 +3,12 @@ package socket
 
 import (
 	"context"
+	"fmt"
 	"net"
+	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,15 +41,15 @@ var echoes = socket.Options{
 	Deflate: &ws.Deflate{}, CompressBytes: 1, Protocols: []string{"chat.v2", "chat.v1"},
 }
 
+// started counts servers.
+var started atomic.Int32
+
 // start serves on a driver until the test ends, and returns the address.
 func start(t testing.TB, driver string, h web.Handler) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	_ = listener.Close() // the server takes the port over
+	// An address of this process alone, so that nobody else has the port.
+	id := os.Getpid()
+	address := fmt.Sprintf("127.%d.%d.%d:%d", 64+id>>16&63, id>>8&255, max(id&255, 1), 20_000+started.Add(1))
 	ctx, stop := context.WithCancel(context.Background())
 	ready, ended := make(chan struct{}), make(chan error, 1)
 	s := &myriad.Server{
