@@ -26,8 +26,7 @@ type Record struct {
 	// In and Out are bytes received and sent, Queued those that the kernel has not taken yet.
 	In, Out uint64
 	Queued  int64
-	// Requests counts how often the connection went back to waiting after it had received something. Exchanges that came
-	// together count once, and the one under way, or that was the last of the connection, is not counted.
+	// Requests counts the requests that came, or that were passed on by a connection to an upstream: see Counter.
 	Requests uint32
 	// Local and Remote are known after AskLocal and AskPeer, and TCP after AskState and AskQueues.
 	Local, Remote netip.AddrPort
@@ -62,6 +61,19 @@ const (
 	AskAddresses = AskPeer | AskLocal
 	AskTCP       = AskState | AskQueues
 )
+
+// Counter is a Conn that counts requests for those who list it. Only who reads the protocol knows what a request is.
+type Counter interface {
+	// CountRequest counts one; for the connection's own thread of control.
+	CountRequest()
+}
+
+// CountRequest counts a request of a connection, if it can count.
+func CountRequest(c Conn) {
+	if n, counts := c.(Counter); counts {
+		n.CountRequest()
+	}
+}
 
 // ListMost is how many records one call of Roster.List copies at most.
 const ListMost = 1024

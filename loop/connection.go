@@ -25,7 +25,7 @@ type connection struct {
 	send     driver.Token // Send, SendFile or Shutdown in flight, or zero
 	bytesIn  uint64
 	bytesOut uint64
-	requests uint32 // how often it became idle again
+	requests uint32 // see CountRequest
 	index    uint32
 	fd       int32
 	work     uint32 // index of its work plus one, or zero; in a free slot the next free one
@@ -262,9 +262,6 @@ func (c *connection) SetIdle(idle bool) {
 	c.flags |= flagIdle
 	c.flags &^= flagBulk
 	c.since = l.moment()
-	if c.bytesIn > 0 {
-		c.requests++
-	}
 	l.idle++
 	if l.pressed && l.idle == 1 {
 		l.resumeAt = l.now // it can make room

@@ -220,6 +220,9 @@ func (c *connection) Note(k conn.Kind, code int, number uint64) {
 	}
 }
 
+// CountRequest counts a request.
+func (c *connection) CountRequest() { c.requests++ }
+
 // Recall appends the last events.
 func (c *connection) Recall(dst []conn.Event) []conn.Event {
 	if r := c.on().recorder; r != nil {

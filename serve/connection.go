@@ -54,7 +54,7 @@ type connection struct {
 	bytesOut int64
 	received uint64 // since it was accepted
 	sent     uint64
-	requests uint32 // how often it became idle again
+	requests uint32 // see CountRequest
 
 	idle   atomic.Int64 // since when, atWork, or dropped
 	fresh  atomic.Bool  // nothing has come yet
@@ -125,11 +125,7 @@ func (c *connection) SetIdle(idle bool) {
 		c.idle.Store(atWork)
 		return
 	}
-	was := c.idle.Load()
-	if was == atWork && c.received > 0 {
-		c.requests++
-	}
-	if was != dropped {
+	if was := c.idle.Load(); was != dropped {
 		c.idle.CompareAndSwap(was, max(c.now, 1))
 	}
 }

@@ -29,6 +29,9 @@ func (c *connection) show() {
 	c.mu.Unlock()
 }
 
+// CountRequest counts a request.
+func (c *connection) CountRequest() { c.requests++ }
+
 // record copies what a connection shows, and reports false if there is none. Under connection.mu.
 func (c *connection) record(r *conn.Record, now int64, ask conn.Ask) bool {
 	f := &c.face

@@ -190,6 +190,7 @@ func (x *Exchange) blocked() bool {
 func (x *Exchange) accept() {
 	h, r := x.handler, &x.request
 	h.count(meter.Requests)
+	conn.CountRequest(x.c)
 	x.reading, x.limit = complete, x.rules.limits.BodyBytes
 	if r.HasBody() {
 		x.reading = inBody

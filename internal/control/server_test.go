@@ -124,6 +124,20 @@ func TestSelections(t *testing.T) {
 			t.Errorf("place %d has %d requests", i, c.Requests)
 		}
 	}
+	together := s.dial() // three requests, and half of another
+	request := "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+	if _, err := together.Write([]byte(strings.Repeat(request, 3) + request[:9])); err != nil {
+		t.Fatal(err)
+	}
+	s.until("peer=127.0.0.1", "three of it", func(l *List) bool {
+		return slices.ContainsFunc(l.Connections, func(c Connection) bool {
+			return c.Peer == together.LocalAddr().String() && c.Requests == 3
+		})
+	})
+	if err := together.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.until("", "the others", func(l *List) bool { return l.Open == 10 })
 	quietest := s.list("sort=in&order=asc&offset=1&limit=2")
 	if len(quietest.Connections) != 2 || quietest.Connections[0].ReceivedBytes != 2*101 {
 		t.Errorf("second by bytes received: %+v", quietest.Connections)

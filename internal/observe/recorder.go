@@ -40,6 +40,7 @@ type Recorder struct {
 // entry is something to be logged.
 type entry struct {
 	message string
+	level   slog.Level
 	fields  []slog.Attr
 	free    bool // of the limit
 }
@@ -69,6 +70,21 @@ func (r *Recorder) put(e entry) {
 	}
 }
 
+// clientGone is web's word for an answer whose client did not wait for it.
+const clientGone = "client_gone"
+
+// severity is the level of a failure. What a client does as it likes, to reset its connection or to go before its
+// answer is over, is for those who look for it: a client that is done often does nothing else.
+func severity(client bool) slog.Level {
+	if client {
+		return slog.LevelDebug
+	}
+	return slog.LevelInfo
+}
+
+// wants reports that somebody reads what is logged at a level.
+func (r *Recorder) wants(level slog.Level) bool { return r.log.Enabled(context.Background(), level) }
+
 // Ended is conn.Recording.Ended. What the server itself wanted to end is not told; nor is a connection to an upstream
 // that was given up for what happened on it, because the answer that failed tells of it.
 func (r *Recorder) Ended(c *conn.Record, events []conn.Event) {
@@ -80,15 +96,17 @@ func (r *Recorder) Ended(c *conn.Record, events []conn.Event) {
 			return
 		}
 	}
-	if len(events) == 0 {
+	code := EndCode(c.Why)
+	level := severity(c.Listener >= 0 && (code == "reset" || code == "broken_pipe"))
+	if len(events) == 0 || !r.wants(level) {
 		return
 	}
-	fields := []slog.Attr{slog.Uint64("connection", c.ID), slog.String("cause", EndCode(c.Why)), slog.Any("error", c.Why)}
+	fields := []slog.Attr{slog.Uint64("connection", c.ID), slog.String("cause", code), slog.Any("error", c.Why)}
 	if c.Remote.IsValid() {
 		fields = append(fields, slog.String("peer", c.Remote.String()))
 	}
 	fields = append(fields, slog.Bool("dialled", c.Listener < 0), slog.String("events", EventsText(events)))
-	r.put(entry{message: "a connection failed", fields: fields})
+	r.put(entry{message: "a connection failed", level: level, fields: fields})
 }
 
 // Traced is conn.Recording.Traced.
@@ -104,7 +122,8 @@ func (r *Recorder) Traced(id uint64, e conn.Event) {
 // It is called on the thread of the connection.
 func (r *Recorder) Failed(x *web.Exchange, o *web.Outcome) {
 	noter, ok := x.Conn().(conn.Noter)
-	if !ok {
+	level := severity(o.Cause == clientGone)
+	if !ok || !r.wants(level) {
 		return
 	}
 	var kept [conn.EventsKept]conn.Event
@@ -119,7 +138,7 @@ func (r *Recorder) Failed(x *web.Exchange, o *web.Outcome) {
 	if asked := noter.RecallAsked(kept[:0]); len(asked) > 0 {
 		fields = append(fields, slog.String("upstream_events", EventsText(asked)))
 	}
-	r.put(entry{message: "an answer failed", fields: fields})
+	r.put(entry{message: "an answer failed", level: level, fields: fields})
 }
 
 // write is the goroutine that logs.
@@ -154,7 +173,7 @@ func (r *Recorder) tell(e *entry) {
 		}
 		r.logged++
 	}
-	r.log.LogAttrs(context.Background(), slog.LevelInfo, e.message, e.fields...)
+	r.log.LogAttrs(context.Background(), e.level, e.message, e.fields...)
 }
 
 // EventsText is events in one line, with their times before the last of them.

@@ -36,10 +36,12 @@ func TestRecorderIsBounded(t *testing.T) {
 		r.Ended(&conn.Record{Why: why}, events)
 	}
 	r.Ended(&conn.Record{Why: conn.ErrAborted, Listener: -1}, events)
-	r.Ended(&conn.Record{Why: syscall.ECONNRESET}, nil) // it was idle: there is nothing to tell
+	r.Ended(&conn.Record{Why: syscall.ECONNRESET}, nil)    // it was idle: there is nothing to tell
+	r.Ended(&conn.Record{Why: syscall.ECONNRESET}, events) // clients do that
+	r.Ended(&conn.Record{Why: syscall.EPIPE}, events)
 	const most = 100_000
 	for range most {
-		r.Ended(&conn.Record{ID: 7, Why: syscall.ECONNRESET}, events)
+		r.Ended(&conn.Record{ID: 7, Why: syscall.ECONNRESET, Listener: -1}, events)
 	}
 	r.Traced(7, events[0])
 	if err := r.Close(); err != nil {
@@ -54,6 +56,26 @@ func TestRecorderIsBounded(t *testing.T) {
 	}
 	if lines := strings.Count(text.String(), "\n"); lines > told+seconds+1 {
 		t.Errorf("%d lines:\n%.500s", lines, text.String())
+	}
+}
+
+// TestRecorderOfClients looks for what clients do.
+func TestRecorderOfClients(t *testing.T) {
+	var text bytes.Buffer
+	r := NewRecorder(slog.New(slog.NewTextHandler(&text, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	events := []conn.Event{conn.MakeEvent(0, conn.Began, 0, 0)}
+	r.Ended(&conn.Record{ID: 7, Why: syscall.ECONNRESET}, events)
+	r.Ended(&conn.Record{ID: 8, Why: conn.ErrTimeout}, events)
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`level=DEBUG msg="a connection failed" connection=7 cause=reset`,
+		`level=INFO msg="a connection failed" connection=8 cause=timeout`,
+	} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("%q is missing in\n%s", want, text.String())
+		}
 	}
 }
 

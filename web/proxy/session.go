@@ -152,6 +152,7 @@ func (s *session) Granted(l *upstream.Link) {
 	x.Note(l.Endpoint.Address(), s.attempts, "")
 	s.note(x.Conn(), conn.Asks, c.ID())
 	s.note(c, conn.Serves, x.Conn().ID())
+	conn.CountRequest(c)
 	passage := x.Passage()
 	passage.Granted, passage.Reused = max(s.asked, 1), l.Reused
 	if l.Reused && !s.idempotent && s.agent.proxy.options.Evidence {
