@@ -28,26 +28,32 @@ func (s *Stand) build(ctx context.Context, folder string) (string, error) {
 // finish runs a process to its end and returns what it has written to its standard output. An exit code other than zero
 // is an error beside that.
 func (s *Stand) finish(ctx context.Context, p spec) (string, error) {
+	said, _, err := s.finished(ctx, p)
+	return said, err
+}
+
+// finished also returns the process, for what it has used.
+func (s *Stand) finished(ctx context.Context, p spec) (string, *process, error) {
 	file := filepath.Join(s.dir, p.name+".out")
 	out, err := os.Create(file)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	defer func() { _ = out.Close() }()
 	p.out = out
 	q, err := s.start(ctx, p)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	select {
 	case <-q.ended:
 	case <-ctx.Done():
-		return "", context.Cause(ctx)
+		return "", q, context.Cause(ctx)
 	}
 	s.forget(q)
 	text, err := os.ReadFile(file)
 	if err == nil && q.why != nil {
 		err = fmt.Errorf("%s: %w: %s", p.name, q.why, q.said())
 	}
-	return string(text), err
+	return string(text), q, err
 }

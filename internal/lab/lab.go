@@ -49,7 +49,7 @@ const (
 func All() []Experiment {
 	return []Experiment{
 		dispatch(), models(), idle(), unix(), keepAlive(), pool(), buffers(), zeroCopy(), courts(), stale(), idleTimeout(),
-		peers(),
+		generators(), peers(),
 	}
 }
 

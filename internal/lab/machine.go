@@ -47,9 +47,15 @@ func describe(s *Stand) Machine {
 		m.Versions["myriad"] = strings.TrimSpace(string(out))
 	}
 	for _, tool := range [][]string{
-		{"nginx", "-v"}, {"redis-server", "--version"}, {"strace", "--version"}, {"nft", "--version"},
+		{"nginx", "-v"},
+		{"redis-server", "--version"},
+		{"strace", "--version"},
+		{"nft", "--version"},
+		{"wrk", "-v"},
+		{"ab", "-V"},
+		{"siege", "-V"},
 	} {
-		if out, err := exec.Command(tool[0], tool[1:]...).CombinedOutput(); err == nil {
+		if out, _ := exec.Command(tool[0], tool[1:]...).CombinedOutput(); len(out) > 0 { // wrk shows it as a mistake
 			line, _, _ := strings.Cut(string(out), "\n")
 			m.Versions[tool[0]] = version(line, tool[0])
 		}

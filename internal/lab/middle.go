@@ -11,9 +11,14 @@ import (
 	"time"
 )
 
-// serveIdle is the part of an upstream that closes connections which were idle for so many milliseconds.
-func serveIdle(address, idle string) error {
+// serveIdle is the part of an upstream that takes some milliseconds for an answer, and closes connections which were
+// idle for so many milliseconds.
+func serveIdle(address, idle, pause string) error {
 	n, err := strconv.Atoi(idle)
+	if err != nil {
+		return err
+	}
+	takes, err := strconv.Atoi(pause)
 	if err != nil {
 		return err
 	}
@@ -21,6 +26,7 @@ func serveIdle(address, idle string) error {
 		Addr: address, IdleTimeout: time.Duration(n) * time.Millisecond, ReadHeaderTimeout: 10 * time.Second,
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body)
+			time.Sleep(time.Duration(takes) * time.Millisecond)
 			_, _ = io.WriteString(w, hello)
 		}),
 	}

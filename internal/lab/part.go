@@ -22,7 +22,7 @@ import (
 //	drain ADDRESS                       reads what others send
 //	users JSON                          asks as the users of a crew do
 //	echo ADDRESS                        sends back what comes, by TCP and by UDP
-//	upstream ADDRESS IDLE               answers HTTP, and closes connections after so many idle milliseconds
+//	upstream ADDRESS IDLE PAUSE         answers HTTP after a pause, and closes connections after so much idle time, in ms
 //	forget ADDRESS TARGET IDLE MANNER   passes connections on, and forgets them; see forget
 //
 // Those that send and ask print what came of it as JSON; the others serve until a signal.
@@ -52,8 +52,8 @@ func Part(arguments []string, out io.Writer) error {
 		return echo(a[0])
 	case arguments[0] == "users" && len(a) == 1:
 		d, err = playUsers(a[0])
-	case arguments[0] == "upstream" && len(a) == 2:
-		return serveIdle(a[0], a[1])
+	case arguments[0] == "upstream" && len(a) == 3:
+		return serveIdle(a[0], a[1], a[2])
 	case arguments[0] == "forget" && len(a) == 4:
 		return forget(a[0], a[1], a[2], a[3])
 	default:

@@ -147,7 +147,7 @@ func (s *Stand) upstream(ctx context.Context, inside space, host string, idle in
 func (s *Stand) upstreamAt(ctx context.Context, inside space, address string, idle int) (*process, error) {
 	return s.start(ctx, spec{
 		name: "upstream", address: address, onLoad: true, elsewhere: inside != "",
-		command: inside.runs(s.Program, "lab", "part", "upstream", address, strconv.Itoa(idle)),
+		command: inside.runs(s.Program, "lab", "part", "upstream", address, strconv.Itoa(idle), "0"),
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // Point is one measured value with its range. Least and Most are equal to Y where there was one measurement.
@@ -38,10 +39,32 @@ const (
 	mostValues              = 14 // bars that have their value written on them
 )
 
-var colours = []string{
-	"#1f5fa8", "#c4451c", "#2e7d32", "#7b1fa2", "#a07800", "#00838f", "#ad1457",
-	"#546e7a", "#5d4037",
+// colours are those of the series, on light paper and on dark.
+var colours = [][2]string{
+	{"#1f5fa8", "#6ea8ff"},
+	{"#c4451c", "#ff8a65"},
+	{"#2e7d32", "#7bc67e"},
+	{"#7b1fa2", "#ce93d8"},
+	{"#a07800", "#ffca28"},
+	{"#00838f", "#4dd0e1"},
+	{"#ad1457", "#f48fb1"},
+	{"#546e7a", "#b0bec5"},
+	{"#5d4037", "#bcaaa4"},
 }
+
+// style colours a figure, by itself or within a page, as whoever looks at it prefers. A series is a group whose colour
+// its parts take; what a viewer that knows no media queries shows is the light one.
+var style = sync.OnceValue(func() string {
+	var light, dark strings.Builder
+	for i, c := range colours {
+		fmt.Fprintf(&light, ".fig .s%d{color:%s}", i, c[0])
+		fmt.Fprintf(&dark, ".fig .s%d{color:%s}", i, c[1])
+	}
+	return "<style>.fig .paper{fill:#fff}.fig text{fill:#1c1c1c}.fig .soft{fill:#555}.fig .grid{stroke:#e2e2e2}" +
+		".fig .axis{stroke:#444}" + light.String() + "@media (prefers-color-scheme:dark){.fig .paper{fill:#1d2024}" +
+		".fig text{fill:#e6e6e6}.fig .soft{fill:#aaa}.fig .grid{stroke:#383d43}.fig .axis{stroke:#aaa}" + dark.String() +
+		"}</style>"
+})
 
 // axis maps values to a length of the drawing.
 type axis struct {
@@ -84,8 +107,16 @@ func (a axis) share(v float64) float64 {
 // ticks are the values with a number beside them.
 func (a axis) ticks() (list []float64) {
 	if a.log {
+		between := []float64{1}
+		if a.most-a.least <= 2 {
+			between = []float64{1, 2, 5}
+		}
 		for e := a.least; e <= a.most; e++ {
-			list = append(list, math.Pow(10, e))
+			for _, f := range between {
+				if v := f * math.Pow(10, e); math.Log10(v) <= a.most+1e-9 {
+					list = append(list, v)
+				}
+			}
 		}
 		return list
 	}
@@ -160,9 +191,9 @@ func (f *Figure) SVG() []byte {
 		d.innerW = width - left - 24 // what is drawn is said by the axis, and there is no legend
 	}
 	d.printf(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" role="img" font-family="sans-serif" `+
-		`font-size="12"><title>%s</title><rect width="%d" height="%d" fill="#fff"/>`+
+		`font-size="12" class="fig"><title>%s</title>%s<rect width="%d" height="%d" class="paper"/>`+
 		`<text x="%d" y="20" font-size="14" font-weight="bold">%s</text>`,
-		width, height, escape(f.Title), width, height, left, escape(f.Title))
+		width, height, escape(f.Title), style(), width, height, left, escape(f.Title))
 	d.frame()
 	if len(f.Names) > 0 {
 		d.bars()
@@ -199,17 +230,17 @@ func (d *drawing) atY(v float64) float64 { return top + innerH*(1-d.y.share(v)) 
 func (d *drawing) frame() {
 	for _, v := range d.y.ticks() {
 		y := d.atY(v)
-		d.printf(`<line x1="%d" x2="%d" y1="%.1f" y2="%.1f" stroke="#ddd"/><text x="%d" y="%.1f" text-anchor="end">%s</text>`,
+		d.printf(`<line x1="%d" x2="%d" y1="%.1f" y2="%.1f" class="grid"/><text x="%d" y="%.1f" text-anchor="end">%s</text>`,
 			left, left+d.innerW, y, y, left-6, y+4, Number(v))
 	}
 	if len(d.Names) == 0 {
 		for _, v := range d.x.ticks() {
 			x := d.atX(v)
-			d.printf(`<line x1="%.1f" x2="%.1f" y1="%d" y2="%d" stroke="#eee"/>`+
+			d.printf(`<line x1="%.1f" x2="%.1f" y1="%d" y2="%d" class="grid"/>`+
 				`<text x="%.1f" y="%d" text-anchor="middle">%s</text>`, x, x, top, top+innerH, x, top+innerH+18, Number(v))
 		}
 	}
-	d.printf(`<path d="M%d %dV%dH%d" fill="none" stroke="#444"/>`, left, top, top+innerH, left+d.innerW)
+	d.printf(`<path d="M%d %dV%dH%d" fill="none" class="axis"/>`, left, top, top+innerH, left+d.innerW)
 	d.printf(`<text x="%d" y="%d" text-anchor="middle">%s</text>`, left+d.innerW/2, height-10, escape(d.XLabel))
 	d.printf(`<text transform="translate(16 %d) rotate(-90)" text-anchor="middle">%s</text>`,
 		top+innerH/2, escape(d.YLabel))
@@ -217,7 +248,7 @@ func (d *drawing) frame() {
 
 func (d *drawing) lines() {
 	for i, s := range d.Series {
-		colour := colours[i%len(colours)]
+		d.begin(i)
 		points := slices.Clone(s.Points)
 		slices.SortStableFunc(points, func(a, b Point) int {
 			if a.X < b.X {
@@ -232,11 +263,12 @@ func (d *drawing) lines() {
 			}
 			x, y := d.atX(p.X), d.atY(p.Y)
 			path = append(path, fmt.Sprintf("%.1f,%.1f", x, y))
-			d.printf(`<line x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f" stroke="%s" stroke-opacity=".45"/>`,
-				x, x, d.atY(p.Least), d.atY(p.Most), colour)
-			d.printf(`<circle cx="%.1f" cy="%.1f" r="3" fill="%s"/>`, x, y, colour)
+			d.printf(`<line x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f" stroke="currentColor" stroke-opacity=".45"/>`,
+				x, x, d.atY(p.Least), d.atY(p.Most))
+			d.printf(`<circle cx="%.1f" cy="%.1f" r="3" fill="currentColor"/>`, x, y)
 		}
-		d.printf(`<polyline points="%s" fill="none" stroke="%s" stroke-width="1.6"/>`, strings.Join(path, " "), colour)
+		d.printf(`<polyline points="%s" fill="none" stroke="currentColor" stroke-width="1.6"/></g>`,
+			strings.Join(path, " "))
 	}
 }
 
@@ -253,32 +285,41 @@ func (d *drawing) bars() {
 		d.printf(`<text x="%.1f" y="%d" text-anchor="middle" font-size="11">%s</text>`, x, top+innerH+18, escape(name))
 	}
 	for i, s := range d.Series {
+		d.begin(i)
 		for _, p := range s.Points {
 			if !d.drawable(p) {
 				continue
 			}
 			x := left + slot*(p.X+0.1) + bar*float64(i)
 			y := d.atY(p.Y)
-			d.printf(`<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill="%s"/>`, x, y, bar*0.92,
-				max(0, top+innerH-y), colours[i%len(colours)])
-			d.printf(`<line x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f" stroke="#222"/>`, x+bar*0.46, x+bar*0.46,
+			d.printf(`<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill="currentColor"/>`, x, y,
+				bar*0.92, max(0, top+innerH-y))
+			d.printf(`<line x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f" class="axis"/>`, x+bar*0.46, x+bar*0.46,
 				d.atY(p.Least), d.atY(p.Most))
 			if len(d.Names)*len(d.Series) <= mostValues {
-				d.printf(`<text x="%.1f" y="%.1f" text-anchor="middle" font-size="10" fill="#333">%s</text>`, x+bar*0.46,
+				d.printf(`<text x="%.1f" y="%.1f" text-anchor="middle" font-size="10">%s</text>`, x+bar*0.46,
 					d.atY(p.Most)-4, Number(p.Y))
 			}
 		}
+		d.printf("</g>")
 	}
+}
+
+// begin begins what is drawn in the colour of a series.
+func (d *drawing) begin(i int) {
+	i %= len(colours)
+	d.printf(`<g class="s%d" color="%s">`, i, colours[i][0])
 }
 
 func (d *drawing) legend() {
 	if len(d.Series) < 2 {
 		return
 	}
-	d.printf(`<text x="%d" y="%d" fill="#555">%s</text>`, left+d.innerW+14, top+6, escape(d.Legend))
+	d.printf(`<text x="%d" y="%d" class="soft">%s</text>`, left+d.innerW+14, top+6, escape(d.Legend))
 	for i, s := range d.Series {
 		y := top + 16 + i*18
-		d.printf(`<rect x="%d" y="%d" width="12" height="12" fill="%s"/><text x="%d" y="%d">%s</text>`,
-			left+d.innerW+14, y, colours[i%len(colours)], left+d.innerW+32, y+10, escape(s.Name))
+		d.begin(i)
+		d.printf(`<rect x="%d" y="%d" width="12" height="12" fill="currentColor"/><text x="%d" y="%d">%s</text></g>`,
+			left+d.innerW+14, y, left+d.innerW+32, y+10, escape(s.Name))
 	}
 }

@@ -48,6 +48,36 @@ func TestBars(t *testing.T) {
 	}
 }
 
+// TestTicks has a logarithmic axis of few decades tell more than their ends.
+func TestTicks(t *testing.T) {
+	for _, c := range []struct {
+		least, most float64
+		want        int
+	}{{10, 100, 4}, {10, 1000, 7}, {1, 10_000, 5}} {
+		if got := newAxis([]float64{c.least, c.most}, true).ticks(); len(got) != c.want || got[0] != c.least {
+			t.Errorf("%v to %v: %v", c.least, c.most, got)
+		}
+	}
+}
+
+// TestColours wants a colour for light and for dark paper, and none that only one of them has.
+func TestColours(t *testing.T) {
+	svg := string((&Figure{Series: []Series{{Name: "s", Points: []Point{{1, 1, 1, 1}}}, {Name: "t"}}}).SVG())
+	before, dark, found := strings.Cut(svg, "@media (prefers-color-scheme:dark)")
+	if !found {
+		t.Fatal("there is one colour scheme")
+	}
+	dark, drawing, _ := strings.Cut(dark, "</style>")
+	for _, class := range []string{".paper{", "text{", ".soft{", ".grid{", ".axis{", ".s0{", ".s8{"} {
+		if !strings.Contains(before, class) || !strings.Contains(dark, class) {
+			t.Errorf("%s is not in both schemes", class)
+		}
+	}
+	if strings.Contains(drawing, `fill="#`) || strings.Contains(drawing, `stroke="#`) {
+		t.Errorf("a colour does not change: %s", drawing)
+	}
+}
+
 func TestEmpty(t *testing.T) {
 	for _, f := range []Figure{{}, {LogX: true, LogY: true}, {Names: []string{"none"}}} {
 		if got := elements(t, f.SVG()); got["svg"] != 1 {
