@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -358,6 +360,63 @@ func TestHealth(t *testing.T) {
 			t.Errorf("%d connections are left of one idle and one leased", len(m.conns))
 		}
 		g.Close()
+	}
+}
+
+// TestChecksOfOneThatIsDown wants an endpoint that is down checked more often than one that is well.
+func TestChecksOfOneThatIsDown(t *testing.T) {
+	const interval = time.Hour
+	g := groupOf(t, 1, Options{Health: &HealthOptions{Interval: interval}})
+	e := g.set.Load().endpoints[0]
+	for _, c := range []struct {
+		status uint32
+		want   time.Duration
+	}{{0, interval}, {statusEjected, interval}, {statusDown, interval / 5}, {statusDown | statusEjected, interval / 5}} {
+		e.status.Store(c.status)
+		if wait := e.untilNextCheck(); wait < c.want*9/10 || wait > c.want*11/10 {
+			t.Errorf("with the status %b the next check comes after %v, want about %v", c.status, wait, c.want)
+		}
+	}
+}
+
+// TestCheckResetsNothing has an endpoint answer a check at length: it sees an end of the connection, and no error.
+func TestCheckResetsNothing(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	saw := make(chan error, 1)
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			saw <- err
+			return
+		}
+		defer c.Close()
+		r := bufio.NewReader(c)
+		_, err = http.ReadRequest(r)
+		if err == nil {
+			_, err = fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n%s", strings.Repeat("well ", 8000))
+		}
+		if err == nil {
+			err = c.(*net.TCPConn).CloseWrite()
+		}
+		if err == nil {
+			_, err = r.ReadByte()
+		}
+		saw <- err
+	}()
+	g, err := New(Options{
+		Endpoints: []EndpointOptions{{Address: l.Addr().String()}},
+		Health:    &HealthOptions{Path: "/", Interval: time.Second, Timeout: 30 * time.Second},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	if err := <-saw; err != io.EOF {
+		t.Errorf("the endpoint saw %v", err)
 	}
 }
 

@@ -13,6 +13,10 @@ import (
 // A check is a connection of its own on a goroutine of its own, apart from the loops: an endpoint is asked as a
 // stranger would ask, and a slow answer holds nobody up.
 
+// downChecks is how many times as often an endpoint is checked that is down: nobody uses it, so a check costs it nothing,
+// and the sooner it is found well, the better.
+const downChecks = 5
+
 // checkOn checks an endpoint again and again.
 func (e *Endpoint) checkOn(ctx context.Context) {
 	o := e.group.options.Health
@@ -41,8 +45,17 @@ func (e *Endpoint) checkOn(ctx context.Context) {
 				e.from.doubt()
 			}
 		}
-		wait = e.group.jittered(o.Interval)
+		wait = e.untilNextCheck()
 	}
+}
+
+// untilNextCheck is how long to wait before another check.
+func (e *Endpoint) untilNextCheck() time.Duration {
+	wait := e.group.jittered(e.group.options.Health.Interval)
+	if e.status.Load()&statusDown != 0 {
+		wait /= downChecks
+	}
+	return wait
 }
 
 // checkOnce connects, and asks for a path if there is one.
@@ -78,7 +91,12 @@ func (e *Endpoint) Host() string {
 	return e.name
 }
 
-// ask sends a GET and looks at the status of its answer; what follows it is not waited for.
+// mostOfAnswer is how much is read of the answer to a check.
+const mostOfAnswer = 64 << 10
+
+// ask sends a GET and looks at the status of its answer. What follows it is read, as far as it comes in time, and
+// thrown away: a connection that is closed with bytes unread is reset, which endpoints write into their logs as an
+// error, for every check.
 func ask(c net.Conn, o *HealthOptions, host string) error {
 	if o.Host != "" {
 		host = o.Host
@@ -95,6 +113,7 @@ func ask(c net.Conn, o *HealthOptions, host string) error {
 		}
 		return err
 	}
+	_, _ = io.CopyN(io.Discard, c, mostOfAnswer)
 	text := string(line[:])
 	if !strings.HasPrefix(text, "HTTP/1.") || text[8] != ' ' {
 		return fmt.Errorf("%q is no beginning of an HTTP answer", text)
