@@ -13,8 +13,8 @@ import (
 // A check is a connection of its own on a goroutine of its own, apart from the loops: an endpoint is asked as a
 // stranger would ask, and a slow answer holds nobody up.
 
-// downChecks is how many times as often an endpoint is checked that is down: nobody uses it, so a check costs it nothing,
-// and the sooner it is found well, the better.
+// downChecks is how many times as often an endpoint is checked that is down: nobody uses it, and the sooner it is found
+// well, the better.
 const downChecks = 5
 
 // checkOn checks an endpoint again and again.
