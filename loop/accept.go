@@ -25,13 +25,17 @@ type listener struct {
 	token   driver.Token
 	fd      int // -1: connections come through Give
 	index   int
+	number  int  // what the site calls it
 	called  bool // the accept in flight has been cancelled
 	dials   bool // the handler of connections that were dialled
-	users   int  // if it dials: connections
+	leaving bool // Unlisten was called
+	retired bool // Retire was called
+	users   int  // connections
 }
 
 // Listen makes the loop accept connections from an ordinary non-blocking descriptor, and serve them with h; fd -1
-// means that they come through Give. It returns the listener's number. Listen comes before Run.
+// means that they come through Give. It returns the listener's number. Listen comes before Run, or on the loop's
+// thread.
 func (l *Loop) Listen(fd int, h conn.Handler) (int, error) {
 	if fd >= 0 {
 		adopted, err := l.driver.Adopt(fd)
@@ -40,9 +44,25 @@ func (l *Loop) Listen(fd int, h conn.Handler) (int, error) {
 		}
 		fd = adopted
 	}
-	l.listeners = append(l.listeners, &listener{handler: h, fd: fd, index: len(l.listeners)})
-	return len(l.listeners) - 1, nil
+	s := &listener{handler: h, fd: fd}
+	l.install(s)
+	s.number = s.index
+	l.settleIn(h)
+	return s.index, nil
 }
+
+// settleIn lets what began to be served while the loop runs catch up with what was served before.
+func (l *Loop) settleIn(handler any) {
+	if !l.runs || l.stopping {
+		return
+	}
+	l.introduceTo(handler)
+	l.listen()
+}
+
+// Rename has a listener be called number, in records of connections and where they are placed, instead of by what
+// Listen has returned.
+func (l *Loop) Rename(listener, number int) { l.listeners[listener].number = number }
 
 // Give hands the loop an accepted ordinary non-blocking descriptor, from any goroutine. It reports false, and the
 // descriptor stays the caller's, if the loop has ended.
@@ -105,7 +125,7 @@ func (l *Loop) accepted(s *listener, done *driver.Completion) {
 	l.meter.Add(meter.Accepted, 1)
 	if l.place == nil {
 		l.enter(done.Result, s.index)
-	} else if !l.place(s.index, done.Result) {
+	} else if !l.place(s.number, done.Result) {
 		l.meter.Add(meter.Refused, 1)
 		l.discard(done.Result)
 	}
@@ -145,12 +165,13 @@ func (l *Loop) enter(fd int, listener int) {
 		return
 	}
 	c := l.admit(fd, listener)
+	l.listeners[listener].users++
 	l.meter.Add(meter.Open, 1)
 	if l.recorder != nil {
 		l.recorder.admitted(c)
 	}
 	l.handlerOf(c).Opened(c)
-	if l.stopping && c.index < l.stopNext { // wind has passed; otherwise it will come
+	if l.overdue(c) {
 		l.stop(c)
 	}
 	l.mark(c)

@@ -67,6 +67,7 @@ const (
 	flagBroad                     // in Loop.broad
 	flagDenied                    // in Loop.denied
 	flagNoted                     // it has a ring of its last events
+	flagWarned                    // Stopped was called
 )
 
 // work is what a connection needs only while there is something to do. It comes from a free list and goes back as
@@ -268,6 +269,6 @@ func (c *connection) SetIdle(idle bool) {
 	}
 }
 
-func (c *connection) Stopping() bool { return c.on().stopping }
+func (c *connection) Stopping() bool { l := c.on(); return l.stopping || l.goes(c) }
 
 func (c *connection) Ref() conn.Ref { return conn.Ref{Door: c.on(), ID: c.ID()} }

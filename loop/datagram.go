@@ -38,7 +38,8 @@ type datagrams struct {
 	again   bool // the datagram in flight is sent for the second time
 }
 
-// ListenDatagrams makes the loop serve an ordinary non-blocking datagram socket with h. It comes before Run.
+// ListenDatagrams makes the loop serve an ordinary non-blocking datagram socket with h. It comes before Run, or on
+// the loop's thread.
 func (l *Loop) ListenDatagrams(fd int, h conn.DatagramHandler) error {
 	local, err := sys.LocalAddress(fd)
 	if err != nil {
@@ -49,6 +50,7 @@ func (l *Loop) ListenDatagrams(fd int, h conn.DatagramHandler) error {
 		return err
 	}
 	l.settleSocket(&datagrams{loop: l, handler: h, local: local, fd: adopted})
+	l.settleIn(h)
 	return nil
 }
 

@@ -22,14 +22,16 @@ func (c *connection) Dialer() conn.Dialer { return c.on().dials }
 // introduce tells the handlers that want to know on which thread they are.
 func (l *Loop) introduce() {
 	for _, s := range l.listeners {
-		if h, ok := s.handler.(conn.Starter); ok {
-			h.Started(l.dials)
-		}
+		l.introduceTo(s.handler)
 	}
 	for _, d := range l.sockets {
-		if h, ok := d.handler.(conn.Starter); ok {
-			h.Started(l.dials)
-		}
+		l.introduceTo(d.handler)
+	}
+}
+
+func (l *Loop) introduceTo(handler any) {
+	if h, ok := handler.(conn.Starter); ok {
+		h.Started(l.dials)
 	}
 }
 
@@ -62,28 +64,29 @@ func (d *dialer) Dial(t *conn.Target, h conn.Handler, v any) conn.Conn {
 }
 
 // handlerNumber finds the handler's place among the listeners, or makes one, for one more connection. There are few:
-// one for each kind of use. A place that has no connections any more is given to the next handler.
+// one for each kind of use.
 func (l *Loop) handlerNumber(h conn.Handler) int {
-	vacant := -1
 	for i := len(l.listeners) - 1; i >= 0; i-- {
-		s := l.listeners[i]
-		if !s.dials {
-			continue
-		}
-		if s.handler == h {
+		if s := l.listeners[i]; s.dials && s.handler == h {
 			s.users++
 			return i
 		}
-		if s.users == 0 {
-			vacant = i
+	}
+	s := &listener{handler: h, fd: -1, dials: true, users: 1}
+	l.install(s)
+	return s.index
+}
+
+// install gives a listener the place of one that is not used any more, or a new one.
+func (l *Loop) install(s *listener) {
+	for i, was := range l.listeners {
+		if (was.dials || was.retired) && was.users == 0 {
+			s.index, l.listeners[i] = i, s
+			return
 		}
 	}
-	if vacant < 0 {
-		vacant = len(l.listeners)
-		l.listeners = append(l.listeners, nil)
-	}
-	l.listeners[vacant] = &listener{handler: h, fd: -1, index: vacant, dials: true, users: 1}
-	return vacant
+	s.index = len(l.listeners)
+	l.listeners = append(l.listeners, s)
 }
 
 // attempt is a connect that has to be tried again: the driver had no room for it, or the listener of a Unix socket had
@@ -255,7 +258,7 @@ func (l *Loop) begin(c *connection) {
 	c.flags &^= flagMade
 	c.state = conn.Open
 	l.handlerOf(c).Opened(c)
-	if l.stopping && c.index < l.stopNext { // wind has passed; otherwise it will come
+	if l.overdue(c) {
 		l.stop(c)
 	}
 }

@@ -115,20 +115,10 @@ func (l *Loop) Departed() int64 { return l.departed.Load() }
 // Open is the number of open connections, for the loop's own thread.
 func (l *Loop) Open() int { return l.open }
 
-// stopListening takes what is already in the backlogs, so that no client that was accepted by the kernel is lost, and
-// closes the listeners.
+// stopListening closes the listeners, and what receives datagrams.
 func (l *Loop) stopListening() {
 	for _, s := range l.listeners {
-		if s.fd < 0 {
-			continue
-		}
-		if s.token != 0 && !s.called {
-			s.called = true
-			_ = l.driver.Cancel(s.token)
-		}
-		l.emptyBacklog(s)
-		l.discard(s.fd)
-		s.fd = -1
+		l.abandon(s)
 	}
 	for _, d := range l.sockets {
 		if d != nil {
@@ -157,7 +147,7 @@ func (l *Loop) emptyBacklog(s *listener) {
 		}
 		if l.place == nil {
 			l.enter(adopted, s.index)
-		} else if !l.place(s.index, adopted) {
+		} else if !l.place(s.number, adopted) {
 			l.discard(adopted)
 		}
 	}
@@ -186,7 +176,8 @@ func (l *Loop) stop(c *connection) {
 	if l.killed && c.state < conn.Closing {
 		c.flags |= flagReset
 		l.end(c, conn.ErrStopping)
-	} else if c.state == conn.Open { // one that is being made is told when it is open
+	} else if c.state == conn.Open && c.flags&flagWarned == 0 { // one that is being made is told when it is open
+		c.flags |= flagWarned
 		l.handlerOf(c).Stopped(c)
 		l.mark(c)
 	}

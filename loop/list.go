@@ -120,7 +120,7 @@ func (l *Loop) list(from uint32, dst []conn.Record, ask conn.Ask, until int64) (
 func (l *Loop) describe(c *connection, r *conn.Record) {
 	at := func(moment uint32) time.Duration { return time.Duration(l.moment()-moment) << momentShift }
 	*r = conn.Record{
-		ID: c.ID(), Worker: int(l.number), Listener: int(c.listener), State: c.state,
+		ID: c.ID(), Worker: int(l.number), Listener: l.listeners[c.listener].number, State: c.state,
 		Idle: c.flags&flagIdle != 0, Paused: c.flags&flagPaused != 0,
 		Age: at(l.aside(c.index).opened), Quiet: at(c.since),
 		In: c.bytesIn, Out: c.bytesOut, Queued: c.Queued(), Requests: c.requests,

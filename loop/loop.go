@@ -130,6 +130,7 @@ type Loop struct {
 	logged    int64 // when a pause was last logged
 	starved   int64 // when a want of blocks was last logged
 
+	runs     bool
 	stopping bool
 	stopNext uint32 // the next slot to be told
 	killed   bool
@@ -224,6 +225,7 @@ func realClock() func() (int64, int64) {
 // Run turns until the loop was stopped and its last connection is closed, or until the driver fails.
 func (l *Loop) Run() error {
 	defer l.leave()
+	l.runs = true
 	l.introduce()
 	l.listen()
 	for !l.finished() {

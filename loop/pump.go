@@ -222,9 +222,8 @@ func (l *Loop) forget(c *connection) {
 		l.rest(c)
 	}
 	c.Attach(nil)
-	if s := l.listeners[c.listener]; s.dials {
-		s.users--
-	} else {
+	s := l.listeners[c.listener]
+	if s.users--; !s.dials {
 		l.departed.Add(1)
 	}
 	l.vacate(c)

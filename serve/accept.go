@@ -33,7 +33,7 @@ func (b *Blocking) accept(l *listening, place func(Arrival)) {
 		fd, err = sys.Accept(int(from))
 		return !errors.Is(err, syscall.EAGAIN)
 	}
-	for !b.stopping() {
+	for !l.stopping() {
 		if !l.post.await(attempt) {
 			continue
 		}
@@ -51,7 +51,8 @@ func (b *Blocking) admit(fd int, l *listening, place func(Arrival)) {
 	b.open.Add(1)
 	b.meter.AddShared(meter.Accepted, 1)
 	b.meter.AddShared(meter.Open, 1)
-	place(Arrival{fd: fd, listener: l.index})
+	l.users.Add(1)
+	place(Arrival{fd: fd, at: l})
 }
 
 // emptyBacklog takes what the kernel has accepted already, as far as the limits allow: those clients are connected
@@ -70,14 +71,23 @@ func (b *Blocking) emptyBacklog(l *listening, place func(Arrival)) {
 func (b *Blocking) acceptAlone() {
 	defer b.lockThread()()
 	place := func(a Arrival) { b.Serve(a) }
-	list := append(slices.Clone(b.doorstep), sys.Await{FD: int32(b.stopBell), Want: sys.Readable})
 	for !b.stopping() {
+		doorstep := *b.doorstep.Load()
+		list := append(slices.Clone(doorstep), sys.Await{FD: int32(b.stopBell), Want: sys.Readable})
 		if _, err := sys.AwaitAny(list, -1); err != nil {
 			b.fail(err)
 			return
 		}
-		for _, l := range b.listeners {
-			if l.Handler == nil || b.stopping() {
+		if list[0].Found != 0 {
+			sys.Quiet(int(list[0].FD))
+		}
+		for _, l := range b.all() {
+			if l.Handler == nil || l.closed.Load() || b.stopping() {
+				continue
+			}
+			if l.stopping() {
+				b.emptyBacklog(l, place)
+				l.close()
 				continue
 			}
 			fd, err := sys.Accept(l.post.fd)
@@ -88,8 +98,8 @@ func (b *Blocking) acceptAlone() {
 			}
 		}
 	}
-	for _, l := range b.listeners {
-		if l.Handler != nil {
+	for _, l := range b.all() {
+		if l.Handler != nil && !l.closed.Load() {
 			b.emptyBacklog(l, place)
 			l.close()
 		}

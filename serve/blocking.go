@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,40 +47,35 @@ type Blocking struct {
 	// Crowded, if set before Run, tells whether connections wait for others to end. One that has been idle for a
 	// moment then makes room.
 	Crowded func() bool
-	patient bool // Crowded is set, or there is a doorstep
+	patient bool // Crowded is set, or one thread serves all
+	begin   func(*listening)
 
-	listeners []*listening
-	doorstep  []sys.Await // the listening sockets, for the model that has nobody else to look at them
-	stopBell  int         // eventfds that stay readable once the site stops, and once the drain is over
+	accepting sync.WaitGroup
+	alone     bool                        // one thread accepts and serves
+	doorstep  atomic.Pointer[[]sys.Await] // then: what tells that it has changed, and the listening sockets
+	stopBell  int                         // eventfds that stay readable once the site stops, and once the drain is over
 	killBell  int
 	deadline  atomic.Int64 // when the drain is over, by clock; zero before the stop
 	killed    atomic.Bool
 	open      atomic.Int64
 	running   sync.WaitGroup // all goroutines but those of the model
 
-	making sync.Mutex // around Listener.Handler and Listener.Datagram
-	mu     sync.Mutex // for what follows
-	seats  []*connection
-	free   [][]*connection // by listener
-	room   chan struct{}   // closed when a connection ends
-	memory conn.Memory
-	failed error
-	logged time.Time
-	halt   context.CancelFunc
-}
-
-// listening is one listener that is being served.
-type listening struct {
-	*Listener
-	index int
-	post  *post
-	once  sync.Once
+	steers    sync.Mutex // around Listen, Leave and the stop
+	making    sync.Mutex // around Listener.Handler and Listener.Datagram
+	mu        sync.Mutex // for what follows
+	listeners []*listening
+	seats     []*connection
+	room      chan struct{} // closed when a connection ends
+	memory    conn.Memory
+	failed    error
+	logged    time.Time
+	halt      context.CancelFunc
 }
 
 // Arrival is a connection that was accepted and has not been served yet.
 type Arrival struct {
-	fd       int
-	listener int
+	fd int
+	at *listening
 }
 
 // NewBlocking prepares to serve a site under the name of a model. Nothing is opened yet.
@@ -90,7 +86,7 @@ func NewBlocking(s *Site, model string, w Waits) (*Blocking, error) {
 	b := &Blocking{
 		site: s, limits: s.Limits, model: model, waits: w, log: s.Log, meter: new(meter.Set), start: time.Now(),
 		blocks: newBlocks(s.Limits.BlockBytes, s.Limits.Blocks), stopBell: -1, killBell: -1,
-		free: make([][]*connection, len(s.Listeners)), room: make(chan struct{}),
+		room: make(chan struct{}),
 	}
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)
@@ -109,32 +105,21 @@ func (b *Blocking) stopping() bool { return b.deadline.Load() != 0 }
 // wait until there is one: as long as it waits, its listener accepts nothing.
 func (b *Blocking) Run(ctx context.Context, place func(Arrival)) error {
 	return b.run(ctx, func() {
-		var accepting sync.WaitGroup
-		for _, l := range b.listeners {
-			if l.Handler != nil {
-				accepting.Go(func() { b.accept(l, place) })
-			}
-		}
-		accepting.Wait()
+		b.accepting.Wait()
+	}, func(l *listening) {
+		b.accepting.Go(func() { b.accept(l, place) })
 	})
 }
 
 // RunAlone serves on the calling goroutine alone, one connection at a time.
 func (b *Blocking) RunAlone(ctx context.Context) error {
-	return b.run(ctx, func() {
-		b.patient = true
-		for _, l := range b.listeners {
-			if l.Handler != nil {
-				b.doorstep = append(b.doorstep, sys.Await{FD: int32(l.post.fd), Want: sys.Readable})
-			}
-		}
-		b.acceptAlone()
-	})
+	b.alone = true
+	return b.run(ctx, b.acceptAlone, func(*listening) { b.newDoorstep() })
 }
 
-// run does what Run and RunAlone have in common around accepting.
-func (b *Blocking) run(ctx context.Context, accept func()) error {
-	b.patient = b.Crowded != nil
+// run does what Run and RunAlone have in common around accepting. begin has a listener accepted from.
+func (b *Blocking) run(ctx context.Context, accept func(), begin func(*listening)) error {
+	b.patient, b.begin = b.Crowded != nil || b.alone, begin
 	if err := b.openAll(); err != nil {
 		b.closeAll()
 		return fmt.Errorf("serve/%s: %w", b.model, err)
@@ -150,16 +135,20 @@ func (b *Blocking) run(ctx context.Context, accept func()) error {
 	over := make(chan struct{})
 	var director sync.WaitGroup
 	director.Go(func() { b.direct(ctx, over) })
-	for _, l := range b.listeners {
-		if l.Datagram != nil {
-			b.running.Go(func() { b.receiveDatagrams(l) })
-		}
+	for _, l := range b.all() {
+		b.launch(l)
+	}
+	if b.site.Steer != nil {
+		b.site.Steer(b)
 	}
 	if b.site.Ready != nil {
 		b.site.Ready()
 	}
 	accept()
-	<-ctx.Done() // a site of datagrams alone has nothing to accept
+	<-ctx.Done()    // a site of datagrams alone has nothing to accept
+	b.steers.Lock() // what began to listen at the last moment is known from here on
+	b.steers.Unlock()
+	b.accepting.Wait()
 	for b.open.Load() > 0 {
 		b.awaitRoom(time.Hour)
 	}
@@ -178,23 +167,28 @@ func (b *Blocking) openAll() (err error) {
 	if b.killBell, err = sys.Eventfd(); err != nil {
 		return err
 	}
-	for i := range b.site.Listeners {
-		l := &listening{Listener: &b.site.Listeners[i], index: i}
-		fd, err := l.Open(0)
+	if b.alone {
+		bell, err := sys.Eventfd()
 		if err != nil {
 			return err
 		}
-		if l.post, err = b.newPost(fd); err != nil {
+		b.doorstep.Store(&[]sys.Await{{FD: int32(bell), Want: sys.Readable}})
+	}
+	for i := range b.site.Listeners {
+		if _, err := b.openOne(&b.site.Listeners[i]); err != nil {
 			return err
 		}
-		b.listeners = append(b.listeners, l)
 	}
 	return nil
 }
 
 func (b *Blocking) closeAll() {
-	for _, l := range b.listeners {
+	for _, l := range b.all() {
 		l.close()
+		_ = sys.Close(l.bell)
+	}
+	if d := b.doorstep.Load(); d != nil {
+		_ = sys.Close(int((*d)[0].FD))
 	}
 	for _, c := range b.seats {
 		if g, ok := c.gate.(*threadGate); ok {
@@ -208,25 +202,17 @@ func (b *Blocking) closeAll() {
 	}
 }
 
-// close closes the listening descriptor, once, and says so.
-func (l *listening) close() {
-	l.once.Do(func() {
-		l.post.close()
-		if l.Closed != nil {
-			l.Closed(0)
-		}
-	})
-}
-
 // direct has the site stopped when ctx ends, and what is left aborted when the drain is over.
 func (b *Blocking) direct(ctx context.Context, over <-chan struct{}) {
 	<-ctx.Done()
+	b.steers.Lock()
 	b.deadline.Store(b.clock() + int64(b.limits.Drain))
+	b.steers.Unlock()
 	_ = sys.Notify(b.stopBell)
-	for _, l := range b.listeners {
-		l.post.stop()
+	for _, l := range b.all() {
+		l.ring()
 	}
-	b.wakeAll()
+	b.wakeAll(nil)
 	drain := time.NewTimer(b.limits.Drain)
 	defer drain.Stop()
 	select {
@@ -237,12 +223,12 @@ func (b *Blocking) direct(ctx context.Context, over <-chan struct{}) {
 	}
 	b.killed.Store(true)
 	_ = sys.Notify(b.killBell)
-	b.wakeAll()
+	b.wakeAll(nil)
 	<-over
 }
 
-// wakeAll has every connection look up. Threads are woken by the bells.
-func (b *Blocking) wakeAll() {
+// wakeAll has every connection look up, or those of one listener. Threads are woken by the bells.
+func (b *Blocking) wakeAll(of *listening) {
 	if b.waits == OnThread {
 		return
 	}
@@ -250,7 +236,9 @@ func (b *Blocking) wakeAll() {
 	seats := append([]*connection(nil), b.seats...)
 	b.mu.Unlock()
 	for _, c := range seats {
-		c.wake()
+		if of == nil || c.at == of {
+			c.wake()
+		}
 	}
 }
 
@@ -258,7 +246,7 @@ func (b *Blocking) wakeAll() {
 // on the thread the goroutine must be locked to it, or else the runtime may have to find
 // another thread for it after every wait.
 func (b *Blocking) Serve(a Arrival) {
-	c := b.seat(a.listener)
+	c := b.seat(a.at)
 	if err := c.gate.open(c, a.fd); err != nil {
 		b.press(err)
 		b.unseat(c)
@@ -273,7 +261,7 @@ func (b *Blocking) Serve(a Arrival) {
 // begin opens the door of the seat for a new connection.
 func (c *connection) begin(fd int) {
 	c.fd, c.number, c.state, c.flags = fd, nextID(), conn.Open, 0
-	c.timer, c.linger, c.received, c.sent, c.requests = 0, 0, 0, 0, 0
+	c.tellAt, c.timer, c.linger, c.received, c.sent, c.requests = 0, 0, 0, 0, 0, 0
 	c.fresh.Store(true)
 	c.mu.Lock()
 	c.id, c.face = c.number, face{fd: fd, state: conn.Open, opened: c.site.clock(), happened: c.site.clock()}
@@ -281,17 +269,17 @@ func (c *connection) begin(fd int) {
 }
 
 // seat finds or makes a seat at a listener.
-func (b *Blocking) seat(listener int) *connection {
+func (b *Blocking) seat(l *listening) *connection {
 	b.mu.Lock()
-	if free := b.free[listener]; len(free) > 0 {
-		c := free[len(free)-1]
-		b.free[listener] = free[:len(free)-1]
+	if n := len(l.free); n > 0 {
+		c := l.free[n-1]
+		l.free = l.free[:n-1]
 		b.mu.Unlock()
 		return c
 	}
 	b.mu.Unlock()
 	b.making.Lock()
-	c := &connection{site: b, listener: listener, handler: b.listeners[listener].Handler(), fd: -1}
+	c := &connection{site: b, at: l, handler: l.Handler(), fd: -1}
 	b.making.Unlock()
 	if b.waits == OnThread {
 		c.gate = &threadGate{site: b, bell: -1}
@@ -308,12 +296,14 @@ func (b *Blocking) seat(listener int) *connection {
 func (b *Blocking) unseat(c *connection) {
 	b.meter.AddShared(meter.Closed, 1)
 	b.meter.AddShared(meter.Open, -1)
+	at := c.at
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.free[c.listener] = append(b.free[c.listener], c)
+	at.free = append(at.free, c)
 	b.open.Add(-1)
 	close(b.room)
 	b.room = make(chan struct{})
+	b.mu.Unlock()
+	at.depart()
 }
 
 // crowded reports whether connections wait for this one to end.
@@ -321,10 +311,10 @@ func (b *Blocking) crowded() bool {
 	if b.Crowded != nil {
 		return b.Crowded()
 	}
-	if len(b.doorstep) == 0 {
+	if !b.alone {
 		return false
 	}
-	list := append([]sys.Await(nil), b.doorstep...)
+	list := slices.Clone((*b.doorstep.Load())[1:])
 	n, err := sys.AwaitAny(list, 0)
 	return err == nil && n > 0
 }

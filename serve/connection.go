@@ -30,13 +30,14 @@ const (
 type connection struct {
 	site     *Blocking
 	handler  conn.Handler
-	listener int
+	at       *listening
 	gate     gate
 	fd       int
 	number   uint64
 	state    conn.State
 	flags    flags
 	now      int64
+	tellAt   int64 // when Stopped is due because the listener is left, or zero
 	timer    int64 // when Expired is due, or zero
 	linger   int64 // when to give up waiting for the peer's end, or zero
 	attached any
@@ -137,7 +138,7 @@ func (c *connection) Attach(v any) { c.attached = v }
 func (c *connection) Attached() any { return c.attached }
 
 // Stopping reports that the server winds down.
-func (c *connection) Stopping() bool { return c.site.stopping() }
+func (c *connection) Stopping() bool { return c.at.stopping() }
 
 // Ref lets others in. From now on they can wake this connection.
 func (c *connection) Ref() conn.Ref {

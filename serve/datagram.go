@@ -88,7 +88,7 @@ func (b *Blocking) receiveDatagrams(l *listening) {
 		n, length, d.home, err = sys.RecvDatagram(int(fd), payload, source[:])
 		return !errors.Is(err, syscall.EAGAIN)
 	}
-	for !b.stopping() {
+	for !l.stopping() {
 		if !l.post.await(attempt) {
 			continue
 		}

@@ -59,9 +59,12 @@ func (g *threadGate) await(c *connection, read, write bool, until int64) error {
 	if write {
 		socket.FD, socket.Want = int32(g.fd), socket.Want|sys.Writable
 	}
-	news := g.site.stopBell
-	if c.flags&told != 0 {
+	news := c.at.bell
+	switch {
+	case c.flags&told != 0:
 		news = g.site.killBell
+	case c.tellAt != 0:
+		news = g.site.stopBell
 	}
 	list := append(g.list[:0], socket, sys.Await{FD: int32(g.bell), Want: sys.Readable},
 		sys.Await{FD: int32(news), Want: sys.Readable})
@@ -73,7 +76,9 @@ func (g *threadGate) await(c *connection, read, write bool, until int64) error {
 		ns = deafWait
 	}
 	if since := c.idle.Load(); since > 0 && c.now >= since+grace {
-		list = append(list, g.site.doorstep...)
+		if doorstep := g.site.doorstep.Load(); doorstep != nil {
+			list = append(list, *doorstep...)
+		}
 	}
 	g.list = list
 	if _, err := sys.AwaitAny(list, ns); err != nil {
@@ -81,6 +86,9 @@ func (g *threadGate) await(c *connection, read, write bool, until int64) error {
 	}
 	if list[1].Found != 0 {
 		sys.Quiet(g.bell)
+	}
+	if len(list) > 3 && list[3].Found != 0 {
+		sys.Quiet(int(list[3].FD)) // there is another doorstep
 	}
 	if read && list[0].Found != 0 {
 		c.receive(g.fd)
@@ -262,14 +270,14 @@ func (g *runtimeGate) close() {
 
 // post is a socket that is waited at for arrivals: connections or datagrams.
 type post struct {
-	site *Blocking
+	at   *listening
 	fd   int
 	file *os.File // in Go's poller; nil where the thread blocks
 	raw  syscall.RawConn
 }
 
-func (b *Blocking) newPost(fd int) (*post, error) {
-	p := &post{site: b, fd: fd}
+func (b *Blocking) newPost(l *listening, fd int) (*post, error) {
+	p := &post{at: l, fd: fd}
 	if b.waits == OnThread {
 		return p, nil
 	}
@@ -286,16 +294,17 @@ func (b *Blocking) newPost(fd int) (*post, error) {
 	return p, nil
 }
 
-// await calls attempt until it reports true, waiting in between, or until the site stops; then it reports false.
+// await calls attempt until it reports true, waiting in between, or until the listener is to be closed; then it
+// reports false.
 func (p *post) await(attempt func(fd uintptr) bool) bool {
 	if p.raw != nil {
 		return p.raw.Read(attempt) == nil
 	}
 	list := [2]sys.Await{
 		{FD: int32(p.fd), Want: sys.Readable},
-		{FD: int32(p.site.stopBell), Want: sys.Readable},
+		{FD: int32(p.at.bell), Want: sys.Readable},
 	}
-	for !p.site.stopping() {
+	for !p.at.stopping() {
 		if attempt(uintptr(p.fd)) {
 			return true
 		}

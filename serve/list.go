@@ -39,7 +39,7 @@ func (c *connection) record(r *conn.Record, now int64, ask conn.Ask) bool {
 		return false
 	}
 	*r = conn.Record{
-		ID: c.id, Listener: c.listener, State: f.state, Idle: f.idle, Paused: f.paused,
+		ID: c.id, Listener: c.at.index, State: f.state, Idle: f.idle, Paused: f.paused,
 		Age: time.Duration(now - f.opened), Quiet: time.Duration(now - f.happened),
 		In: f.received, Out: f.sent, Queued: f.queued, Requests: f.requests,
 	}

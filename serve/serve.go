@@ -56,8 +56,28 @@ type Model interface {
 	Serve(ctx context.Context, s *Site) error
 }
 
-// Site is what a model serves. It is not changed while it is served; a reload makes
-// another one and ends the context of this one.
+// Steering changes what a model serves while it serves it. Its methods are for any
+// goroutine, and wait for the threads of the model: not for these themselves.
+type Steering interface {
+	// Listen serves one more listener, and returns its number: the site's own have 0 and
+	// up, in their order, and each further one has the next. It serves it wholly or, with an
+	// error, not at all.
+	Listen(l Listener) (number int, err error)
+	// Leave gives a listener up, as the end of the site would: what its backlog holds is
+	// taken, its descriptors are closed, and its connections are told with
+	// [conn.Handler.Stopped], evenly over half of the drain, so that their clients do not
+	// all come back at once. What is still open when the drain has passed is aborted with
+	// [conn.ErrStopping]. The address is free a moment after Leave has returned, or, under a
+	// model that serves one connection at a time, when that one has ended. gone, if set, is
+	// called when the last of its connections has been closed, from any goroutine.
+	Leave(number int, drain time.Duration, gone func())
+	// Each calls f on each thread that can dial, and returns when all calls have. Models
+	// that cannot dial call it never.
+	Each(f func(d conn.Dialer))
+}
+
+// Site is what a model serves. It is not changed while it is served, but by what Steer
+// is given.
 type Site struct {
 	// Listeners are what is accepted and received from; at least one.
 	Listeners []Listener
@@ -76,6 +96,9 @@ type Site struct {
 	// Ready, if set, is called once, when every listener is being served. It is not
 	// called when Serve fails before. It must not block.
 	Ready func()
+	// Steer, if set, is called once before Ready, with what changes the listeners. It may
+	// be used until the context ends.
+	Steer func(s Steering)
 	// Meter, if set, is called once for each worker (a loop, or a thread of control that
 	// accepts or serves) before it counts anything, with what it will count in, from
 	// any goroutine. Workers are numbered from 0 in the order of the calls. Several
@@ -156,6 +179,21 @@ type Limits struct {
 // leastBlock is the smallest block that is worth a system call.
 const leastBlock = 512
 
+// Validate reports everything that makes the listener impossible to serve.
+func (l *Listener) Validate() error {
+	var wrong []error
+	if l.Open == nil {
+		wrong = append(wrong, fmt.Errorf("serve: listener %q has no Open", l.Name))
+	}
+	if (l.Handler == nil) == (l.Datagram == nil) {
+		wrong = append(wrong, fmt.Errorf("serve: listener %q must have either a Handler or a Datagram", l.Name))
+	}
+	if l.Network == "udp" && l.Datagram == nil {
+		wrong = append(wrong, fmt.Errorf("serve: listener %q is udp and needs a Datagram", l.Name))
+	}
+	return errors.Join(wrong...)
+}
+
 // Validate reports everything that makes the site impossible to serve under any
 // model. Loops, Workers and Queue may be zero here: a model that needs one of them
 // refuses to serve without it.
@@ -166,15 +204,8 @@ func (s *Site) Validate() error {
 		add("serve: the site has no listener")
 	}
 	for i := range s.Listeners {
-		l := &s.Listeners[i]
-		if l.Open == nil {
-			add("serve: listener %q has no Open", l.Name)
-		}
-		if (l.Handler == nil) == (l.Datagram == nil) {
-			add("serve: listener %q must have either a Handler or a Datagram", l.Name)
-		}
-		if l.Network == "udp" && l.Datagram == nil {
-			add("serve: listener %q is udp and needs a Datagram", l.Name)
+		if err := s.Listeners[i].Validate(); err != nil {
+			wrong = append(wrong, err)
 		}
 	}
 	l := &s.Limits

@@ -69,8 +69,11 @@ func (c *connection) until() int64 {
 	if c.linger != 0 {
 		until = min(until, c.linger)
 	}
-	if stop := c.site.deadline.Load(); stop != 0 {
+	if stop := c.at.stopAt(); stop != 0 {
 		until = min(until, stop)
+	}
+	if c.tellAt != 0 && c.flags&told == 0 {
+		until = min(until, c.tellAt)
 	}
 	if since := c.idle.Load(); since > 0 && c.site.patient && c.now < since+grace {
 		until = min(until, since+grace)
@@ -241,14 +244,14 @@ func (c *connection) obey() {
 	if c.state >= conn.Closing {
 		return
 	}
-	if c.site.stopping() {
-		if c.flags&told == 0 {
+	if c.at.stopping() {
+		if c.flags&told == 0 && c.tellable() {
 			c.flags |= told
 			if c.state == conn.Open {
 				c.handler.Stopped(c)
 			}
 		}
-		if c.site.killed.Load() || c.now >= c.site.deadline.Load() {
+		if c.site.killed.Load() || c.now >= c.at.stopAt() {
 			c.abort(conn.ErrStopping)
 			return
 		}
@@ -301,7 +304,7 @@ func (c *connection) settle() (more bool) {
 	if c.state == conn.Open && len(c.queue) == 0 && c.idle.Load() == dropped {
 		more = true // obey has waited for the output
 	}
-	if c.flags&told == 0 && c.site.stopping() {
+	if c.flags&told == 0 && c.tellAt == 0 && c.at.stopping() {
 		more = true // a connection that begins after the stop is woken by nobody
 	}
 	return more || c.flags&(refeed|paused) == refeed || c.posted.Load()

@@ -19,7 +19,6 @@ import (
 
 	"github.com/myriad-server/myriad/balance"
 	"github.com/myriad-server/myriad/buf"
-	"github.com/myriad-server/myriad/conn"
 	"github.com/myriad-server/myriad/driver"
 	"github.com/myriad-server/myriad/internal/meter"
 	"github.com/myriad-server/myriad/internal/sys"
@@ -58,10 +57,14 @@ type running struct {
 	workers []*worker
 	picker  balance.Picker
 	turn    atomic.Uint64
+	served  atomic.Pointer[[]*served] // by the numbers of the listeners
+	steers  sync.Mutex                // one change at a time
 	group   sync.WaitGroup
-	mu      sync.Mutex
-	failed  error
-	failure chan struct{} // closed with the first error
+
+	listening sync.WaitGroup // loops that have no listeners yet: nothing may be placed there
+	mu        sync.Mutex
+	failed    error
+	failure   chan struct{} // closed with the first error
 }
 
 // Serve serves s on s.Limits.Loops loops. It raises GOMAXPROCS to one more than
@@ -100,17 +103,20 @@ func (model) Serve(ctx context.Context, s *serve.Site) error {
 
 // run starts the loops, waits for the end, and sees it through.
 func (r *running) run(ctx context.Context) error {
-	descriptors, err := r.open()
-	if err != nil {
+	if err := r.open(); err != nil {
 		return err
 	}
 	var made, begin sync.WaitGroup
 	made.Add(len(r.workers))
+	r.listening.Add(len(r.workers))
 	begin.Add(1)
-	for i, w := range r.workers {
-		r.group.Go(func() { r.work(w, descriptors[i], &made, &begin) })
+	for _, w := range r.workers {
+		r.group.Go(func() { r.work(w, &made, &begin) })
 	}
 	made.Wait()
+	if r.err() == nil && r.site.Steer != nil {
+		r.site.Steer(r)
+	}
 	if r.err() == nil && r.site.Ready != nil {
 		r.site.Ready()
 	}
@@ -165,59 +171,8 @@ func (r *running) fail(err error) {
 	}
 }
 
-// open opens the listening descriptors of every loop: descriptors[worker][listener], -1 where the loop does not
-// listen itself.
-func (r *running) open() (descriptors [][]int, err error) {
-	s := r.site
-	descriptors = make([][]int, len(r.workers))
-	for i := range descriptors {
-		descriptors[i] = make([]int, len(s.Listeners))
-		for j := range descriptors[i] {
-			descriptors[i][j] = -1
-		}
-	}
-	defer func() {
-		if err != nil {
-			for i := range descriptors {
-				r.release(i, descriptors[i])
-			}
-		}
-	}()
-	for j := range s.Listeners {
-		l := &s.Listeners[j]
-		for i := range r.workers {
-			if i > 0 && r.placed(j) {
-				continue
-			}
-			if descriptors[i][j], err = l.Open(i); err != nil {
-				return descriptors, fmt.Errorf("listener %s: %w", l.Name, err)
-			}
-		}
-	}
-	return descriptors, nil
-}
-
-// release closes descriptors that no loop has taken.
-func (r *running) release(worker int, descriptors []int) {
-	for j, fd := range descriptors {
-		if fd < 0 {
-			continue
-		}
-		_ = sys.Close(fd)
-		r.closed(worker, j)
-	}
-}
-
-// closed tells the owner of a listener that a descriptor of Open is closed.
-func (r *running) closed(worker, listener int) {
-	l := &r.site.Listeners[listener]
-	if l.Closed != nil {
-		l.Closed(worker)
-	}
-}
-
 // work is the thread of one loop.
-func (r *running) work(w *worker, descriptors []int, made, begin *sync.WaitGroup) {
+func (r *running) work(w *worker, made, begin *sync.WaitGroup) {
 	// The thread ends with the loop: drivers leave marks on it, such as blocked signals.
 	runtime.LockOSThread()
 	s := r.site
@@ -253,45 +208,25 @@ func (r *running) work(w *worker, descriptors []int, made, begin *sync.WaitGroup
 	begin.Wait()
 	if prepared != nil || r.err() != nil {
 		r.fail(prepared)
-		r.release(w.number, descriptors)
+		r.listening.Done()
+		r.release(w.number)
 		return
 	}
-	err := r.listen(w, descriptors)
+	err := r.listen(w)
+	r.listening.Done()
+	r.listening.Wait()
 	if err == nil {
 		err = w.loop.Run()
 	}
 	r.fail(err)
-	for j, fd := range descriptors {
-		if fd >= 0 {
-			r.closed(w.number, j)
-		}
+	for _, s := range *r.served.Load() {
+		s.closed(w.number)
 	}
 	if err := w.loop.Close(); err != nil {
 		r.fail(err)
 		return // whatever still uses the memory keeps it
 	}
 	r.fail(w.blocks.Free(sys.Unmap))
-}
-
-// listen gives the loop its listeners. From then on the descriptors are the loop's.
-func (r *running) listen(w *worker, descriptors []int) error {
-	for j, fd := range descriptors {
-		l := &r.site.Listeners[j]
-		var err error
-		switch {
-		case l.Handler != nil:
-			_, err = w.loop.Listen(fd, l.Handler())
-		case fd >= 0:
-			err = w.loop.ListenDatagrams(fd, l.Datagram())
-			_, _ = w.loop.Listen(-1, conn.Handler(nil)) // keeps the numbers of listeners and loops the same
-		default:
-			_, _ = w.loop.Listen(-1, conn.Handler(nil))
-		}
-		if err != nil {
-			return fmt.Errorf("listener %s: %w", l.Name, err)
-		}
-	}
-	return nil
 }
 
 // shed has the other loops make room: descriptors are the process's, and idle connections of any loop hold them.
@@ -303,21 +238,15 @@ func (r *running) shed(pressed *worker) {
 	}
 }
 
-// placed reports that one loop accepts for all from a listener: because the site says so, or because the kernel cannot
-// spread over the listener's sockets. (Loops with duplicates of one socket were tried: real-time signals have one owner
-// for all duplicates, and the other loops hear nothing.)
-func (r *running) placed(listener int) bool {
-	return r.site.Accept == serve.OneAcceptor || r.site.Listeners[listener].Network == "unix"
-}
-
 // place puts what one loop accepted for all on a loop; nil where each loop keeps what it accepts.
 func (r *running) place(from *worker) func(listener, fd int) bool {
 	if len(r.workers) == 1 {
 		return nil
 	}
 	return func(listener, fd int) bool {
-		if !r.placed(listener) {
-			return from.loop.Keep(listener, fd)
+		s := (*r.served.Load())[listener]
+		if !s.placed {
+			return from.loop.Keep(s.number[from.number], fd)
 		}
 		i := r.picker.Pick(r.turn.Add(1), nil)
 		if i < 0 {
@@ -326,13 +255,13 @@ func (r *running) place(from *worker) func(listener, fd int) bool {
 		to := r.workers[i]
 		to.given.Add(1)
 		if to == from {
-			return from.loop.Keep(listener, fd)
+			return from.loop.Keep(s.number[from.number], fd)
 		}
 		ordinary, err := from.loop.Part(fd)
 		if err != nil { // a direct descriptor stays where it is
 			to.given.Add(-1)
-			return from.loop.Keep(listener, fd)
+			return from.loop.Keep(s.number[from.number], fd)
 		}
-		return to.loop.Give(listener, ordinary)
+		return to.loop.Give(s.number[i], ordinary)
 	}
 }

@@ -97,6 +97,13 @@ var behaviours = []behaviour{
 	{"stop deadline", stopDeadline},
 	{"kill", kill},
 	{"listener that cannot open", cannotOpen},
+	{"listener comes and goes", beginAndLeave},
+	{"listener goes beside another", leaveAmong},
+	{"listener goes at a deadline", leaveDeadline},
+	{"listener goes with a backlog", leaveBacklog},
+	{"listener comes in vain", beginInVain},
+	{"listener of datagrams comes and goes", beginDatagrams},
+	{"listener goes in a stop", leaveAndStop},
 	{"descriptors run out", descriptorsRunOut},
 }
 
