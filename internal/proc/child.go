@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,8 +20,8 @@ type Command struct {
 	Path string
 	// Args behind the program's name.
 	Args []string
-	// Env is the whole environment as name=value; nil is this process's own. What belongs to this process alone is
-	// left out: the sockets and the watchdog that systemd gave it.
+	// Env is the whole environment as name=value, the last of a name counting; nil is this process's own. What belongs
+	// to this process alone is left out: the sockets and the watchdog that systemd gave it.
 	Env []string
 	// Dir is where it runs; empty is where this process does.
 	Dir string
@@ -154,17 +155,22 @@ func (c Command) environment(names []string, depth int) []string {
 	if env == nil {
 		env = os.Environ()
 	}
-	kept := make([]string, 0, len(env)+2)
-	for _, entry := range env {
-		name, _, _ := strings.Cut(entry, "=")
-		switch name {
-		case inheritVariable, depthVariable, "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID", "WATCHDOG_USEC":
-		default:
+	seen := map[string]bool{
+		inheritVariable: true, depthVariable: true, "LISTEN_PID": true, "LISTEN_FDS": true, "LISTEN_FDNAMES": true,
+		"WATCHDOG_PID": true, "WATCHDOG_USEC": true,
+	}
+	kept := []string{
+		depthVariable + "=" + strconv.Itoa(depth),
+		inheritVariable + "=" + strconv.Itoa(os.Getpid()) + " " + strings.Join(names, " "),
+	}
+	// The last of a name counts, as whoever appends means it; programs differ in which they take.
+	for _, entry := range slices.Backward(env) {
+		if name, _, _ := strings.Cut(entry, "="); !seen[name] {
+			seen[name] = true
 			kept = append(kept, entry)
 		}
 	}
-	return append(kept, depthVariable+"="+strconv.Itoa(depth),
-		inheritVariable+"="+strconv.Itoa(os.Getpid())+" "+strings.Join(names, " "))
+	return kept
 }
 
 // ends are both sides of the pipes and the channel between a parent and a child.
