@@ -163,6 +163,14 @@ func TestSlowStart(t *testing.T) {
 	if err := errors.Join(g.SetEndpoints(list[:1]), g.SetEndpoints(list)); err != nil {
 		t.Fatal(err)
 	}
+	for range 100 { // those who are at home there go there all the same
+		u := wantAs(a, Want{Prefer: g.set.Load().endpoints[1]})
+		m.openAll()
+		if u.link.Endpoint != g.set.Load().endpoints[1] {
+			t.Fatal("one who prefers an endpoint that is slow got another")
+		}
+		u.release(a)
+	}
 	for _, c := range []struct{ from, to int }{{10, 100}, {200, 400}, {440, 500}, {500, 500}} {
 		if of := share(); of[1] < c.from || of[1] > c.to {
 			t.Errorf("%d of 1000, want %d to %d", of[1], c.from, c.to)

@@ -99,7 +99,7 @@ func (a *Agent) take(e *Endpoint) bool {
 			return false
 		}
 	}
-	if !p.again && e.returned.Load() != 0 && e.ramping(p.now) {
+	if !p.again && e != p.want.Prefer && e.returned.Load() != 0 && e.ramping(p.now) {
 		p.passed = true
 		return false
 	}
