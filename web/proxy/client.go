@@ -13,21 +13,27 @@ type client struct {
 	address netip.Addr
 	size    uint8
 	trusted bool
+	known   bool // there was one
 	text    [46]byte
 }
 
 // clientOf is the client of an exchange, until the next call.
 func (a *agent) clientOf(x *web.Exchange) *client {
 	c := &a.client
-	if address := x.Remote().Addr(); address != c.address {
-		c.address, c.size, c.trusted = address, 0, false
+	if address := x.Remote().Addr(); address != c.address || !c.known {
+		c.address, c.size, c.known = address, 0, true
 		if address = address.Unmap().WithZone(""); address.IsValid() {
 			c.size = uint8(len(address.AppendTo(c.text[:0])))
-			c.trusted = contains(a.proxy.options.Trusted, address)
+		} else {
+			address = here
 		}
+		c.trusted = contains(a.proxy.options.Trusted, address)
 	}
 	return c
 }
+
+// here stands for clients at Unix sockets when it is asked whether they are trusted: they are on this machine.
+var here = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
 func contains(networks []netip.Prefix, address netip.Addr) bool {
 	for _, n := range networks {

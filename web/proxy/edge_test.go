@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -89,6 +90,22 @@ func TestClients(t *testing.T) {
 			"host=\"a\";proto=http\r\nVia: 1.1 myriad\r\n\r\n"
 		if got := r.asked(-1); got != want {
 			t.Errorf("%q: the upstream got\n%q, not\n%q", c.address, got, want)
+		}
+	}
+}
+
+// TestClientsAtUnixSockets are clients without an address, who are trusted like those of this machine.
+func TestClientsAtUnixSockets(t *testing.T) {
+	for network, trusted := range map[string]bool{"127.0.0.0/8": true, "10.0.0.0/8": false} {
+		r := newRig(t, oneEndpoint, with(func(o *proxy.Options) {
+			o.Trusted = []netip.Prefix{netip.MustParsePrefix(network)}
+		}))
+		w := from{Conn: webtest.New(r.handler), id: 100}
+		w.Dials = r.dialer
+		r.handler.Received(w, []byte(lines("GET / HTTP/1.1", "Host: a", "X-Forwarded-For: 1.1.1.1")))
+		r.turn()
+		if got := r.asked(-1); strings.Contains(got, "\r\nX-Forwarded-For: 1.1.1.1\r\n") != trusted {
+			t.Errorf("with %s trusted, the upstream got %q", network, got)
 		}
 	}
 }

@@ -28,7 +28,7 @@ type Options struct {
 	Forwarded Forwarded
 	// Trusted are the networks whose clients may say themselves for whom they ask: what they send in X-Forwarded-For and
 	// Forwarded is kept and added to. From anyone else it is replaced, and every other X-Forwarded- field is left out,
-	// unless Forwarded is off.
+	// unless Forwarded is off. A client at a Unix socket is trusted if 127.0.0.1 is.
 	Trusted []netip.Prefix
 	// Scheme is what clients speak, for the fields that say so; "http".
 	Scheme string
