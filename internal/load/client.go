@@ -182,21 +182,36 @@ func (w *worker) answeredOther(c *client, cause string) {
 	}
 }
 
+// unanswered ends the oldest request of a client, for which no answer has come. One that was waited for to the last
+// counts among the latencies with that time: without it those of a server that stands still would look better the
+// shorter the timeout is. One that was cut off counts nowhere, for nobody knows how long it would have taken.
+func (w *worker) unanswered(c *client, cause string) {
+	due := w.take(c)
+	if c.kind != active {
+		w.answeredOther(c, cause)
+		return
+	}
+	waited := cause == causeTimeout || cause == causeConnectTimeout || cause == causeEnd
+	if s := w.current; s != nil {
+		s.Failed++
+		if waited {
+			s.latency.Record(time.Duration(w.now - due))
+		}
+	}
+	if due < w.from {
+		return
+	}
+	w.tally.failed++
+	w.tally.errors[cause]++
+	if waited {
+		w.latency.Record(time.Duration(w.now - due))
+	}
+}
+
 // fail ends all requests of a client, and its connection.
 func (w *worker) fail(c *client, cause string) {
 	for c.flying > 0 {
-		due := w.take(c)
-		if c.kind != active {
-			w.answeredOther(c, cause)
-			continue
-		}
-		if w.current != nil {
-			w.current.Failed++
-		}
-		if due >= w.from {
-			w.tally.failed++
-			w.tally.errors[cause]++
-		}
+		w.unanswered(c, cause)
 	}
 	c.unsent = 0
 	w.close(c)
@@ -383,7 +398,7 @@ func (w *worker) peerEnded(c *client) {
 func (w *worker) broken(c *client, cause string) {
 	if w.plan.Target.Datagrams() {
 		for c.flying > c.unsent {
-			w.answered(c, cause)
+			w.unanswered(c, cause)
 		}
 		c.flags |= flagPausing
 		w.wheel.Set(c.index, w.now+int64(dialPause))
@@ -404,7 +419,7 @@ func (w *worker) expiredOne(c *client) {
 		w.ready(c)
 		w.mark(c)
 	case c.state == dialling:
-		w.unmade(c, "connect: timed out")
+		w.unmade(c, causeConnectTimeout)
 	case c.state != open:
 	case c.kind == slow:
 		w.goOnSlow(c)
@@ -412,7 +427,7 @@ func (w *worker) expiredOne(c *client) {
 	case w.plan.Target.Datagrams():
 		c.sequence++ // what comes now is stale
 		for c.flying > 0 {
-			w.answered(c, causeTimeout)
+			w.unanswered(c, causeTimeout)
 		}
 		c.unsent = 0
 		w.more(c)

@@ -106,13 +106,14 @@ func (w *worker) closeAll() {
 
 // The causes of failed requests that the kernel has no name for.
 const (
-	causeTimeout   = "timed out"
-	causeEnd       = "no answer by the end"
-	causeClosed    = "closed before an answer"
-	causeShort     = "short answer"
-	causeWrong     = "wrong answer"
-	causeUnasked   = "bytes that nobody asked for"
-	causeMalformed = "malformed answer: "
+	causeTimeout        = "timed out"
+	causeConnectTimeout = "connect: timed out"
+	causeEnd            = "no answer by the end"
+	causeClosed         = "closed before an answer"
+	causeShort          = "short answer"
+	causeWrong          = "wrong answer"
+	causeUnasked        = "bytes that nobody asked for"
+	causeMalformed      = "malformed answer: "
 )
 
 var plainCauses = map[syscall.Errno]string{

@@ -66,7 +66,8 @@ type Requests struct {
 	SlowFailed     uint64  `json:"slow_failed,omitempty"`
 }
 
-// Latency is that of whole answers, counted from when their requests were due.
+// Latency is that of whole answers, counted from when their requests were due. Requests that timed out are among them
+// with the time they waited.
 type Latency struct {
 	Count     uint64        `json:"count"`
 	Mean      time.Duration `json:"mean_nanoseconds"`
@@ -299,7 +300,7 @@ func (r *Report) warn(p *Plan) {
 	add(r.Requests.Left > 0, "%d requests were still waiting for a connection when the run ended: no latency tells of "+
 		"them", r.Requests.Left)
 	if silent := r.Requests.Begun - min(r.Requests.Begun, r.Latency.Count); silent > 0 {
-		add(true, "%d requests had no answer, within the timeout or at all: no latency tells of them", silent)
+		add(true, "%d requests were cut off before an answer: no latency tells of them", silent)
 	}
 	add(r.Counters.TimeWaitOverflows > 0, "the kernel's table of sockets in TIME_WAIT was full (tcp_max_tw_buckets): %d "+
 		"were let go at once, and the numbers in TIME_WAIT say nothing", r.Counters.TimeWaitOverflows)

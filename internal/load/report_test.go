@@ -121,7 +121,7 @@ func TestWarnings(t *testing.T) {
 		"busy":      {Report{CPU: CPU{Busiest: 0.95, Hindered: 0.04}}, "itself is the bottleneck"},
 		"hindered":  {Report{CPU: CPU{Busiest: 0.5, Hindered: 0.45}}, "lacked processors"},
 		"behind":    {Report{CPU: CPU{LagP99: 2 * time.Millisecond}}, "fell behind its schedule"},
-		"silent":    {Report{Requests: Requests{Begun: 9, Failed: 2}, Latency: Latency{Count: 7}}, "2 requests had no"},
+		"silent":    {Report{Requests: Requests{Begun: 9, Failed: 2}, Latency: Latency{Count: 7}}, "2 requests were cut off"},
 		"errors":    {Report{Requests: Requests{Begun: 9, Failed: 2}, Latency: Latency{Count: 9}}, ""},
 		"dropped":   {Report{Requests: Requests{Dropped: 3}}, "3 requests found the backlog full"},
 		"time wait": {Report{Counters: Counters{TimeWaitOverflows: 4}}, "tcp_max_tw_buckets"},

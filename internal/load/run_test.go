@@ -97,6 +97,10 @@ func TestFailures(t *testing.T) {
 			if r.Requests.Begun != 200 || r.Requests.Failed != 20 || r.Errors[c.cause] != 20 || len(r.Errors) != 1 {
 				t.Errorf("%v\n%s", r.Errors, r)
 			}
+			if cut := r.Requests.Begun != r.Latency.Count; cut != strings.Contains(r.String(), "cut off before an answer") {
+				t.Errorf("%d of %d requests have a latency, and that is said, or it is not:\n%s", r.Latency.Count,
+					r.Requests.Begun, r)
+			}
 			if asked := server.asked.Load(); asked != 200 {
 				t.Errorf("the server was asked %d times", asked)
 			}
@@ -202,8 +206,8 @@ func TestTimeout(t *testing.T) {
 	if r.Requests.Failed != 10 || r.Errors[causeTimeout] != 10 || r.Requests.Good != 40 {
 		t.Errorf("%v\n%s", r.Errors, r)
 	}
-	if said := strings.Join(r.Warnings, "\n"); !strings.Contains(said, "10 requests had no answer") {
-		t.Errorf("the latency has 40 of 50 requests, and nobody says so: %s", said)
+	if r.Latency.Count != 50 || r.Latency.P90 < p.Timeout {
+		t.Errorf("those that were waited for in vain are not among the latencies:\n%s", r)
 	}
 }
 
@@ -215,7 +219,7 @@ func TestEnd(t *testing.T) {
 	p := server.plan(t, "http")
 	p.Duration, p.Grace = 50*time.Millisecond, 20*time.Millisecond
 	r := perform(t, p)
-	if r.Requests.Begun != 8 || r.Errors[causeEnd] != 8 {
+	if r.Requests.Begun != 8 || r.Errors[causeEnd] != 8 || r.Latency.Count != 8 {
 		t.Errorf("%v\n%s", r.Errors, r)
 	}
 }
@@ -443,7 +447,7 @@ func TestDatagrams(t *testing.T) {
 	p.Requests, p.Duration, p.Timeout = 200, time.Minute, 50*time.Millisecond
 	r := perform(t, p)
 	if r.Errors[causeTimeout] != 10 || r.Errors[causeWrong] != 10 || r.Requests.Good != 180 ||
-		server.asked.Load() != 200 {
+		server.asked.Load() != 200 || r.Latency.Count != 200 || r.Latency.Longest < p.Timeout {
 		t.Errorf("%v\n%s", r.Errors, r)
 	}
 }
