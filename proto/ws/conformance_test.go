@@ -76,7 +76,7 @@ func cuttings(c *wstest.Case, s *wstest.Script) []cutting {
 		return list
 	}
 	list = append(list, cutting{"odd", func(at int) int { return 1 + at*7919%613 }})
-	if len(s.Send) > 70_000 || c.Offer != "" && len(s.Send) > 10_000 {
+	if len(s.Send) > 70_000 || c.Offer != "" && len(s.Send) > 3000 {
 		return list
 	}
 	list = append(list, cutting{"bytes", func(int) int { return 1 }})
