@@ -20,6 +20,8 @@ type Record struct {
 	State            State
 	// Idle says that it waits for its peer between two exchanges, Paused that it is not read from.
 	Idle, Paused bool
+	// Switched says that what is attached to it is a Handler: it speaks another protocol than that of its listener.
+	Switched bool
 	// Age is the time since it was accepted or dialled. Quiet is the time since anything happened to it; while it is idle,
 	// since it became so. Both are exact to about a tenth of a second under models with loops.
 	Age, Quiet time.Duration

@@ -128,6 +128,9 @@ func (l *Loop) describe(c *connection, r *conn.Record) {
 	if l.listeners[c.listener].dials {
 		r.Listener = -1
 	}
+	if c.attached != 0 {
+		_, r.Switched = c.Attached().(conn.Handler)
+	}
 }
 
 // lender is a driver for which it is dear to lend ordinary descriptors one by one. It fills ordinary, with negative

@@ -13,6 +13,7 @@ type face struct {
 	fd               int // -1: there is no connection
 	state            conn.State
 	idle, paused     bool
+	switched         bool
 	requests         uint32
 	received, sent   uint64
 	queued           int64
@@ -25,6 +26,7 @@ func (c *connection) show() {
 	f := &c.face
 	f.state, f.idle, f.paused = c.state, c.idle.Load() != atWork, c.flags&paused != 0
 	f.requests, f.received, f.sent, f.queued = c.requests, c.received, c.sent, c.queued
+	_, f.switched = c.attached.(conn.Handler)
 	f.happened = c.now
 	c.mu.Unlock()
 }
@@ -39,7 +41,7 @@ func (c *connection) record(r *conn.Record, now int64, ask conn.Ask) bool {
 		return false
 	}
 	*r = conn.Record{
-		ID: c.id, Listener: c.at.index, State: f.state, Idle: f.idle, Paused: f.paused,
+		ID: c.id, Listener: c.at.index, State: f.state, Idle: f.idle, Paused: f.paused, Switched: f.switched,
 		Age: time.Duration(now - f.opened), Quiet: time.Duration(now - f.happened),
 		In: f.received, Out: f.sent, Queued: f.queued, Requests: f.requests,
 	}

@@ -54,11 +54,12 @@ type Record struct {
 // Passage is how a request fares that is passed on, for the log. Times are of conn.Conn.Now, and 0 if it did not come
 // to that.
 type Passage struct {
-	Began    int64 // the wait for a connection to the upstream
-	Granted  int64 // there was one: the last
-	Answered int64 // the head of the answer had come
-	Ended    int64 // the last of the answer had, or will not
-	Reused   bool  // the connection had been used before
+	Began    int64  // the wait for a connection to the upstream
+	Granted  int64  // there was one: the last
+	Answered int64  // the head of the answer had come
+	Ended    int64  // the last of the answer had, or will not
+	Link     uint64 // the ID of that connection
+	Reused   bool   // it had been used before
 }
 
 // Passage is for whoever passes the request on to note in. It is empty when the request comes.

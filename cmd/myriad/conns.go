@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -20,6 +21,8 @@ import (
 type connsCommand struct {
 	List  connsListCommand  `cmd:"" default:"withargs" help:"List connections: the default."`
 	Close connsCloseCommand `cmd:"" help:"Close connections, by ID or by selection."`
+
+	Datagrams connsDatagramsCommand `cmd:"" help:"List sessions of datagrams, which have no connections."`
 }
 
 // connsSelection are the flags that say which connections are meant.
@@ -29,7 +32,7 @@ type connsSelection struct {
 	Peer     string        `placeholder:"IP" help:"Peers at an address, or in a range such as 10.0.0.0/8."`
 	Listener string        `placeholder:"ADDR" help:"Accepted at a listener, by its address or number."`
 	Loop     string        `placeholder:"N" help:"Of one loop."`
-	Protocol string        `placeholder:"NAME" help:"http, tcp, echo, discard, or upstream for those that were dialled."`
+	Protocol string        `placeholder:"NAME" help:"http, tcp, echo, discard, tunnel, or upstream for what was dialled."`
 	Older    time.Duration `placeholder:"TIME" help:"At least so old, such as 5m."`
 	Idle     time.Duration `placeholder:"TIME" help:"Nothing has happened for so long."`
 	MinBytes uint64        `placeholder:"N" help:"At least so many bytes were received and sent."`
@@ -124,7 +127,12 @@ func (k *connsListCommand) once(ctx context.Context, c console, client *control.
 // printConnections writes a page as a table, and below it what was left out.
 func printConnections(w io.Writer, page *control.List) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "ID\tSTATE\tTCP\tPROTOCOL\tPEER\tAGE\tQUIET\tIN\tOUT\tQUEUED\tREQUESTS\tRTT\tUPSTREAM")
+	paired := slices.ContainsFunc(page.Connections, func(o control.Connection) bool { return o.Partner != "" })
+	fmt.Fprint(table, "ID\tSTATE\tTCP\tPROTOCOL\tPEER\tAGE\tQUIET\tIN\tOUT\tQUEUED\tREQUESTS\tRTT\tUPSTREAM")
+	if paired {
+		fmt.Fprint(table, "\tPARTNER")
+	}
+	fmt.Fprintln(table)
 	for i := range page.Connections {
 		o := &page.Connections[i]
 		tcp, rtt := "-", "-"
@@ -135,9 +143,13 @@ func printConnections(w io.Writer, page *control.List) error {
 		if o.Endpoint != "" {
 			upstream = strings.TrimSpace(upstream + " " + o.Endpoint)
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", o.ID, o.State, tcp, o.Protocol,
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s", o.ID, o.State, tcp, o.Protocol,
 			orDash(o.Peer), age(o.Age), age(o.Quiet), size(o.ReceivedBytes), size(o.SentBytes),
 			size(uint64(max(o.QueuedBytes, 0))), o.Requests, rtt, orDash(upstream))
+		if paired {
+			fmt.Fprint(table, "\t", orDash(o.Partner))
+		}
+		fmt.Fprintln(table)
 	}
 	if err := table.Flush(); err != nil {
 		return err

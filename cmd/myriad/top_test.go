@@ -36,7 +36,7 @@ func busyReading() *reading {
 	for i := range 100 {
 		r.page.Connections = append(r.page.Connections, control.Connection{
 			ID: string(rune('0' + i%10)), State: "idle", Peer: "192.0.2.1:5000", ReceivedBytes: 1 << 20,
-			About: app.About{Protocol: "http\x1b[2J"}, TCP: &control.TCP{RTT: 250},
+			Protocol: "http\x1b[2J", TCP: &control.TCP{RTT: 250},
 		})
 	}
 	r.report = &doctor.Report{Findings: []doctor.Finding{

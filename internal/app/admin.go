@@ -9,6 +9,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"sync"
 
 	"github.com/goccy/go-yaml"
@@ -67,11 +68,13 @@ func (a *App) Listeners() []Listener {
 
 // About is what a connection is for.
 type About struct {
-	// Protocol is http, tunnel (what became of http by an upgrade), tcp, echo, discard, or upstream (it was dialled).
-	Protocol string `json:"protocol"`
-	// Upstream is the name of one, and Endpoint where a connection to it leads.
+	// Upstream is the name of one, and Endpoint where a connection to it leads, or where what comes on a client's
+	// connection is passed on.
 	Upstream string `json:"upstream,omitempty"`
 	Endpoint string `json:"endpoint,omitempty"`
+	// Partner is the ID of the connection on the other side, while something is passed on: of a client's that to the
+	// upstream, and the reverse. A text, like all IDs.
+	Partner string `json:"partner,omitempty"`
 	// Exchanging says that a request has begun and its answer is not over.
 	Exchanging bool `json:"exchanging,omitempty"`
 }
@@ -80,19 +83,35 @@ type About struct {
 func (a *App) About(c conn.Conn) (about About) {
 	switch v := c.Attached().(type) {
 	case *upstream.Link:
-		about.Protocol, about.Endpoint = "upstream", v.Endpoint.Address()
-		for name, group := range a.upstreams {
-			if group.Endpoint(v.Endpoint.ID()) == v.Endpoint {
-				about.Upstream = name
-			}
+		a.leads(&about, v)
+		if lessee, passes := v.Owner.(upstream.Lessee); passes && lessee.Client() != nil {
+			about.Partner = idText(lessee.Client().ID())
 		}
 	case *web.Exchange:
 		about.Exchanging = true
-	case conn.Handler:
-		about.Protocol = "tunnel"
+		if about.Endpoint = v.Outcome().Upstream; about.Endpoint != "" && v.Passage().Link != 0 {
+			about.Partner = idText(v.Passage().Link)
+		}
+	case upstream.Lessee:
+		if l := v.Link(); l != nil {
+			a.leads(&about, l)
+			about.Partner = idText(l.Conn.ID())
+		}
 	}
 	return about
 }
+
+// leads says where a link leads.
+func (a *App) leads(about *About, l *upstream.Link) {
+	about.Endpoint = l.Endpoint.Address()
+	for name, group := range a.upstreams {
+		if group.Endpoint(l.Endpoint.ID()) == l.Endpoint {
+			about.Upstream = name
+		}
+	}
+}
+
+func idText(id uint64) string { return strconv.FormatUint(id, 10) }
 
 // Counts are what each worker has counted, in their order, and the sum of everything.
 func (a *App) Counts() (workers []meter.Counts, total meter.Counts) {

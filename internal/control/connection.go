@@ -1,7 +1,6 @@
 package control
 
 import (
-	"net/netip"
 	"strconv"
 	"time"
 
@@ -15,6 +14,8 @@ type Connection struct {
 	ID       string `json:"id"`
 	Loop     int    `json:"loop"`
 	Listener string `json:"listener,omitempty"` // none: it was dialled
+	// Protocol is what the listener speaks, tunnel for what became of that by an upgrade, or upstream: it was dialled.
+	Protocol string `json:"protocol"`
 	app.About
 	// State is opening, active, idle (it waits for its peer between two exchanges), paused (it is not read from), draining
 	// or closing; closed in the list of those that are.
@@ -77,6 +78,25 @@ func stateOf(r *conn.Record) string {
 	return "active"
 }
 
+// The protocols of connections that are not what their listener speaks.
+const (
+	dialledProtocol  = "upstream"
+	switchedProtocol = "tunnel"
+)
+
+// protocolOf is the word for what a connection speaks.
+func protocolOf(r *conn.Record, listeners []app.Listener) string {
+	switch {
+	case r.Listener == dialled:
+		return dialledProtocol
+	case r.Switched:
+		return switchedProtocol
+	case r.Listener < len(listeners):
+		return listeners[r.Listener].Protocol
+	}
+	return ""
+}
+
 // states are the words of stateOf, for people who mistype.
 var states = []string{"opening", "active", "idle", "paused", "draining", "closing"}
 
@@ -84,18 +104,15 @@ var states = []string{"opening", "active", "idle", "paused", "draining", "closin
 func tell(r *conn.Record, about app.About, listeners []app.Listener) Connection {
 	c := Connection{
 		ID: strconv.FormatUint(r.ID, 10), Loop: r.Worker, About: about, State: stateOf(r),
-		Age: Seconds(r.Age), Quiet: Seconds(r.Quiet), Peer: addressText(r.Remote), Local: addressText(r.Local),
+		Age: Seconds(r.Age), Quiet: Seconds(r.Quiet), Peer: conn.PeerName(r.Remote), Local: conn.PeerName(r.Local),
 		ReceivedBytes: r.In, SentBytes: r.Out, QueuedBytes: r.Queued, Requests: r.Requests,
 	}
-	protocol := "upstream"
+	c.Protocol = protocolOf(r, listeners)
 	if r.Listener >= 0 && r.Listener < len(listeners) {
-		c.Listener, protocol = listeners[r.Listener].Address, listeners[r.Listener].Protocol
+		c.Listener = listeners[r.Listener].Address
 		if c.Upstream == "" {
 			c.Upstream = listeners[r.Listener].Upstream
 		}
-	}
-	if c.Protocol == "" {
-		c.Protocol = protocol
 	}
 	if t := &r.TCP; t.State != "" {
 		c.TCP = &TCP{
@@ -111,12 +128,4 @@ func tell(r *conn.Record, about app.About, listeners []app.Listener) Connection 
 		}
 	}
 	return c
-}
-
-// addressText is an address; empty for what has none, such as a Unix socket.
-func addressText(a netip.AddrPort) string {
-	if !a.IsValid() {
-		return ""
-	}
-	return a.String()
 }

@@ -1,11 +1,13 @@
 package control
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -44,6 +46,8 @@ func routes() []route {
 		{"DELETE /v1/conns/{id}", "close one connection", (*Server).closeOne},
 		{"POST /v1/conns/close", "close connections by selection; dry_run=true only counts them", (*Server).closeMany},
 		{"GET /v1/closed", "connections that have ended lately, with their causes", (*Server).closed},
+		{"GET /v1/sessions", "sessions of datagrams: UDP, and Unix datagrams", (*Server).sessions},
+		{"DELETE /v1/sessions/{id}", "end one session of datagrams", (*Server).endSession},
 		{"GET /v1/sockets", "the kernel's sockets by listener, endpoint and state, TIME_WAIT included", (*Server).sockets},
 		{"GET /v1/causes", "why connections, sessions and answers end", (*Server).causes},
 		{"GET /v1/loops", "how busy each loop is", (*Server).loops},
@@ -132,21 +136,29 @@ func (s *Server) conns(w http.ResponseWriter, r *http.Request) {
 	l := s.lister()
 	selection, err := ParseSelection(r.URL.Query(), l.listeners)
 	if err != nil {
-		refuse(w, http.StatusBadRequest, err, "see docs/admin.md")
+		refuse(w, http.StatusBadRequest, err, documentMend)
 		return
 	}
+	s.look(w, r, func(ctx context.Context) (any, error) { return l.list(ctx, &selection) })
+}
+
+// documentMend is what to do about parameters that make no sense.
+const documentMend = "see docs/admin.md"
+
+// look answers with what through finds where it looks through all that there are, when it is its turn.
+func (s *Server) look(w http.ResponseWriter, r *http.Request, through func(ctx context.Context) (any, error)) {
 	if !s.begin(w) {
 		return
 	}
 	defer func() { <-s.lists }()
 	ctx, cancel := withPatience(r)
 	defer cancel()
-	page, err := l.list(ctx, &selection)
+	found, err := through(ctx)
 	if err != nil {
 		refuse(w, http.StatusServiceUnavailable, err, "")
 		return
 	}
-	answer(w, http.StatusOK, page)
+	answer(w, http.StatusOK, found)
 }
 
 // turnTime is how long somebody waits while others look through all connections.
@@ -225,25 +237,21 @@ func (s *Server) closeMany(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, err, "select with state, peer, older, ...; or say all=true")
 		return
 	}
-	if !s.begin(w) {
-		return
-	}
-	defer func() { <-s.lists }()
-	ctx, cancel := withPatience(r)
-	defer cancel()
-	most := int(^uint(0) >> 1)
+	most := math.MaxInt
 	if limited {
 		most = selection.Limit
 	}
-	matched, ended, err := l.end(ctx, &selection, most, dry)
-	if !dry {
-		s.log.Info("connections are closed by the operator", "selection", r.URL.RawQuery, "matched", matched, "closed", ended)
-	}
-	if err != nil {
-		refuse(w, http.StatusServiceUnavailable, fmt.Errorf("%d of %d are closed: %w", ended, matched, err), "")
-		return
-	}
-	answer(w, http.StatusOK, Closed{Matched: matched, Closed: ended, DryRun: dry})
+	s.look(w, r, func(ctx context.Context) (any, error) {
+		matched, ended, err := l.end(ctx, &selection, most, dry)
+		if !dry {
+			s.log.Info("connections are closed by the operator", "selection", r.URL.RawQuery, "matched", matched,
+				"closed", ended)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%d of %d are closed: %w", ended, matched, err)
+		}
+		return Closed{Matched: matched, Closed: ended, DryRun: dry}, nil
+	})
 }
 
 func (s *Server) closed(w http.ResponseWriter, r *http.Request) {

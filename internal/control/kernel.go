@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/netip"
@@ -97,13 +98,14 @@ func (s *Server) sockets(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 	}
-	if !s.begin(w) {
-		return
-	}
-	defer func() { <-s.lists }()
-	found := Sockets{Places: s.places()}
+	s.look(w, r, func(context.Context) (any, error) { return s.listSockets(wanted, limit) })
+}
+
+// listSockets asks the kernel for all sockets, and copies so many of those in the wanted states.
+func (s *Server) listSockets(wanted sockets.States, limit int) (*Sockets, error) {
+	found := &Sockets{Places: s.places()}
 	q := sockets.Query{States: sockets.All &^ sockets.Listen.Bit(), Information: wanted != 0}
-	err = sockets.List(q, func(o *sockets.Socket) {
+	err := sockets.List(q, func(o *sockets.Socket) {
 		i := slices.IndexFunc(found.Places, func(p Place) bool { return p.holds(o) })
 		if i < 0 {
 			return
@@ -121,8 +123,7 @@ func (s *Server) sockets(w http.ResponseWriter, r *http.Request) {
 		}
 	})
 	if err != nil && !errors.Is(err, sys.ErrSocketsChanged) {
-		refuse(w, http.StatusServiceUnavailable, err, "")
-		return
+		return nil, err
 	}
-	answer(w, http.StatusOK, found)
+	return found, nil
 }

@@ -32,7 +32,7 @@ type Selection struct {
 	Listener *int
 	// Loop is the number of the loop; nil: any.
 	Loop *int
-	// Protocol is what the listener speaks, or upstream; empty: any.
+	// Protocol is one that Connection.Protocol may be; empty: any.
 	Protocol string
 	// Older is the least age, Quiet the least time without anything happening, and Bytes how many were moved at least.
 	Older, Quiet time.Duration
@@ -127,7 +127,8 @@ func (s *Selection) set(name, value string, listeners []app.Listener) (err error
 		s.Loop = &n
 	case "protocol":
 		s.Protocol = value
-		if known := []string{"http", "tcp", "echo", "discard", "upstream"}; !slices.Contains(known, value) {
+		known := []string{"http", "tcp", "echo", "discard", switchedProtocol, dialledProtocol}
+		if !slices.Contains(known, value) {
 			err = fmt.Errorf("there are %s", strings.Join(known, ", "))
 		}
 	case "older":
@@ -252,13 +253,7 @@ func (s *Selection) selects(r *conn.Record, listeners []app.Listener) bool {
 	case s.Peer.IsValid() && !s.Peer.Contains(r.Remote.Addr().WithZone("")):
 		return false
 	}
-	if s.Protocol == "" {
-		return true
-	}
-	if r.Listener == dialled {
-		return s.Protocol == "upstream"
-	}
-	return r.Listener < len(listeners) && listeners[r.Listener].Protocol == s.Protocol
+	return s.Protocol == "" || s.Protocol == protocolOf(r, listeners)
 }
 
 // before reports that a comes before b. The ID decides between equals, so that pages fit together.

@@ -154,7 +154,7 @@ func (s *session) Granted(l *upstream.Link) {
 	s.note(c, conn.Serves, x.Conn().ID())
 	conn.CountRequest(c)
 	passage := x.Passage()
-	passage.Granted, passage.Reused = max(s.asked, 1), l.Reused
+	passage.Granted, passage.Link, passage.Reused = max(s.asked, 1), c.ID(), l.Reused
 	if l.Reused && !s.idempotent && s.agent.proxy.options.Evidence {
 		c.Watch()
 	}
