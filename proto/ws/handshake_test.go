@@ -122,7 +122,10 @@ func TestRequest(t *testing.T) {
 		{name: "no switch", status: 200, err: ws.ErrStatus},
 		{name: "no upgrade", change: map[string]string{"Upgrade": ""}, err: ws.ErrUpgrade},
 		{name: "another one", change: map[string]string{"Connection": "close"}, err: ws.ErrUpgrade},
-		{name: "another key", change: map[string]string{"Sec-WebSocket-Accept": "s3pPLMBiTxaQ9kYGzzhZRbK+xO0="}, err: ws.ErrAccept},
+		{
+			name: "another key", change: map[string]string{"Sec-WebSocket-Accept": "s3pPLMBiTxaQ9kYGzzhZRbK+xO0="},
+			err: ws.ErrAccept,
+		},
 		{name: "another protocol", change: map[string]string{"Sec-WebSocket-Protocol": "c"}, err: ws.ErrProtocol},
 		{name: "two protocols", change: map[string]string{"Sec-WebSocket-Protocol": "a, b"}, err: ws.ErrProtocol},
 		{name: "another extension", change: map[string]string{"Sec-WebSocket-Extensions": "foo"}, err: ws.ErrExtensions},

@@ -259,7 +259,7 @@ func (c *Conn) Close(code ws.Code, reason string) {
 	c.goodbye(code, reason)
 	c.state = leaving
 	c.pinged = 0
-	c.look()
+	c.takes()
 	c.conn.SetTimer(int64(c.service.options.Close))
 	if c.flags&paused != 0 { // its answer has to be read
 		c.Resume()
@@ -280,7 +280,7 @@ func (c *Conn) end() {
 	if c.extra != nil {
 		c.extra.early = nil
 	}
-	c.look()
+	c.takes()
 	c.conn.SetTimer(int64(c.service.options.Pong))
 	if e := c.extra; e == nil || e.at == len(e.out) {
 		c.conn.Drain()
@@ -334,13 +334,13 @@ func (c *Conn) Flushed(cc conn.Conn) {
 	}
 }
 
-// look remembers how much the peer has taken, and reports whether that is more than it was.
-func (c *Conn) look() (more bool) {
+// takes reports whether the peer has taken something since it was asked last, and has more to take.
+func (c *Conn) takes() bool {
 	_, out := c.conn.Traffic()
-	taken := int64(out) - c.conn.Unacknowledged()
-	more = taken > c.taken
-	c.taken = taken
-	return more
+	under := c.conn.Unacknowledged()
+	before := c.taken
+	c.taken = int64(out) - under
+	return c.taken > before && c.Queued()+under > 0
 }
 
 // Expired looks after a connection that was silent, or is to end.
@@ -349,7 +349,7 @@ func (c *Conn) Expired(cc conn.Conn) {
 	switch {
 	case c.state >= leaving:
 		switch {
-		case c.look():
+		case c.takes():
 			cc.SetTimer(int64(o.Pong))
 		case c.state == leaving && c.Queued() == 0:
 			// It has our close frame and does not say the same: TCP ends in order nevertheless.
@@ -360,13 +360,13 @@ func (c *Conn) Expired(cc conn.Conn) {
 		}
 	case c.flags&paused != 0 || o.Ping < 0:
 		// Nothing can be heard, or is asked for: only a peer that takes nothing is noticed.
-		if !c.look() && c.Queued() > 0 {
+		if c.Queued() > 0 && !c.takes() {
 			c.give()
 			return
 		}
 		cc.SetTimer(c.patience())
 	case c.pinged != 0 && c.heard <= c.pinged:
-		if !c.look() {
+		if !c.takes() {
 			c.give()
 			return
 		}
@@ -377,7 +377,7 @@ func (c *Conn) Expired(cc conn.Conn) {
 			cc.SetTimer(left)
 			return
 		}
-		c.look()
+		c.takes()
 		c.control(ws.Ping, nil)
 		c.pinged = cc.Now()
 		cc.SetTimer(int64(o.Pong))
