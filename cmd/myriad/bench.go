@@ -48,6 +48,7 @@ func (b benchCommand) Run(c console) error {
 	if err != nil {
 		return err
 	}
+	report.Program = "myriad " + version
 	if err := b.write(c, report); err != nil {
 		return err
 	}

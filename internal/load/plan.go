@@ -87,6 +87,9 @@ type Plan struct {
 	Seed    uint64
 	PID     int // of the server, if it is not to be found by itself
 
+	// Scenario is what was said, for the report; Settings.Again writes it.
+	Scenario string
+
 	// Grace is how long after the end answers are waited for; Timeout if zero.
 	Grace time.Duration
 }

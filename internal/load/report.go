@@ -23,6 +23,8 @@ type Report struct {
 	Seed     uint64        `json:"seed"`
 	Loop     string        `json:"loop"` // "closed" or "open"
 	What     string        `json:"what"`
+	Scenario string        `json:"scenario,omitempty"`   // a file with which the run can be made again
+	Program  string        `json:"program,omitempty"`    // that made it, and its version, if whoever runs it says so
 	Duration time.Duration `json:"duration_nanoseconds"` // measured
 	WarmUp   time.Duration `json:"warmup_nanoseconds"`
 
@@ -136,7 +138,8 @@ type Interval struct {
 func newReport(p *Plan, driverName string, passed []standard.Passed, s *server) *Report {
 	r := &Report{
 		Target: p.Target.Text, Date: time.Now().UTC().Truncate(time.Second), Machine: describe(), Driver: driverName,
-		Threads: p.Threads, Seed: p.Seed, Loop: "closed", What: p.describe(), WarmUp: p.WarmUp,
+		Threads: p.Threads, Seed: p.Seed, Loop: "closed", What: p.describe(), Scenario: p.Scenario,
+		WarmUp: p.WarmUp,
 		Server: s.pids, NoServer: s.why, Errors: map[string]uint64{}, Warnings: []string{},
 	}
 	if p.Open() {
@@ -308,6 +311,8 @@ func (r *Report) warn(p *Plan) {
 	add(r.Connections.LostIdle > 0, "the server closed %d connections that were to be there", r.Connections.LostIdle)
 	add(r.Counters.ListenOverflows > 0, "the queue of a listener on this machine overflowed %d times during the run",
 		r.Counters.ListenOverflows)
+	add(p.Requests > 0 && p.WarmUp == 0 && !r.Interrupted && r.Requests.Begun < p.Requests, "only %d of %d requests were "+
+		"begun: the duration ended the run", r.Requests.Begun, p.Requests)
 	add(p.Open() && r.Latency.Count > 0 && r.Latency.Count < 1000, "only %d answers: percentiles beyond the 99th "+
 		"say little", r.Latency.Count)
 }

@@ -180,5 +180,7 @@ func PlanOf(ctx context.Context, flags Settings, file *Scenario) (Plan, error) {
 	if len(problems) > 0 {
 		return plan, problems
 	}
-	return plan, nil
+	var err error
+	plan.Scenario, err = all.Again()
+	return plan, err
 }
