@@ -52,7 +52,7 @@ test: needs ## install what the tests need, then run them all
 
 .PHONY: needs
 needs: # what tests call besides Go
-	@scripts/needs curl wrk ab siege redis-server gunicorn nginx python3 ip nft promtool chromium
+	@scripts/needs curl wrk ab siege redis-server gunicorn nginx python3 python3-websockets ip nft promtool chromium
 
 .PHONY: race
 race: needs ## run all tests under the race detector, the long ones shorter

@@ -53,7 +53,6 @@ type rig struct {
 	t       *testing.T
 	encoder ws.Encoder
 	decoder ws.Decoder
-	heard   []string
 }
 
 const (

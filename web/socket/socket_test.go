@@ -120,17 +120,7 @@ func TestEnds(t *testing.T) {
 			"a large message", func(g *rig) { g.say(ws.Text, strings.Repeat("a", 2000)) },
 			"close 1009 frame too large", "closed 1009 frame too large", nil,
 		},
-		{"the server closes", func(g *rig) {
-			g.conn.Close(4001, "enough")
-			g.conn.Close(4002, "again")
-			g.Turn()
-			if err := g.conn.Send(ws.Text, nil); !errors.Is(err, socket.ErrClosed) {
-				t.Errorf("a message behind Close: %v", err)
-			}
-			g.say(ws.Text, "too late")
-			g.say(ws.Ping, "too late")
-			g.say(ws.Close, "\x0f\xa1")
-		}, "close 4001 enough", "closed 4001", nil},
+		{"the server closes", serverCloses, "close 4001 enough", "closed 4001", nil},
 		{"and the client does not", func(g *rig) {
 			g.conn.Close(4001, "enough")
 			g.Turn()
@@ -167,6 +157,19 @@ func TestEnds(t *testing.T) {
 			}
 		})
 	}
+}
+
+// serverCloses closes from the server's side, and the client answers.
+func serverCloses(g *rig) {
+	g.conn.Close(4001, "enough")
+	g.conn.Close(4002, "again")
+	g.Turn()
+	if err := g.conn.Send(ws.Text, nil); !errors.Is(err, socket.ErrClosed) {
+		g.t.Errorf("a message behind Close: %v", err)
+	}
+	g.say(ws.Text, "too late")
+	g.say(ws.Ping, "too late")
+	g.say(ws.Close, "\x0f\xa1")
 }
 
 // TestPanicked tells of panics in each callback.
