@@ -184,7 +184,7 @@ func (r *run) perform(ctx context.Context, factory driver.Factory) (*Report, err
 	}
 	whole = whole && r.await(ctx, phaseReady)
 	rep.Connecting.Took = time.Since(began)
-	if whole && r.slowest() == phaseReady {
+	if whole && r.slowest() == phaseReady && !r.alone() {
 		rep.Memory = r.weigh(before, ownBefore, serverBefore)
 		rep.Begin = census(r.plan, r.standing())
 		whole = r.measure(ctx)
@@ -210,6 +210,16 @@ func (r *run) perform(ctx context.Context, factory driver.Factory) (*Report, err
 		return nil, fmt.Errorf("no connection to %s could be made: %s", r.plan.Target.Text, rep.firstError())
 	}
 	return rep, nil
+}
+
+// alone reports that connections were to be there from the beginning, and none could be made: nobody has to wait for
+// the end of a run to hear that its target is wrong.
+func (r *run) alone() bool {
+	made := r.standing()
+	for _, w := range r.workers {
+		made += int(w.live.made.Load())
+	}
+	return made == 0 && r.plan.PerConnect != 1
 }
 
 // standing is how many connections the workers hold. They must have nothing under way.

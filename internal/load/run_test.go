@@ -183,10 +183,11 @@ func TestConnections(t *testing.T) {
 	}
 }
 
-// TestRefused has nobody listen.
+// TestRefused has nobody listen: that is told at once, and not when the time is over.
 func TestRefused(t *testing.T) {
 	p := Default()
 	p.Target = Target{Scheme: "http", Address: unused(t), Host: "x", URI: "/", Text: "http://x/"}
+	p.Duration = time.Hour
 	if _, err := Run(t.Context(), p, nil); err == nil || !strings.Contains(err.Error(), "connection refused") {
 		t.Errorf("%v", err)
 	}

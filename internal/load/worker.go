@@ -100,7 +100,7 @@ type worker struct {
 
 // live is what others may read at any time; it is written at the end of each turn.
 type live struct {
-	begun, good, failed, dropped, answers, standing atomic.Int64
+	begun, good, failed, dropped, answers, standing, made atomic.Int64
 }
 
 // openDriver opens the worker's driver on the calling thread, which must be locked.
@@ -443,6 +443,7 @@ func (w *worker) publish() {
 	w.live.dropped.Store(int64(t.dropped))
 	w.live.answers.Store(int64(t.answers))
 	w.live.standing.Store(int64(t.standing))
+	w.live.made.Store(int64(t.connected))
 }
 
 // fifo is a queue of clients, each of them in it once at most.
