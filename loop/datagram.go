@@ -225,8 +225,8 @@ func (d *datagrams) failed(err error) {
 	}
 }
 
-// besideDatagram is what a block holds beside a datagram. No driver has less room for one, and all have some bytes more,
-// so that a datagram of which the kernel cut something off is always too long.
+// besideDatagram is what a block holds beside a datagram. No driver has less room for one, and all have some bytes
+// more, so that a datagram of which the kernel cut something off is always too long.
 const besideDatagram = sys.DatagramOffset + 8
 
 // longestDatagram is how many bytes a datagram may have, both ways.

@@ -2,6 +2,7 @@ package loop
 
 import (
 	"net/netip"
+	"syscall"
 
 	"github.com/myriad-server/myriad/buf"
 	"github.com/myriad-server/myriad/driver"
@@ -155,14 +156,34 @@ func (d *datagrams) sent(done *driver.Completion) {
 	if done.Err != nil && undelivered(done.Err) && !d.again {
 		d.again = true // the error may be that of an earlier one, and the next was not sent
 		d.failed(done.Err)
-	} else if done.Err != nil {
-		if done.Err != driver.ErrCanceled {
-			l.meter.Add(meter.DatagramErrors, 1)
-		}
-		d.drop(min(1, len(d.queue)))
+	} else if done.Err != nil && len(d.queue) > 0 {
+		d.refused(done.Err)
 		d.again = false
 	}
 	d.rest()
+}
+
+// refused drops the first datagram of the queue, and the others to the same address if that has no room for one: who
+// does not read holds nobody else up.
+func (d *datagrams) refused(err error) {
+	before := len(d.queue)
+	if to := d.queue[0].address; err == syscall.ENOBUFS && len(to) > 0 {
+		kept := d.queue[:0]
+		for _, g := range d.queue {
+			if string(g.address) == string(to) {
+				g.block.Release()
+			} else {
+				kept = append(kept, g)
+			}
+		}
+		clear(d.queue[len(kept):])
+		d.queue = kept
+	} else {
+		d.drop(1)
+	}
+	if err != driver.ErrCanceled {
+		d.loop.meter.Add(meter.DatagramErrors, int64(before-len(d.queue)))
+	}
 }
 
 // rest sends what has come meanwhile, or lets go of the memory.

@@ -94,7 +94,10 @@ func serve(t testing.TB, o rigOptions) *rig {
 		t.Fatal(err)
 	}
 	spec.ReusePort, spec.SendBuffer = o.loops > 1, o.sendBuffer
-	if o.datagrams != nil {
+	switch {
+	case o.datagrams != nil && spec.Network == "unix":
+		spec.Network = "unixgram"
+	case o.datagrams != nil:
 		spec.Network = "udp"
 	}
 	group := listen.NewGroup(spec)

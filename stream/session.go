@@ -146,7 +146,8 @@ func (h *near) admit(s *session, remote, local netip.AddrPort) {
 	s.remote = endpointOf(remote)
 	if h.clients != nil && remote.IsValid() {
 		if !h.clients.enter(remote.Addr()) {
-			h.report.warn(lineLimit, s.client.Now(), "a client is refused", remote, errPerClient)
+			h.report.warn(linePerClient, s.client.Now(), "a client is refused", remote, errPerClient)
+			h.tally.add(RefusedPerClient, 1)
 			h.fail(s, TooMany, errPerClient)
 			return
 		}

@@ -318,7 +318,7 @@ func demandOf(p *Plan) Demand {
 			d.Pipes = pipesOfLoop * p.Loops
 		}
 		if l.Protocol == config.StreamUDP {
-			d.Sessions += l.Datagrams.Sessions * max(p.Loops, 1)
+			d.Sessions += l.Datagrams.Sessions
 		}
 	}
 	return d

@@ -20,7 +20,7 @@ func (a *App) listener(i int, root web.Handler) (serve.Listener, error) {
 	spec := specOf(l, a.plan.Accept == serve.ReusePort && a.plan.Loops > 1)
 	group := listen.NewGroup(spec)
 	a.groups = append(a.groups, group)
-	made := serve.Listener{Name: l.Address.String(), Network: spec.Network, Open: group.Open, Closed: group.Closed}
+	made := serve.Listener{Name: l.Address.String(), Network: string(l.Address.Network), Open: group.Open, Closed: group.Closed}
 	if spec.ReusePort && l.ReusePort == config.Auto {
 		made.Open = alone(spec, group)
 	}
@@ -65,10 +65,13 @@ func specOf(l *config.Listener, shared bool) listen.Spec {
 		V6Only:      l.V6Only,
 		Mode:        fs.FileMode(l.Mode),
 	}
-	if l.Address.Network == config.Unix {
-		s.ReusePort = false
-	} else {
+	switch {
+	case l.Address.Network != config.Unix:
 		s.Address = l.Address.AddrPort()
+	case l.Protocol == config.StreamUDP:
+		s.Network, s.ReusePort = "unixgram", false
+	default:
+		s.ReusePort = false
 	}
 	s.Congestion = congestion(l.Congestion, s)
 	return s

@@ -95,6 +95,15 @@ func (p *Plan) warn(d Demand) {
 	}
 }
 
+// sessions is how many sessions of datagrams a listener may have: what it asks for, or its part of what there is.
+func (p *Plan) sessions(l *config.Listener) int {
+	wanted := demandOf(p).Sessions
+	if wanted <= p.Capacity.Sessions {
+		return l.Datagrams.Sessions
+	}
+	return max(1, int(int64(l.Datagrams.Sessions)*int64(p.Capacity.Sessions)/int64(wanted)))
+}
+
 // cacheEntries is how many files a route may remember: what it asks for, or its part of what there is.
 func (p *Plan) cacheEntries(f *config.Files) int {
 	wanted := demandOf(p).CachedFiles

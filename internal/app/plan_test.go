@@ -158,7 +158,7 @@ func TestPlanWarns(t *testing.T) {
 		{
 			"sessions of datagrams", small,
 			[]string{`listeners=[{address: "udp://:1", protocol: udp, to: [a:1]}]`, "engine.driver=epoll"},
-			"2000 sessions of datagrams, not for 16384",
+			"2000 sessions of datagrams, not for 4096",
 		},
 		{"large caches", small, []string{"routes=[{files: {root: .}}]", "engine.driver=epoll"}, "1000 descriptors, not 4096"},
 	} {

@@ -37,7 +37,7 @@ func (a *App) datagramHandler(l *config.Listener, where string) (func() conn.Dat
 		Group:    group,
 		Idle:     time.Duration(u.Datagrams),
 		Lifetime: time.Duration(u.Lifetime),
-		Sessions: l.Datagrams.Sessions,
+		Sessions: a.plan.sessions(l),
 		Evict:    l.Datagrams.Evict,
 		Answers:  int(l.Datagrams.Answers),
 		Log:      a.options.Log,

@@ -6,7 +6,8 @@ type Listener struct {
 	// "unix:/run/myriad.sock" for a socket file, "unix:@myriad" for an abstract name. Port 0 takes a free port.
 	Address Address `yaml:"address" jsonschema:"required"`
 	// What is spoken: "tcp" and "udp" pass bytes and datagrams on to an upstream without a look at them, "echo" (RFC 862)
-	// and "discard" (RFC 863) are for measuring. Over udp there is no http.
+	// and "discard" (RFC 863) are for measuring. Over udp there is no http. At a unix socket, "udp" takes datagrams, and
+	// everything else connections.
 	Protocol Protocol `yaml:"protocol"`
 	// The upstream that tcp or udp is passed on to, by its name under upstreams.
 	Upstream string `yaml:"upstream,omitempty"`
@@ -15,7 +16,7 @@ type Listener struct {
 	// The PROXY protocol, for tcp.
 	ProxyProtocol ProxyProtocol `yaml:"proxy_protocol"`
 	// Sessions of tcp or udp that one client address may have at a time. One more is closed at once, or its datagram
-	// dropped.
+	// dropped. Clients at unix sockets have no address, and are not limited.
 	PerClient CountOrUnlimited `yaml:"per_client" min:"1" max:"1000000"`
 	// Sessions of udp.
 	Datagrams Datagrams `yaml:"datagrams"`

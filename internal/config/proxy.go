@@ -30,11 +30,13 @@ type Proxy struct {
 	Body SizeOrUnlimited `yaml:"body" min:"1" max:"1PiB"`
 }
 
-// Datagrams is sessions of udp: what one client, an address and a port, sends to one endpoint, and its answers.
+// Datagrams is sessions of udp: what one client, an address and a port or a unix socket's name, sends to one endpoint,
+// and its answers.
 type Datagrams struct {
-	// Sessions that one loop may have. Each takes a descriptor.
+	// Sessions that the listener may have at a time, over all loops. Each takes a descriptor.
 	Sessions int `yaml:"sessions" min:"1" max:"1000000"`
-	// Whether one more ends the session that has been silent for longest. Otherwise its datagrams are dropped.
+	// Whether one more ends a session: of those of its loop the one that has been silent for longest. Otherwise its
+	// datagrams are dropped.
 	Evict bool `yaml:"evict"`
 	// Datagrams that an endpoint sends for each one that it gets. When all have come, the session is over at once: 1 is
 	// right for DNS.

@@ -263,11 +263,12 @@ func (r *rules) streamListener(path string, l Listener) bool {
 	protocol := child(path, "protocol")
 	udp := l.Address.Network == UDP
 	switch {
-	case l.Protocol == StreamUDP && !udp && l.Address.Network != "":
-		r.refuse(fmt.Sprintf("%s takes no datagrams", l.Address), datagramMend(l.Address), child(path, "address"), protocol)
+	case l.Protocol == StreamUDP && l.Address.Network == TCP:
+		mend := fmt.Sprintf("did you mean %q?", "udp://"+strings.TrimPrefix(l.Address.text, "tcp://"))
+		r.refuse(fmt.Sprintf("%s takes no datagrams", l.Address), mend, child(path, "address"), protocol)
 	case l.Protocol == StreamTCP && udp:
 		r.refuse("over udp there is no tcp", "write protocol: udp", protocol)
-	case udp && l.ProxyProtocol.said():
+	case l.Protocol == StreamUDP && l.ProxyProtocol.said():
 		r.refuse("the PROXY protocol is for listeners that speak tcp", "leave it out", child(path, "proxy_protocol"))
 	}
 	u, named := r.config.Upstreams[l.Upstream]
@@ -276,11 +277,4 @@ func (r *rules) streamListener(path string, l Listener) bool {
 			"write key: client, or make another upstream", child(path, "upstream"))
 	}
 	return true
-}
-
-func datagramMend(a Address) string {
-	if a.Network == Unix {
-		return "write an address such as udp://127.0.0.1:9000, or protocol: tcp"
-	}
-	return fmt.Sprintf("did you mean %q?", "udp://"+strings.TrimPrefix(a.text, "tcp://"))
 }

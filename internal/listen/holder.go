@@ -20,7 +20,7 @@ const (
 // holders names the processes that listen on the port, as far as this one may know and soon finds out. It reads much of
 // /proc and is only for the error path.
 func holders(s Spec) string {
-	if s.Network == "unix" {
+	if s.unix() {
 		return ""
 	}
 	deadline := time.Now().Add(searchBudget)

@@ -42,10 +42,10 @@ func Open(s Spec) (*Socket, error) {
 	switch s.Network {
 	case "tcp", "udp":
 		return openInternet(s)
-	case "unix":
+	case "unix", "unixgram":
 		return patiently(func() (*Socket, error) { return openUnix(s) })
 	}
-	return nil, fmt.Errorf("listen on %s: %q is no network: use tcp, udp or unix", s, s.Network)
+	return nil, fmt.Errorf("listen on %s: %q is no network: use tcp, udp, unix or unixgram", s, s.Network)
 }
 
 // Close closes the descriptor and removes the file of a unix socket.
@@ -137,7 +137,7 @@ type option struct {
 
 func setOptions(fd int, s Spec, six bool) error {
 	tcp := s.Network == "tcp"
-	internet := s.Network != "unix"
+	internet := !s.unix()
 	probing := tcp && s.KeepAlive.On
 	everywhere := s.Network == "udp" && s.Address.Addr().IsUnspecified() // what comes is answered from where it came to
 	// SO_REUSEADDR is left out for udp, where it lets a second process take the datagrams away.
@@ -212,7 +212,7 @@ func explain(s Spec, err error) error {
 		mend = "the machine does not have this address; see \"ip address\""
 	case errors.Is(err, syscall.EAFNOSUPPORT):
 		mend = "the kernel has no such addresses; use IPv4"
-	case errors.Is(err, syscall.EACCES) && s.Network != "unix" && s.Address.Port() < unprivilegedPort():
+	case errors.Is(err, syscall.EACCES) && !s.unix() && s.Address.Port() < unprivilegedPort():
 		mend = fmt.Sprintf("ports below %d need the capability CAP_NET_BIND_SERVICE (setcap cap_net_bind_service=+ep), "+
 			"or sysctl -w net.ipv4.ip_unprivileged_port_start=%d", unprivilegedPort(), s.Address.Port())
 	case errors.Is(err, syscall.EACCES):

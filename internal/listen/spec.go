@@ -16,18 +16,18 @@ import (
 
 // Spec describes a listening socket. The zero value of an option leaves it as the kernel has it.
 type Spec struct {
-	// Network is "tcp", "udp" or "unix" (a stream socket).
+	// Network is "tcp", "udp", "unix" (a stream socket) or "unixgram" (a datagram socket with the name of a unix one).
 	Network string
 	// Address is that of a tcp or udp socket; port 0 takes a free one. [::] without V6Only is IPv4 too, and IPv4 alone
 	// where there is no IPv6.
 	Address netip.AddrPort
-	// Name is that of a unix socket: the path of its file, or "@" and an abstract name.
+	// Name is that of a unix or unixgram socket: the path of its file, or "@" and an abstract name.
 	Name string
 	// Backlog is how many complete connections wait to be accepted; 1,024 if zero. The kernel cuts it to
 	// net.core.somaxconn.
 	Backlog int
 	// SendBuffer and ReceiveBuffer are the bytes of the socket's buffers (SO_SNDBUF, SO_RCVBUF). The kernel then stops
-	// fitting them to the path.
+	// fitting them to the path. The send buffer of a unixgram socket holds what its peers have not read, 4 MiB if zero.
 	SendBuffer, ReceiveBuffer int
 	// NoDelay sends at once instead of waiting for a full segment (TCP_NODELAY).
 	NoDelay bool
@@ -58,10 +58,16 @@ type KeepAlive struct {
 	Count    int           // probes without an answer before the connection is given up (TCP_KEEPCNT)
 }
 
+// unix reports that the socket has a name and no address.
+func (s Spec) unix() bool { return s.Network == "unix" || s.Network == "unixgram" }
+
+// stream reports that the socket takes connections.
+func (s Spec) stream() bool { return s.Network == "tcp" || s.Network == "unix" }
+
 // String is the address in the form that Parse reads.
 func (s Spec) String() string {
 	switch s.Network {
-	case "unix":
+	case "unix", "unixgram":
 		return "unix:" + s.Name
 	case "udp":
 		return "udp://" + s.Address.String()
@@ -70,7 +76,7 @@ func (s Spec) String() string {
 }
 
 // Parse reads "host:port", ":port" (every address of the machine), "[::]:80", each also behind "tcp://" or "udp://", and
-// "unix:/path" or "unix:@abstract". The host is an IP address or "localhost", which is 127.0.0.1; no name is looked up.
+// "unix:/path" or "unix:@abstract", which is a stream socket. The host is an IP address or "localhost", which is 127.0.0.1; no name is looked up.
 func Parse(address string) (Spec, error) {
 	if name, ok := strings.CutPrefix(address, "unix:"); ok {
 		name = strings.TrimPrefix(name, "//")

@@ -10,7 +10,7 @@ import (
 	"github.com/myriad-server/myriad/internal/sys"
 )
 
-// openUnix binds a stream socket to a name. A file is made with Mode at once: bind(2) gives it the mode of the unbound
+// openUnix binds a socket to a name. A file is made with Mode at once: bind(2) gives it the mode of the unbound
 // socket's inode, less the umask, so it is never more open than asked for, and what the umask took is given after.
 func openUnix(s Spec) (*Socket, error) {
 	raw, err := sys.EncodeUnix(s.Name)
@@ -23,11 +23,18 @@ func openUnix(s Spec) (*Socket, error) {
 			return nil, err
 		}
 	}
-	fd, err := sys.Socket(sys.Unix, sys.Stream, true)
+	kind := sys.Datagram
+	if s.stream() {
+		kind = sys.Stream
+	}
+	fd, err := sys.Socket(sys.Unix, kind, true)
 	if err != nil {
 		return nil, explain(s, os.NewSyscallError("socket", err))
 	}
-	socket := &Socket{FD: fd, Spec: s, Warning: backlogWarning(s)}
+	socket := &Socket{FD: fd, Spec: s}
+	if s.stream() {
+		socket.Warning = backlogWarning(s)
+	}
 	if err := bindUnix(socket, raw, path); err != nil {
 		_ = socket.Close()
 		return nil, explain(s, err)
@@ -64,7 +71,28 @@ func bindUnix(socket *Socket, raw []byte, path bool) error {
 			}
 		}
 	}
+	if !s.stream() {
+		widen(fd, s.SendBuffer)
+		return nil
+	}
 	return os.NewSyscallError("listen", sys.Listen(fd, s.Backlog))
+}
+
+// unreadBytes is the send buffer of a datagram socket, where nothing else is asked for. What peers have not read yet
+// stays in the buffer of whoever has sent it, and the kernel bounds that for each of them only if it has not connected:
+// some that do not read would take all of the default's 208 KiB from the others.
+const unreadBytes = 4 << 20
+
+// widen sets the send buffer, beyond net.core.wmem_max if the process may (CAP_NET_ADMIN).
+func widen(fd, size int) {
+	if size == 0 {
+		size = unreadBytes
+	}
+	o := sys.Option{Level: sys.LevelSocket, Name: sys.SendBufferForce, Value: size}
+	if sys.SetOption(fd, o) != nil {
+		o.Name = sys.SendBuffer
+		_ = sys.SetOption(fd, o) // the kernel cuts it, and refuses nothing
+	}
 }
 
 // clearStale removes the file of a socket that nobody listens on any more: its owner was killed. Two processes that do

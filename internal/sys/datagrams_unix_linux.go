@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Unix socket has a name where others have an address and a port. Whoever handles datagrams need not know two kinds of
-// peers: the name stands in a netip.AddrPort, as the zone of the address ::, which no datagram comes from and which has
+// A Unix socket has a name where others have an address and a port. Whoever handles datagrams need not know two kinds
+// of peers: the name stands in a netip.AddrPort, as the zone of the address ::, which no datagram comes from and which has
 // no zone otherwise, with port 0. It takes no more room than others, and is compared and hashed as fast.
 
 // nameBytes is sun_path, see unix(7).
@@ -56,8 +56,8 @@ type Peers struct {
 // peersMost is how many names are remembered.
 const peersMost = 1024
 
-// Decode is DecodeAddress, and for Unix sockets UnixPeer. It is zero for one that has no name, and for one whose path is
-// relative and begins with "@", which cannot be told from an abstract name.
+// Decode is DecodeAddress, and for Unix sockets UnixPeer. It is zero for one that has no name, and for one whose path
+// is relative and begins with "@", which cannot be told from an abstract name.
 func (p *Peers) Decode(raw []byte) netip.AddrPort {
 	if !ToUnix(raw) {
 		return DecodeAddress(raw)

@@ -30,6 +30,7 @@ const (
 	ReuseAddress      = unix.SO_REUSEADDR
 	ReusePort         = unix.SO_REUSEPORT
 	SendBuffer        = unix.SO_SNDBUF
+	SendBufferForce   = unix.SO_SNDBUFFORCE
 	ReceiveBuffer     = unix.SO_RCVBUF
 	KeepAlive         = unix.SO_KEEPALIVE
 	KeepAliveIdle     = unix.TCP_KEEPIDLE
