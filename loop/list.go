@@ -251,17 +251,40 @@ func (w *witness) Closed(c conn.Conn, why error) {
 	l.listeners[own.listener].handler.Closed(c, why)
 }
 
-// note asks for the addresses of a connection that ends for a reason, as long as it has a descriptor. The kernel has
-// forgotten those of one that its peer has reset.
+// note asks for the addresses of a connection that ends, as long as it has a descriptor. The kernel has forgotten those
+// of one that its peer has reset.
 func (l *Loop) note(c *connection) {
-	if w := l.has(c); w == nil || w.why == nil || w.why == conn.ErrMoved || c.flags&flagClosing != 0 {
+	if c.flags&flagClosing != 0 {
 		return
 	}
 	if _, noted := l.partings[c.index]; noted {
+		return
+	}
+	w := l.has(c)
+	orderly := w == nil || w.why == nil
+	if orderly && !l.courtesy.extended(l.moment()) || !orderly && w.why == conn.ErrMoved {
 		return
 	}
 	var r [1]conn.Record
 	l.describe(c, &r[0])
 	l.look(r[:], conn.AskAddresses)
 	l.partings[c.index] = r[0]
+}
+
+// courtesy bounds what is asked about connections that end in order: a few are worth a system call to whoever looks at
+// the last ones, and where thousands end in a second none is.
+type courtesy struct {
+	moment uint32
+	given  int
+}
+
+// courtesies is how many connections that end in order have their addresses remembered in a moment of some 67 ms.
+const courtesies = 8
+
+func (k *courtesy) extended(moment uint32) bool {
+	if k.moment != moment {
+		k.moment, k.given = moment, 0
+	}
+	k.given++
+	return k.given <= courtesies
 }

@@ -139,7 +139,8 @@ type Loop struct {
 
 	memory   conn.Memory            // of connections that have ended
 	parting  conn.Record            // memory for one
-	partings map[uint32]conn.Record // addresses of those that are being closed for a reason
+	partings map[uint32]conn.Record // addresses of those that are being closed
+	courtesy courtesy
 	witness  witness
 
 	recording conn.Recording

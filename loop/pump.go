@@ -95,6 +95,7 @@ func (l *Loop) call(c *connection) {
 
 // finish continues an orderly end after the last byte was taken: our FIN, then the peer's, then close.
 func (l *Loop) finish(c *connection) {
+	l.note(c)
 	if c.flags&flagEnded != 0 {
 		l.end(c, nil)
 		return

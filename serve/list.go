@@ -136,12 +136,8 @@ func (b *Blocking) Ended(context.Context) ([]conn.Record, error) {
 func (c *connection) depart() {
 	c.show()
 	var r conn.Record
-	var ask conn.Ask
-	if c.why != nil {
-		ask = conn.AskAddresses
-	}
 	c.mu.Lock()
-	known := c.record(&r, c.site.clock(), ask)
+	known := c.record(&r, c.site.clock(), conn.AskPeer)
 	c.face.fd = -1
 	c.mu.Unlock()
 	if !known {
@@ -151,4 +147,7 @@ func (c *connection) depart() {
 	c.site.mu.Lock()
 	c.site.memory.Keep(&r)
 	c.site.mu.Unlock()
+	if ended := c.site.site.Recording.Ended; ended != nil && r.Why != nil {
+		ended(&r, nil)
+	}
 }

@@ -107,7 +107,7 @@ type Site struct {
 	// Roster, if set, is called once for each loop, or once by models without loops, before it serves, with what lists its
 	// connections until Serve returns; from any goroutine.
 	Roster func(worker int, r conn.Roster)
-	// Recording is what models with loops record of their connections; nothing if zero.
+	// Recording is what is recorded of the connections; nothing if zero. Models without loops tell of the ends alone.
 	Recording conn.Recording
 	// Log gets a line when accepting pauses, and when it goes on. Nothing is logged if nil.
 	Log *slog.Logger

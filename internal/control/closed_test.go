@@ -44,8 +44,8 @@ func TestEndsHaveCauses(t *testing.T) {
 				if len(last.Closed) != 1 || last.Closed[0].ReceivedBytes != 100 || last.Closed[0].Requests != 1 {
 					t.Errorf("%s: told %+v", end.cause, last.Closed)
 				}
-				if peer := c.LocalAddr().String(); end.cause == "operator" && last.Closed[0].Peer != peer {
-					t.Errorf("its peer is %q, want %s", last.Closed[0].Peer, peer)
+				if peer := c.LocalAddr().String(); end.cause != "reset" && last.Closed[0].Peer != peer {
+					t.Errorf("%s: its peer is %q, want %s", end.cause, last.Closed[0].Peer, peer)
 				}
 			}
 			var status struct {
@@ -53,6 +53,10 @@ func TestEndsHaveCauses(t *testing.T) {
 			}
 			if text := s.ask("GET", "/v1/status", "", &status); len(status.Ends) != len(ends) {
 				t.Errorf("status counts %v: %s", status.Ends, strings.TrimSpace(text))
+			}
+			want := `myriad_connections_failed_total{cause="operator"} 1`
+			if text := s.ask("GET", "/metrics", "", nil); !strings.Contains(text, want) {
+				t.Errorf("the metrics do not have %s", want)
 			}
 		})
 	}
