@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// TestDatagramsOfUnix passes datagrams on from Unix sockets, where a process that was killed has left its file and at an
-// abstract name, to a server at another.
+// TestDatagramsOfUnix passes datagrams on from Unix sockets to another, from where a process that was killed has left
+// its file and from an abstract name.
 func TestDatagramsOfUnix(t *testing.T) {
 	known := Known()
 	for _, driver := range known.Drivers {

@@ -20,7 +20,9 @@ func (a *App) listener(i int, root web.Handler) (serve.Listener, error) {
 	spec := specOf(l, a.plan.Accept == serve.ReusePort && a.plan.Loops > 1)
 	group := listen.NewGroup(spec)
 	a.groups = append(a.groups, group)
-	made := serve.Listener{Name: l.Address.String(), Network: string(l.Address.Network), Open: group.Open, Closed: group.Closed}
+	made := serve.Listener{
+		Name: l.Address.String(), Network: string(l.Address.Network), Open: group.Open, Closed: group.Closed,
+	}
 	if spec.ReusePort && l.ReusePort == config.Auto {
 		made.Open = alone(spec, group)
 	}

@@ -76,7 +76,8 @@ func (s Spec) String() string {
 }
 
 // Parse reads "host:port", ":port" (every address of the machine), "[::]:80", each also behind "tcp://" or "udp://", and
-// "unix:/path" or "unix:@abstract", which is a stream socket. The host is an IP address or "localhost", which is 127.0.0.1; no name is looked up.
+// "unix:/path" or "unix:@abstract", which is a stream socket. The host is an IP address or "localhost", which is
+// 127.0.0.1; no name is looked up.
 func Parse(address string) (Spec, error) {
 	if name, ok := strings.CutPrefix(address, "unix:"); ok {
 		name = strings.TrimPrefix(name, "//")

@@ -57,7 +57,8 @@ func TestUnixDatagrams(t *testing.T) {
 			t.Error(err)
 		}
 		p := make([]byte, 10)
-		if _, err := sys.AwaitAny([]sys.Await{{FD: int32(socket.FD), Want: sys.Readable}}, int64(20*time.Second)); err != nil {
+		ready := []sys.Await{{FD: int32(socket.FD), Want: sys.Readable}}
+		if _, err := sys.AwaitAny(ready, int64(20*time.Second)); err != nil {
 			t.Fatal(err)
 		}
 		if n, err := sys.Recv(socket.FD, p, 0); err != nil || string(p[:n]) != "hello" {

@@ -9,8 +9,8 @@ import (
 )
 
 // A Unix socket has a name where others have an address and a port. Whoever handles datagrams need not know two kinds
-// of peers: the name stands in a netip.AddrPort, as the zone of the address ::, which no datagram comes from and which has
-// no zone otherwise, with port 0. It takes no more room than others, and is compared and hashed as fast.
+// of peers: the name stands in a netip.AddrPort, as the zone of the address ::, which no datagram comes from and which
+// has no zone otherwise, with port 0. It takes no more room than others, and is compared and hashed as fast.
 
 // nameBytes is sun_path, see unix(7).
 const nameBytes = 108
