@@ -99,8 +99,8 @@ func leak(p sockets.Process, list []Connection) (Finding, bool) {
 	}
 	if p.PID == 0 {
 		f.Title = fmt.Sprintf("%d connections in CLOSE_WAIT that no descriptor leads to", len(list))
-		f.Cause = "their peers have closed; they wait in an accept queue, or are direct descriptors of an io_uring, or " +
-			"belong to a process that could not be looked at"
+		f.Cause = "their peers have closed; they wait in an accept queue, or belong to a process that could not be " +
+			"looked at"
 		f.Recheck = "ss -tan state close-wait"
 		f.Fix = f.Recheck
 		f.Better = "the local port tells which listener they belong to: see why nobody accepts there"

@@ -3,11 +3,15 @@ package doctor
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
+	"sync"
 	"testing"
 	"time"
 
+	direct "github.com/myriad-server/myriad/internal/crowd"
 	"github.com/myriad-server/myriad/internal/sockets"
 	"github.com/myriad-server/myriad/internal/sys"
 )
@@ -67,6 +71,43 @@ func TestCloseWait(t *testing.T) {
 	for _, server := range s.accepts {
 		_ = server.Close() // the fix
 	}
+	until(t, h, sockets.CloseWait, 0)
+	isWell(t, h, closeWait)
+}
+
+// TestCloseWaitOnDirectDescriptors: connections that are no descriptors of their process are its own nevertheless, and
+// well once their ring is closed.
+func TestCloseWaitOnDirectDescriptors(t *testing.T) {
+	if !apart(t) {
+		return
+	}
+	if support := probeUring(); !support.OK {
+		t.Skipf("there are no direct descriptors without io_uring: %s; %s", support.Why, support.Fix)
+	}
+	s := newService(t, "127.0.0.1:7000")
+	to := s.listener.Addr().(*net.TCPAddr).AddrPort()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	table, err := direct.Open(to, netip.MustParseAddr("127.0.0.2"), leakMany, nil, direct.Answer{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := sync.OnceFunc(table.Close)
+	defer closed()
+	if well, err := table.Each(t.Context(), 0, leakMany, direct.Socket, direct.Connect); well != leakMany {
+		t.Fatalf("%d connections: %v", well, err)
+	}
+	for range leakMany {
+		server, err := s.listener.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = server.Close()
+	}
+	h := This(0)
+	until(t, h, sockets.CloseWait, leakMany)
+	onlyFinding(t, h, closeWait, Warning, fmt.Sprintf("doctor.test (%d)", os.Getpid()), "100 in CLOSE_WAIT")
+	closed() // the fix
 	until(t, h, sockets.CloseWait, 0)
 	isWell(t, h, closeWait)
 }

@@ -37,8 +37,9 @@ func (o *Ownership) Owner(inode uint32) (p Process, known bool) {
 }
 
 // Owners walks through the descriptors of all processes, or of one if pid is not 0, for the sockets that wanted holds;
-// nil is all. It takes about a microsecond for each descriptor on the host. A process that ends meanwhile is passed
-// over; the error is for a /proc that cannot be read at all, or the one process that cannot.
+// nil is all of them that have descriptors. It takes about a microsecond for each descriptor on the host. Of what no
+// descriptor leads to, the rings of io_uring are asked. A process that ends meanwhile is passed over; the error is for a
+// /proc that cannot be read at all, or the one process that cannot.
 func Owners(proc string, pid int, wanted map[uint32]bool) (*Ownership, error) {
 	pids := []int{pid}
 	if pid == 0 {
@@ -64,23 +65,59 @@ func Owners(proc string, pid int, wanted map[uint32]bool) (*Ownership, error) {
 			o.Closed++
 		}
 	}
+	for _, p := range pids {
+		if !o.misses(wanted) {
+			break
+		}
+		o.lookInRings(filepath.Join(proc, strconv.Itoa(p)), p, wanted)
+	}
 	return o, nil
 }
 
+// misses says whether somebody has to be found yet. Sockets in TIME_WAIT and the like, of inode 0, have nobody.
+func (o *Ownership) misses(wanted map[uint32]bool) bool {
+	for inode := range wanted {
+		if _, known := o.owners[inode]; !known && inode != 0 {
+			return true
+		}
+	}
+	return false
+}
+
 func (o *Ownership) look(folder string, pid int, wanted map[uint32]bool) error {
-	name, err := os.ReadFile(filepath.Join(folder, "comm"))
+	process, err := processOf(folder, pid)
 	if err != nil {
 		return err
 	}
-	process := Process{pid, strings.TrimSpace(string(name))}
 	return eachSocket(folder, func(_ string, inode uint32) {
-		if wanted != nil && !wanted[inode] {
-			return
-		}
-		if _, known := o.owners[inode]; !known {
-			o.owners[inode] = process
+		if wanted == nil || wanted[inode] {
+			o.own(inode, process)
 		}
 	})
+}
+
+// lookInRings passes over a process that has ended, or that look was not let into either.
+func (o *Ownership) lookInRings(folder string, pid int, wanted map[uint32]bool) {
+	process, err := processOf(folder, pid)
+	if err != nil {
+		return
+	}
+	_ = directSockets(folder, func(inode uint32) {
+		if wanted[inode] {
+			o.own(inode, process)
+		}
+	})
+}
+
+func (o *Ownership) own(inode uint32, p Process) {
+	if _, known := o.owners[inode]; !known {
+		o.owners[inode] = p
+	}
+}
+
+func processOf(folder string, pid int) (Process, error) {
+	name, err := os.ReadFile(filepath.Join(folder, "comm"))
+	return Process{pid, strings.TrimSpace(string(name))}, err
 }
 
 // eachSocket visits the descriptors of a process that are sockets, by its folder in /proc.
