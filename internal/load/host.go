@@ -102,10 +102,8 @@ func findServer(p *Plan) *server {
 	}
 	inodes := map[uint64]bool{}
 	if p.Target.Path != "" {
-		for _, s := range unixSockets(p.Target.Path) {
-			if s.listens {
-				inodes[s.inode] = true
-			}
+		for _, inode := range unixListeners(p.Target.Path) {
+			inodes[inode] = true
 		}
 	} else {
 		q := sys.SocketQuery{Protocol: sys.ProtocolTCP, States: sys.StateListening, LocalPort: p.Target.Address.Port()}
@@ -225,30 +223,28 @@ const censusTries = 5
 // census counts at both ends.
 func census(p *Plan, own int) Census {
 	c := Census{Own: own}
-	if p.Target.Path != "" {
-		c.Client = own // the client's end of a Unix socket has no name to be found by
-		for _, s := range unixSockets(p.Target.Path) {
-			if s.connected {
-				c.Server++
-			}
-		}
-		c.SameSet = true
-		return c.judge()
-	}
 	if p.Target.Datagrams() {
 		c.Why = "datagrams have no connections"
 		return c
 	}
 	for range censusTries {
 		c = Census{Own: own}
-		if err := c.count(p.Target.Address); err == nil {
-			c.SameSet = c.clientPairs == c.serverPairs
+		if err := c.countAt(&p.Target); err == nil {
 			break
 		} else if c.Why = err.Error(); !errors.Is(err, sys.ErrSocketsChanged) {
 			break
 		}
 	}
 	return c.judge()
+}
+
+func (c *Census) countAt(t *Target) error {
+	if t.Path != "" {
+		return c.countUnix(t.Path)
+	}
+	err := c.count(t.Address)
+	c.SameSet = c.clientPairs == c.serverPairs
+	return err
 }
 
 func (c *Census) count(target netip.AddrPort) error {
@@ -294,26 +290,4 @@ func (c Census) judge() Census {
 		c.Proven = true
 	}
 	return c
-}
-
-type unixSocket struct {
-	inode              uint64
-	listens, connected bool
-}
-
-// unixSockets are the sockets with a name, from /proc/net/unix: those that listen, and the server's end of those that
-// are connected.
-func unixSockets(path string) (list []unixSocket) {
-	text, _ := os.ReadFile("/proc/net/unix")
-	for line := range strings.Lines(string(text)) {
-		fields := strings.Fields(line)
-		if len(fields) != 8 || fields[7] != path {
-			continue
-		}
-		flags, _ := strconv.ParseUint(fields[3], 16, 32)
-		inode, _ := strconv.ParseUint(fields[6], 10, 64)
-		const accepts = 1 << 16 // __SO_ACCEPTCON
-		list = append(list, unixSocket{inode, flags&accepts != 0, flags&accepts == 0 && fields[5] == "03"})
-	}
-	return list
 }
