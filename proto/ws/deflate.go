@@ -115,7 +115,7 @@ func slide(window, over []byte) []byte {
 	return append(window, over...)
 }
 
-// deflater is a compressor and where it writes to. It takes some 600 KiB or more, and is borrowed for one message.
+// deflater is a compressor and where it writes to. It takes about a megabyte, and is borrowed for one message.
 type deflater struct {
 	out    []byte
 	writer *flate.Writer

@@ -47,20 +47,23 @@ var started atomic.Int32
 // start serves on a driver until the test ends, and returns the address.
 func start(t testing.TB, driver string, h web.Handler) string {
 	t.Helper()
+	return serve(t, &myriad.Server{HTTP: h, Driver: driver, Loops: 2, Connections: 5000, Drain: time.Second})
+}
+
+// serve has a server listen until the test ends, and returns the address.
+func serve(t testing.TB, s *myriad.Server) string {
+	t.Helper()
 	// An address of this process alone, so that nobody else has the port.
 	id := os.Getpid()
 	address := fmt.Sprintf("127.%d.%d.%d:%d", 64+id>>16&63, id>>8&255, max(id&255, 1), 20_000+started.Add(1))
 	ctx, stop := context.WithCancel(context.Background())
 	ready, ended := make(chan struct{}), make(chan error, 1)
-	s := &myriad.Server{
-		Listen: []string{address}, HTTP: h, Driver: driver, Loops: 2, Connections: 5000, Drain: time.Second,
-		Ready: func() { close(ready) },
-	}
+	s.Listen, s.Ready = []string{address}, func() { close(ready) }
 	go func() { ended <- s.Serve(ctx) }()
 	select {
 	case <-ready:
 	case err := <-ended:
-		if driver == "uring" && strings.Contains(err.Error(), "uring") {
+		if s.Driver == "uring" && strings.Contains(err.Error(), "uring") {
 			t.Skipf("the driver does not work here: %v", err)
 		}
 		t.Fatal(err)
@@ -116,6 +119,33 @@ func TestConformance(t *testing.T) {
 			}
 			close(next)
 			group.Wait()
+			t.Logf("%d cases", len(cases))
+		})
+	}
+}
+
+// TestModels plays the groups that are about meaning, not about size, under the other drivers and models.
+func TestModels(t *testing.T) {
+	var cases []wstest.Case
+	for _, c := range wstest.Cases(1 << 10) {
+		group, _, _ := strings.Cut(c.Number, ".")
+		if len(group) == 1 && group != "9" || strings.HasSuffix(c.Number, ".6") {
+			cases = append(cases, c)
+		}
+	}
+	for _, s := range []myriad.Server{
+		{Driver: "poll"}, {Driver: "select"}, {Model: "goroutine"}, {Model: "workpool"}, {Model: "thread"}, {Model: "single"},
+	} {
+		t.Run(s.Driver+s.Model, func(t *testing.T) {
+			s.HTTP = socket.New(echo{}, echoes)
+			address := serve(t, &s)
+			for _, c := range cases {
+				to := dial(t, address)
+				if err := c.Run(to, "/"); err != nil {
+					t.Errorf("%s, %s: %v", c.Number, c.What, err)
+				}
+				_ = to.Close()
+			}
 			t.Logf("%d cases", len(cases))
 		})
 	}
