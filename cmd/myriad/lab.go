@@ -163,6 +163,11 @@ func (l *labReport) Run(c console) error {
 	if len(results) == 0 {
 		return fmt.Errorf("there are no results in %s: run myriad lab run --quick", l.Out)
 	}
+	for _, r := range results {
+		if err := r.Draw(l.Out); err != nil {
+			return err
+		}
+	}
 	if err := lab.Report(results, l.Out); err != nil {
 		return err
 	}

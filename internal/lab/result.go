@@ -293,11 +293,8 @@ func (r *Result) Save(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	for i, f := range r.Figures {
-		name := filepath.Join(dir, fmt.Sprintf("%s-%d.svg", r.Name, i+1))
-		if err := os.WriteFile(name, r.drawing(f).SVG(), 0o644); err != nil {
-			return err
-		}
+	if err := r.Draw(dir); err != nil {
+		return err
 	}
 	// It is there as a whole or not at all, so that a run that was killed can be resumed.
 	name := filepath.Join(dir, r.Name+".json")
@@ -305,6 +302,26 @@ func (r *Result) Save(dir string) error {
 		return err
 	}
 	return os.Rename(name+".new", name)
+}
+
+// Draw writes the figures to NAME-1.svg and so on, in place of those that are there.
+func (r *Result) Draw(dir string) error {
+	old, err := filepath.Glob(filepath.Join(dir, r.Name+"-[0-9]*.svg"))
+	if err != nil {
+		return err
+	}
+	for _, name := range old {
+		if err := os.Remove(name); err != nil {
+			return err
+		}
+	}
+	for i, f := range r.Figures {
+		name := filepath.Join(dir, fmt.Sprintf("%s-%d.svg", r.Name, i+1))
+		if err := os.WriteFile(name, r.drawing(f).SVG(), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Load reads the results in a folder, in the order of the experiments. Experiments without a result are left out.

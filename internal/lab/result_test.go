@@ -122,6 +122,27 @@ func TestReport(t *testing.T) {
 	}
 }
 
+// TestDraw draws figures in place of older ones, and leaves those of others alone.
+func TestDraw(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"dispatch-1.svg", "dispatch-12.svg", "dispatch-more-1.svg"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("old"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := sample().Draw(dir); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"dispatch-1.svg": "<svg ", "dispatch-2.svg": "<svg ", "dispatch-12.svg": "", "dispatch-more-1.svg": "old",
+	} {
+		text, _ := os.ReadFile(filepath.Join(dir, name))
+		if !strings.HasPrefix(string(text), want) || want == "" && text != nil {
+			t.Errorf("%s: %.20q, want %q", name, text, want)
+		}
+	}
+}
+
 // TestExperiments looks at what every experiment must say, and at the time that all may take in small.
 func TestExperiments(t *testing.T) {
 	seen := map[string]bool{}
