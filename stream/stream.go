@@ -95,6 +95,7 @@ const (
 	lineConnect   line = iota // no server could be reached
 	lineLimit                 // the listener has as many sessions as it may
 	linePerClient             // a client has as many sessions as it may
+	lineEvicted               // a session made room for another
 	lineUnnamed               // a client has no name
 	lineHeader                // a PROXY header was not what it should be
 	lines

@@ -250,8 +250,15 @@ func (r *router) makeRoom() bool {
 		r.owner.relieve()
 		return false
 	}
-	r.end(r.order.next, Evicted)
+	r.evict()
 	return true
+}
+
+// evict ends the session that has been silent for longest.
+func (r *router) evict() {
+	f := r.order.next
+	r.report.warn(lineEvicted, r.dialer.Now(), "a session is ended to make room", f.client, errSessions)
+	r.end(f, Evicted)
 }
 
 // relieve has the loop with the most sessions end one, soon. Loops that ask meanwhile are served with it.
@@ -270,7 +277,7 @@ func (u *UDP) relieve() {
 	if most == nil || !most.dialer.Do(func() {
 		u.relief.Store(false)
 		if most.order.next != &most.order {
-			most.end(most.order.next, Evicted)
+			most.evict()
 		}
 	}) {
 		u.relief.Store(false)

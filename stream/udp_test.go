@@ -286,6 +286,9 @@ func TestDatagramsEvict(t *testing.T) {
 	if len(b.told) != 2 || b.told[0].Client != client1(2) || b.told[1].Client != client1(3) || b.told[0].Cause != Evicted {
 		t.Errorf("told %+v", b.told)
 	}
+	if s := b.log.String(); strings.Count(s, "to make room") != 1 || !strings.Contains(s, client1(2).String()) {
+		t.Errorf("logged %q", s)
+	}
 	b.refuse = syscall.EMFILE // a descriptor is wanted, too
 	b.ask(6, "x")
 	b.check(1, 1)
