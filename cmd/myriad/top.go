@@ -89,6 +89,8 @@ type reading struct {
 	report  *doctor.Report
 	rates   map[string]float64 // bytes a second of listed connections, by ID
 	problem error              // why there is nothing newer
+
+	upstreams, sessions map[string]traffic // by the name of an upstream, and of a listener
 }
 
 // look asks for everything but the doctor.
@@ -125,6 +127,7 @@ func (r *reading) look(ctx context.Context, client *control.Client, sort, order 
 			next.rates[o.ID] = float64(moved(o)-was) / passed
 		}
 	}
+	next.upstreams, next.sessions = traffics(r, &next)
 	*r = next
 	return nil
 }

@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -49,7 +51,7 @@ func busyReading() *reading {
 func TestTopText(t *testing.T) {
 	text := busyReading().text(plainScreen("bytes"))
 	for _, want := range []string{
-		"myriad 1.2.3  process 42", "170 of 200, then descriptors: 10 active, 160 idle", "1234 requests", "12 5xx",
+		"myriad 1.2.3  process 42", "170 of 200 (first wall: descriptors): 10 active, 160 idle", "1234 requests", "12 5xx",
 		"p50 80µs  p99 1.5ms  p99.9 2.5s", "19990 of 20000", "and 12 more loops", "and 3 more pools",
 		"outage       the accept queue overflows", "BYTES/S*", "192.0.2.1:5000", "2048", "http?[2J",
 	} {
@@ -59,6 +61,51 @@ func TestTopText(t *testing.T) {
 	}
 	if strings.Contains(text, "\x1b") || strings.Contains(text, "worth knowing") {
 		t.Errorf("it says too much:\n%s", text)
+	}
+}
+
+// TestTopTraffic tells of what went through since the look before: how much of what the pools gave had been used, and
+// how many sessions began.
+func TestTopTraffic(t *testing.T) {
+	look := func(seconds float64, acquired, reused, sessions uint64) *reading {
+		r := busyReading()
+		status := fmt.Sprintf(`{"uptime_seconds": %f,
+			"upstreams": [{"name": "app", "counts": {"acquired": %d, "reused": %d},
+				"endpoints": [{"address": "10.0.0.7:80", "state": "ejected"}]}],
+			"streams": [{"listener": "udp://127.0.0.1:53", "counts": {"sessions": %d, "sessions_open": 7,
+				"sessions_refused": 5, "sessions_unreached": 4, "datagrams_lost": 3}}]}`, seconds, acquired, reused, sessions)
+		if err := json.Unmarshal([]byte(status), &r.status); err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	first := look(10, 1000, 10, 100)
+	for _, test := range []struct {
+		before, next *reading
+		pool, udp    string
+	}{
+		{new(reading), first, "app 1.0 % 3 10.0.0.7:80 ejected", "udp://127.0.0.1:53 7 - 100 5 4 3"},
+		{first, look(12, 1200, 160, 150), "app 75.0 % 3 10.0.0.7:80 ejected", "udp://127.0.0.1:53 7 25 150 5 4 3"},
+		{first, look(12, 1000, 10, 100), "app 1.0 % 3 10.0.0.7:80 ejected", "udp://127.0.0.1:53 7 0 100 5 4 3"},
+		{new(reading), look(1, 0, 0, 0), "app - 3 10.0.0.7:80 ejected", "udp://127.0.0.1:53 7 - 0 5 4 3"},
+	} {
+		test.next.upstreams, test.next.sessions = traffics(test.before, test.next)
+		var words []string
+		for line := range strings.Lines(test.next.text(plainScreen("bytes"))) {
+			words = append(words, strings.Join(strings.Fields(line), " "))
+		}
+		text := strings.Join(words, "\n")
+		if !strings.Contains(text, test.pool) || !strings.Contains(text, test.udp) {
+			t.Errorf("it does not say %q and %q:\n%s", test.pool, test.udp, text)
+		}
+	}
+}
+
+// TestTopColumns sets figures below each other at the right.
+func TestTopColumns(t *testing.T) {
+	got := strings.Join(grid([]column{{"NAME", false}, {"N", true}}, [][]string{{"é", "1"}, {"longer", "1000"}}), "\n")
+	if want := "NAME       N\né          1\nlonger  1000"; got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
 

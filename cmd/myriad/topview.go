@@ -3,13 +3,11 @@ package main
 import (
 	"fmt"
 	"strings"
-	"text/tabwriter"
 	"time"
 	"unicode"
 
 	"charm.land/lipgloss/v2"
 
-	"github.com/myriad-server/myriad/internal/app"
 	"github.com/myriad-server/myriad/internal/control"
 	"github.com/myriad-server/myriad/internal/doctor"
 )
@@ -41,6 +39,8 @@ var (
 	good  = lipgloss.NewStyle().Foreground(lipgloss.Color("2"))
 	amber = lipgloss.NewStyle().Foreground(lipgloss.Color("3"))
 	red   = lipgloss.NewStyle().Foreground(lipgloss.Color("1"))
+	// trough is what a bar stands in: a grey that is told from both black and white.
+	trough = lipgloss.Color("8")
 )
 
 // paint puts a style on a text where there are colours.
@@ -54,7 +54,6 @@ func (v *view) paint(style lipgloss.Style, text string) string {
 // bar draws a share; the fuller, the more alarming.
 func (v *view) bar(share float64) string {
 	share = min(max(share, 0), 1)
-	full := int(share*barWidth + 0.5)
 	style := good
 	switch {
 	case share >= 0.95:
@@ -63,9 +62,20 @@ func (v *view) bar(share float64) string {
 		style = amber
 	}
 	if !v.colour {
+		full := int(share*barWidth + 0.5)
 		return "[" + strings.Repeat("#", full) + strings.Repeat(".", barWidth-full) + "]"
 	}
-	return style.Render(strings.Repeat("█", full)) + faint.Render(strings.Repeat("░", barWidth-full))
+	const eighths = 8
+	filled := int(share*barWidth*eighths + 0.5)
+	if share > 0 {
+		filled = max(filled, 1) // a little is not nothing
+	}
+	text := strings.Repeat("█", filled/eighths)
+	if rest := filled % eighths; rest > 0 {
+		text += string([]rune("▏▎▍▌▋▊▉")[rest-1])
+	}
+	text += strings.Repeat(" ", barWidth-len([]rune(text)))
+	return style.Background(trough).Render(text)
 }
 
 // text draws everything, cut to the screen.
@@ -76,6 +86,7 @@ func (r *reading) text(v view) string {
 	lines := r.summary(&v)
 	lines = append(lines, r.loops(&v)...)
 	lines = append(lines, r.poolLines(&v)...)
+	lines = append(lines, r.sessionLines(&v)...)
 	lines = append(lines, r.warnings(&v)...)
 	rows := len(r.page.Connections)
 	footer := ""
@@ -134,7 +145,7 @@ func (r *reading) summary(v *view) []string {
 	}
 	lines := []string{
 		head,
-		fmt.Sprintf("connections  %s %d of %d, then %s: %s", v.bar(share), f.Open, s.Capacity.Connections, s.Capacity.Wall,
+		fmt.Sprintf("connections  %s %d of %d (first wall: %s): %s", v.bar(share), f.Open, s.Capacity.Connections, s.Capacity.Wall,
 			orDash(strings.Join(states, ", "))),
 		fmt.Sprintf("a second     %s accepted, %s closed, %s requests, %s 4xx, %s 5xx, %s/s in, %s/s out",
 			number(f.Accepted), number(f.Closed), number(f.Requests), number(f.Responses["4xx"]), number(f.Responses["5xx"]),
@@ -173,43 +184,6 @@ func (r *reading) loops(v *view) []string {
 	return lines
 }
 
-// poolLines shows the pools, and how many local ports are left to each.
-func (r *reading) poolLines(v *view) []string {
-	if len(r.pools) == 0 {
-		return nil
-	}
-	lines := []string{""}
-	var text strings.Builder
-	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "POOL\tENDPOINT\tOPEN\tIN USE\tIDLE\tWAITING\tFAILED\tPORTS LEFT")
-	for i := range r.pools {
-		if i == mostPools {
-			break
-		}
-		p := &r.pools[i]
-		fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%s\n", plain(p.Upstream), plain(p.Endpoint), p.Open, p.Leased,
-			p.Idle, p.Waiting, p.Failed, portsLeft(p))
-	}
-	_ = table.Flush() // into memory
-	lines = append(lines, v.headed(text.String())...)
-	if left := len(r.pools) - mostPools; left > 0 {
-		lines = append(lines, v.paint(faint, fmt.Sprintf("and %d more pools", left)))
-	}
-	return lines
-}
-
-// portsLeft are the local ports that are left from the source address that has the fewest.
-func portsLeft(p *app.PoolStatus) string {
-	text := "-"
-	least := 0
-	for i, ports := range p.Ports {
-		if left := ports.Capacity - ports.Open - ports.Lingering; i == 0 || left < least {
-			least, text = left, fmt.Sprint(left)
-		}
-	}
-	return text
-}
-
 // warnings are the doctor's findings that are more than worth knowing.
 func (r *reading) warnings(v *view) []string {
 	if r.report == nil {
@@ -235,65 +209,6 @@ func (r *reading) warnings(v *view) []string {
 		return nil
 	}
 	return append([]string{""}, lines...)
-}
-
-// table lists connections, and says in its head by what they are sorted.
-func (r *reading) table(v *view, rows int) []string {
-	var text strings.Builder
-	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	names := []struct{ name, sort string }{
-		{"STATE", ""},
-		{"PEER", ""},
-		{"PROTOCOL", ""},
-		{"AGE", "age"},
-		{"QUIET", "idle"},
-		{"IN", "in"},
-		{"OUT", "out"},
-		{"BYTES/S", "bytes"},
-		{"QUEUED", "queued"},
-		{"REQUESTS", "requests"},
-		{"RTT", "rtt"},
-		{"RESENT", "retransmits"},
-		{"UPSTREAM", ""},
-		{"ID", "id"},
-	}
-	for _, n := range names {
-		name := n.name
-		if n.sort == v.sort {
-			name += map[bool]string{false: "*", true: "*r"}[v.reverse]
-		}
-		fmt.Fprint(table, name, "\t")
-	}
-	fmt.Fprintln(table)
-	for i := range r.page.Connections {
-		if i >= rows {
-			break
-		}
-		o := &r.page.Connections[i]
-		rtt, resent, rate := "-", "-", "-"
-		if o.TCP != nil {
-			rtt, resent = micros(float64(o.TCP.RTT)), fmt.Sprint(o.TCP.Retransmits)
-		}
-		if n, known := r.rates[o.ID]; known {
-			rate = size(uint64(max(n, 0)))
-		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t\n", o.State, orDash(o.Peer),
-			plain(o.Protocol), age(o.Age), age(o.Quiet), size(o.ReceivedBytes), size(o.SentBytes), rate,
-			size(uint64(max(o.QueuedBytes, 0))), o.Requests, rtt, resent,
-			orDash(plain(strings.TrimSpace(o.Upstream+" "+o.Endpoint))), o.ID)
-	}
-	_ = table.Flush() // into memory
-	return v.headed(text.String())
-}
-
-// headed makes lines of a table, with its head set off.
-func (v *view) headed(text string) []string {
-	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
-	for i := range lines {
-		lines[i] = strings.TrimRight(lines[i], " ")
-	}
-	lines[0] = v.paint(bold, lines[0])
-	return lines
 }
 
 func helpLines() []string {
