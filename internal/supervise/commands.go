@@ -3,7 +3,6 @@ package supervise
 import (
 	"context"
 	"os"
-	"os/signal"
 	"syscall"
 
 	"github.com/myriad-server/myriad/internal/proc"
@@ -31,39 +30,52 @@ func (c Command) String() string {
 	return name(int(c), "reload", "upgrade", "reopen", "drain", "stop", "scale up", "scale down")
 }
 
-// CommandOf is what a signal means, as with other servers of this kind.
+// meanings are what signals mean, as with other servers of this kind.
+var meanings = []struct {
+	signal  os.Signal
+	command Command
+}{
+	{syscall.SIGHUP, Reload},
+	{syscall.SIGUSR2, Upgrade},
+	{syscall.SIGUSR1, Reopen},
+	{syscall.SIGQUIT, Quit},
+	{syscall.SIGTERM, Terminate},
+	{os.Interrupt, Terminate},
+	{syscall.SIGTTIN, ScaleUp},
+	{syscall.SIGTTOU, ScaleDown},
+}
+
+// CommandOf is what a signal means.
 func CommandOf(s os.Signal) (Command, bool) {
-	switch s {
-	case syscall.SIGHUP:
-		return Reload, true
-	case syscall.SIGUSR1:
-		return Reopen, true
-	case syscall.SIGUSR2:
-		return Upgrade, true
-	case syscall.SIGQUIT:
-		return Quit, true
-	case syscall.SIGTERM, os.Interrupt:
-		return Terminate, true
-	case syscall.SIGTTIN:
-		return ScaleUp, true
-	case syscall.SIGTTOU:
-		return ScaleDown, true
+	for _, m := range meanings {
+		if m.signal == s {
+			return m.command, true
+		}
 	}
 	return 0, false
 }
 
-// Obey turns signals into commands until ctx ends. Those that end or scale are carried out; for Reload, Upgrade and
-// Reopen prepare is called, each on a goroutine of its own, so that a long reload does not hold up the end. The error
-// of a command is logged.
-func (s *Supervisor) Obey(ctx context.Context, prepare func(context.Context, Command) error) {
-	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGQUIT, syscall.SIGTERM,
-		os.Interrupt, syscall.SIGTTIN, syscall.SIGTTOU)
-	defer signal.Stop(signals)
+// Signals are those that mean something, for signal.Notify.
+func Signals() (list []os.Signal) {
+	for _, m := range meanings {
+		list = append(list, m.signal)
+	}
+	return list
+}
+
+// Obey turns signals into commands until ctx ends. The channel is the caller's, which has it filled before Run begins:
+// no signal is lost then. Those that end or scale are carried out; for Reload, Upgrade and Reopen prepare is called,
+// each on a goroutine of its own, so that a long reload does not hold up the end. The error of a command is logged.
+func (s *Supervisor) Obey(
+	ctx context.Context, signals <-chan os.Signal, prepare func(context.Context, Command) error,
+) {
 	for {
 		select {
 		case got := <-signals:
-			command, _ := CommandOf(got)
+			command, known := CommandOf(got)
+			if !known {
+				continue
+			}
 			s.options.Log.Info("signal", "signal", got.String(), "command", command.String())
 			switch command {
 			case Reload, Upgrade, Reopen:

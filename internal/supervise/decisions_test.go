@@ -212,7 +212,179 @@ func TestScaleDown(t *testing.T) {
 			if !slices.Equal(stay, test.want) {
 				t.Errorf("workers %d stay, want %d", stay, test.want)
 			}
+			if n := w.machine.Status(w.now).Failures; n != 0 {
+				t.Errorf("%d of those that went were taken for failures", n)
+			}
 		})
+	}
+}
+
+// TestScaleWhileRolling wants fewer workers while new ones are on their way, and more after.
+func TestScaleWhileRolling(t *testing.T) {
+	for _, surge := range []int{1, 3} {
+		w := steady(t, func(p *Policy) { p.Surge = surge })
+		if _, err := w.machine.Roll(w.now); err != nil {
+			t.Fatal(err)
+		}
+		w.act()
+		if len(w.processes) != 5 {
+			t.Errorf("the first of a new generation came with %d others", len(w.processes)-5)
+		}
+		w.ready(w.processes[4])
+		w.advance(w.policy.SettleAfter)
+		if n := w.serving(); n != 4-1+1+surge {
+			t.Errorf("%d workers serve beside one that has settled", n)
+		}
+		for _, n := range []int{1, 4} {
+			if err := w.machine.Scale(w.now, n); err != nil {
+				t.Fatal(err)
+			}
+			w.act() // which counts
+		}
+		w.calm(time.Minute)
+		if err := w.settled(); err != nil || w.machine.Status(w.now).Generation != 2 {
+			t.Errorf("%v, generation %d", err, w.machine.Status(w.now).Generation)
+		}
+	}
+}
+
+// TestBadGenerationIsNotHeldAgainstTheOld has the old workers die while new ones are on their way, which then turn out
+// to be bad: the old generation comes back at once, nothing that happens to the bad one counts as its failure, and
+// there are never more than there may be.
+func TestBadGenerationIsNotHeldAgainstTheOld(t *testing.T) {
+	w := steady(t, func(p *Policy) { p.Surge = 3 })
+	if _, err := w.machine.Roll(w.now); err != nil {
+		t.Fatal(err)
+	}
+	w.act()
+	w.ready(w.processes[4])
+	w.advance(w.policy.SettleAfter)
+	of := func(generation uint64) (list []*process) {
+		for _, p := range w.processes {
+			if p.generation == generation && p.signalled == DoStart {
+				list = append(list, p)
+			}
+		}
+		return list
+	}
+	for _, p := range of(1) {
+		w.die(p)
+	}
+	for _, p := range of(2)[1:3] { // of those that have not settled
+		w.die(p)
+	}
+	if failures := w.machine.Status(w.now).Failures; failures != 0 || w.told(RollFailed) != 1 {
+		t.Errorf("%d failures, and the roll has failed %d times", failures, w.told(RollFailed))
+	}
+	if n := len(of(1)); n != 4 {
+		t.Errorf("%d workers of the old generation come back at once, want 4", n)
+	}
+	for _, n := range []int{3, 2, 1, 4} {
+		if err := w.machine.Scale(w.now, n); err != nil {
+			t.Fatal(err)
+		}
+		w.act() // which counts
+	}
+	w.calm(time.Minute)
+	if err := w.settled(); err != nil || w.machine.Status(w.now).Generation != 1 {
+		t.Error(err)
+	}
+}
+
+// TestScaleWhileRollingBack wants fewer workers when many of the old generation are on their way back.
+func TestScaleWhileRollingBack(t *testing.T) {
+	w := steady(t, nil)
+	if _, err := w.machine.Roll(w.now); err != nil {
+		t.Fatal(err)
+	}
+	w.act()
+	for range 2 { // of the new generation serve
+		w.ready(w.processes[len(w.processes)-1])
+		w.advance(w.policy.SettleAfter)
+		for _, p := range slices.Clone(w.processes) {
+			if p.signalled != DoStart {
+				w.die(p)
+			}
+		}
+	}
+	w.die(w.processes[len(w.processes)-1]) // the third fails
+	for _, p := range slices.Clone(w.processes) {
+		if p.generation == 1 && p.ready {
+			w.die(p)
+		}
+	}
+	if w.serving() != 5 {
+		t.Errorf("%d workers serve or are on their way back, want 5", w.serving())
+	}
+	for n := 3; n >= 1; n-- {
+		if err := w.machine.Scale(w.now, n); err != nil {
+			t.Fatal(err)
+		}
+		w.act() // which counts
+	}
+	w.calm(time.Minute)
+	if err := w.settled(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestCrashLoopEndsWithFewer has one of two workers fail, and scales to the one that works.
+func TestCrashLoopEndsWithFewer(t *testing.T) {
+	w := steady(t, func(p *Policy) { p.LoopDeaths = 1 })
+	w.machine.Refused(w.now, w.processes[0].id, "it is ready, and cannot refuse")
+	if err := w.machine.Scale(w.now, 5); err != nil {
+		t.Fatal(err)
+	}
+	w.act()
+	w.machine.Refused(w.now, w.processes[4].id, "no")
+	w.act()
+	if s := w.machine.Status(w.now); s.Condition != ConditionCrashLoop || s.Failures != 1 {
+		t.Errorf("it is %s after %d failures", s.Condition, s.Failures)
+	}
+	w.die(w.processes[4])
+	if n := w.machine.Status(w.now).Failures; n != 1 {
+		t.Errorf("one failure was counted as %d", n)
+	}
+	if err := w.machine.Scale(w.now, 4); err != nil {
+		t.Fatal(err)
+	}
+	w.act()
+	if err := w.settled(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestScaleDownWhileStarting ends one that is not ready: there is nobody to drain.
+func TestScaleDownWhileStarting(t *testing.T) {
+	w := steady(t, nil)
+	for _, n := range []int{5, 4} {
+		if err := w.machine.Scale(w.now, n); err != nil {
+			t.Fatal(err)
+		}
+		w.act()
+	}
+	if p := w.processes[4]; p.signalled != DoTerminate {
+		t.Errorf("it got %s", p.signalled)
+	}
+}
+
+// TestLongStart has a worker be ready late, whose loops have not turned until then.
+func TestLongStart(t *testing.T) {
+	p := Sensible(1)
+	w := newWorld(t, p, 1)
+	for range int(p.ReadyWithin/time.Second) - 1 {
+		w.look(w.now, time.Second)
+	}
+	w.ready(w.processes[0])
+	for range 1 + int(p.HangAfter/time.Second) {
+		w.look(w.now, time.Second)
+	}
+	if w.told(WorkerAsked) != 0 {
+		t.Error("it was taken for one that hangs")
+	}
+	w.look(w.now, time.Second)
+	if w.told(WorkerAsked) != 1 {
+		t.Error("it was not found to hang since then")
 	}
 }
 

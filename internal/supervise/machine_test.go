@@ -154,37 +154,39 @@ func steady(t *testing.T, change func(*Policy)) *world {
 	return w
 }
 
-// TestRollKeepsEnough replaces all workers, and never are there fewer ready than before, nor more than one beside.
+// TestRollKeepsEnough replaces all workers: never are there fewer ready than before, nor more than the surge beside
+// them, and none is started twice.
 func TestRollKeepsEnough(t *testing.T) {
-	w := steady(t, nil)
-	if _, err := w.machine.Roll(w.now); err != nil {
-		t.Fatal(err)
-	}
-	w.act()
-	if _, err := w.machine.Roll(w.now); !errors.Is(err, ErrRolling) {
-		t.Errorf("a second roll: %v", err)
-	}
-	for w.rolling {
-		for _, p := range slices.Clone(w.processes) {
-			if p.signalled != DoStart {
-				w.die(p)
-			} else if !p.ready {
-				w.ready(p)
+	for _, surge := range []int{1, 2, 3, 7} {
+		w := steady(t, func(p *Policy) { p.Surge = surge })
+		if _, err := w.machine.Roll(w.now); err != nil {
+			t.Fatal(err)
+		}
+		w.act()
+		if _, err := w.machine.Roll(w.now); !errors.Is(err, ErrRolling) {
+			t.Errorf("a second roll: %v", err)
+		}
+		for range 100 {
+			for _, p := range slices.Clone(w.processes) {
+				if p.signalled != DoStart {
+					w.die(p)
+				} else if !p.ready {
+					w.ready(p)
+				}
+			}
+			if s := w.machine.Status(w.now); s.Ready < 4 || len(w.processes) > 4+surge {
+				t.Fatalf("%d workers are ready, of %d processes", s.Ready, len(w.processes))
+			}
+			if at, due := w.machine.Next(w.now); due {
+				w.advance(at - w.now)
 			}
 		}
-		if s := w.machine.Status(w.now); s.Ready < 4 || len(w.processes) > 5 {
-			t.Fatalf("%d workers are ready, of %d processes", s.Ready, len(w.processes))
+		if err := w.settled(); err != nil {
+			t.Error(err)
 		}
-		if at, due := w.machine.Next(w.now); due {
-			w.advance(at - w.now)
+		if s := w.machine.Status(w.now); s.Generation != 2 || w.told(RollDone) != 1 || w.machine.last != 8 {
+			t.Errorf("the generation is %d after %d starts", s.Generation, w.machine.last)
 		}
-	}
-	w.calm(time.Minute)
-	if err := w.settled(); err != nil {
-		t.Error(err)
-	}
-	if s := w.machine.Status(w.now); s.Generation != 2 || w.told(RollDone) != 1 {
-		t.Errorf("the generation is %d", s.Generation)
 	}
 }
 
@@ -251,7 +253,7 @@ func TestRollBackHalfWay(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.act()
-	for w.rolling && w.told(RollFailed) == 0 {
+	for range 100 {
 		for _, p := range slices.Clone(w.processes) {
 			switch {
 			case p.signalled != DoStart, p.id == 7:

@@ -25,7 +25,7 @@ const (
 type Policy struct {
 	Workers     int // how many there are to be at first
 	MostWorkers int // how many there may be told to be
-	Surge       int // how many more while they are replaced, at least 1
+	Surge       int // how many are replaced at once, and so how many more there may be meanwhile; at least 1
 	Slots       int // how many processes there may be at all, those that drain included
 	Retire      Choice
 

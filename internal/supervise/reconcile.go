@@ -103,35 +103,29 @@ func (m *Machine) settle(now time.Duration) {
 	}
 }
 
-// advance replaces one worker after the other: one of the target is started, must settle, and then one of the others
-// goes. On the way back it is the same with the generations exchanged.
+// advance replaces workers: some of the target are started beside those that there are, and for each that has settled
+// one of the others goes. The first of a new generation comes alone, so that a bad one costs one start. On the way back
+// there is nothing to be proven, and what is missing comes at once.
 func (m *Machine) advance(now time.Duration) {
-	target := m.target()
+	target, cause, together := m.target(), Replaced, m.policy.Surge
 	fresh := func(w *worker) bool { return w.live() && w.generation == target }
+	proven := func(w *worker) bool { return fresh(w) && w.settled }
 	stale := func(w *worker) bool { return w.live() && w.generation != target }
-	cause := Replaced
 	if m.rolling.back {
-		cause = RolledBack
+		cause, together = RolledBack, m.desired
+	} else if m.count(proven) == 0 {
+		together = 1
 	}
-	// Fewer are wanted than when the surge began.
+	m.shrink(now, m.desired, fresh, ScaledDown)
+	m.shrink(now, m.desired-m.count(proven), stale, cause)
+	// Fewer may be wanted than when those that have not settled were started.
 	m.shrink(now, m.desired+m.policy.Surge-m.count(fresh), stale, cause)
-	for m.count(func(w *worker) bool { return fresh(w) && !w.settled }) == 0 {
-		left := m.desired - m.count(fresh)
-		if left < 0 {
-			m.shrink(now, m.desired, fresh, ScaledDown)
-			continue
-		}
-		m.shrink(now, left, stale, cause)
-		if left == 0 {
-			m.finish()
-			return
-		}
-		if m.count(m.isLive) >= m.desired+m.policy.Surge || !m.start(now) {
-			return
-		}
+	if m.count(proven) == m.desired {
+		m.finish()
+		return
 	}
-	// On the way back there is nothing to be proven: what is missing comes at once, as far as the back-off lets it.
-	for m.rolling.back && m.count(m.isLive) < m.desired && m.start(now) {
+	for m.count(fresh)-m.count(proven) < together && m.count(fresh) < m.desired &&
+		m.count(m.isLive) < m.desired+m.policy.Surge && m.start(now) {
 	}
 }
 

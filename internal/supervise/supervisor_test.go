@@ -47,7 +47,7 @@ func TestWorkersThatFail(t *testing.T) {
 		{"dying", nil, Crashed, "exit status 3"},
 		{"refusing", nil, NotReady, ""},
 		{"short", func(p *Policy) { p.SettleAfter = time.Minute }, Crashed, "exit status 5"},
-		{"mute", func(p *Policy) { p.ReadyWithin = 50 * time.Millisecond }, NotReady, ""},
+		{"mute", func(p *Policy) { p.ReadyWithin = 500 * time.Millisecond }, NotReady, ""},
 		{"hanging", hastily, Hung, "signal: killed"},
 		{"stopped", hastily, Hung, "signal: killed"},
 	}
@@ -230,48 +230,51 @@ func startSupervisor(t *testing.T, name string, peer bool) (*proc.Child, *os.Fil
 	return child, read
 }
 
-// TestCommands maps signals, and obeys them.
+// TestCommands obeys signals.
 func TestCommands(t *testing.T) {
 	r := run(t, quick(2), "good")
 	r.running()
-	prepared := make(chan Command, 4)
+	prepared := make(chan Command)
 	ctx, cancel := context.WithCancel(context.Background())
-	obeyed := make(chan struct{})
-	listening := make(chan struct{})
+	signals, obeyed := make(chan os.Signal, 1), make(chan struct{}) // it may have ended before the last signal
 	go func() {
-		close(listening)
-		r.Obey(ctx, func(_ context.Context, c Command) error { prepared <- c; return errors.New("not today") })
+		r.Obey(ctx, signals, func(_ context.Context, c Command) error {
+			prepared <- c
+			return errors.New("not today")
+		})
 		close(obeyed)
 	}()
-	<-listening
-	awaitHandler(t)
 	defer func() { cancel(); <-obeyed }()
+	signals <- syscall.SIGWINCH // which means nothing
 	for s, want := range map[syscall.Signal]Command{
 		syscall.SIGHUP: Reload, syscall.SIGUSR2: Upgrade, syscall.SIGUSR1: Reopen,
 	} {
-		if err := send(os.Getpid(), s); err != nil {
-			t.Fatal(err)
-		}
-		select {
-		case got := <-prepared:
-			if got != want {
-				t.Errorf("%s is %s, want %s", s, got, want)
-			}
-		case <-time.After(patience):
-			t.Fatalf("%s was not heard", s)
+		signals <- s
+		if got := <-prepared; got != want {
+			t.Errorf("%s is %s, want %s", s, got, want)
 		}
 	}
-	for s, want := range map[syscall.Signal]int{syscall.SIGTTIN: 3, syscall.SIGTTOU: 2} {
-		before := r.status().Desired
-		if err := send(os.Getpid(), s); err != nil {
-			t.Fatal(err)
-		}
-		if e, _ := r.await(Scaled, nil); e.Workers != before+1 && e.Workers != before-1 {
-			t.Errorf("%s: %d workers, want %d", s, e.Workers, want)
+	for i, want := range []int{3, 4, 3} {
+		signals <- []os.Signal{syscall.SIGTTIN, syscall.SIGTTIN, syscall.SIGTTOU}[i]
+		if e, _ := r.await(Scaled, nil); e.Workers != want {
+			t.Errorf("there are to be %d workers, want %d", e.Workers, want)
 		}
 	}
-	if err := send(os.Getpid(), syscall.SIGQUIT); err != nil {
-		t.Fatal(err)
-	}
+	signals <- syscall.SIGQUIT
+	r.await(StopBegan, nil)
+	signals <- syscall.SIGTERM
 	r.await(AllStopped, nil)
+}
+
+func TestSignals(t *testing.T) {
+	seen := map[os.Signal]bool{}
+	for _, s := range Signals() {
+		if _, known := CommandOf(s); !known || seen[s] {
+			t.Errorf("%s means nothing, or twice", s)
+		}
+		seen[s] = true
+	}
+	if _, known := CommandOf(syscall.SIGWINCH); known {
+		t.Error("SIGWINCH means something")
+	}
 }

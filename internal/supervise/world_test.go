@@ -66,33 +66,33 @@ func (w *world) act() {
 			p.signalled = a.Do
 		}
 	}
-	// One that is leaving does not count as one of those that there are to be.
-	serving := 0
-	for _, p := range w.processes {
-		if p.signalled == DoStart {
-			serving++
-		}
+	if n, most := w.serving(), w.machine.Desired()+w.policy.Surge; n > most {
+		w.t.Fatalf("%s: %d workers serve, and the limit is %d", w.now, n, most)
 	}
 	if at, due := w.machine.Next(w.now); due && at < w.now {
 		w.t.Fatalf("%s: the machine wants to be woken at %s, which is over", w.now, at)
 	}
 }
 
+// serving is how many count as those that there are to be: one that is leaving does not.
+func (w *world) serving() (n int) {
+	for _, p := range w.processes {
+		if p.signalled <= DoAsk {
+			n++
+		}
+	}
+	return n
+}
+
 func (w *world) start(a Action) {
-	serving := 0
 	for _, p := range w.processes {
 		if p.slot == a.Slot {
 			w.t.Fatalf("%s: workers %d and %d have slot %d", w.now, p.id, a.Worker, a.Slot)
-		}
-		if p.signalled == DoStart {
-			serving++
 		}
 	}
 	switch {
 	case w.stopping:
 		w.t.Fatalf("%s: worker %d is started while everything ends", w.now, a.Worker)
-	case serving >= w.machine.Desired()+w.policy.Surge:
-		w.t.Fatalf("%s: worker %d is started beside %d", w.now, a.Worker, serving)
 	case a.Slot < 0 || a.Slot >= w.policy.Slots:
 		w.t.Fatalf("%s: there is no slot %d", w.now, a.Slot)
 	}
