@@ -102,7 +102,7 @@ func TestSessions(t *testing.T) {
 		"listeners[0].to=["+upstream.LocalAddr().String()+"]")
 	var peers []string
 	for range 3 {
-		c, err := net.Dial("udp", s.address())
+		c, err := net.Dial("udp", s.Address())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -16,7 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/myriad-server/myriad/internal/app"
+	"github.com/myriad-server/myriad/internal/app/apptest"
 	"github.com/myriad-server/myriad/internal/config"
 )
 
@@ -27,7 +27,7 @@ const hang = 10 * time.Second
 
 // server is a server under test, with its admin API on a socket of its own.
 type server struct {
-	*app.App
+	*apptest.Server
 	t      *testing.T
 	admin  *Server
 	level  *slog.LevelVar
@@ -57,40 +57,14 @@ func (l *locked) String() string {
 // serve serves what lines make of the default configuration.
 func serve(t *testing.T, lines ...string) *server {
 	t.Helper()
-	var overrides []config.Override
-	for _, line := range append([]string{"listeners[0].address=127.0.0.1:0", "timeouts.drain=5s"}, lines...) {
-		overrides = append(overrides, config.SetFlag(line))
-	}
-	c, _, err := app.Known().Load("", overrides)
-	if err != nil {
-		t.Fatal(err)
-	}
-	host, err := app.Examine()
-	if err != nil {
-		t.Fatal(err)
-	}
-	plan, err := app.NewPlan(c, host)
-	if err != nil {
-		t.Fatal(err)
-	}
 	s := &server{t: t, level: new(slog.LevelVar), socket: filepath.Join(t.TempDir(), "admin.sock"), log: new(locked)}
-	ready := make(chan struct{})
 	log := slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: s.level}))
-	s.App, err = app.New(plan, app.Options{Version: "1.2.3", Log: log, Ready: func(*app.App) { close(ready) }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(ctx, nil) }()
+	settled := []string{"listeners[0].address=127.0.0.1:0", "timeouts.drain=5s"}
+	s.Server = apptest.Start(t, log, nil, append(settled, lines...)...)
 	s.admin = New(s.App, s.level)
 	t.Cleanup(func() {
-		stop()
 		s.client.http.CloseIdleConnections()
 		if err := s.admin.Close(); err != nil {
-			t.Error(err)
-		}
-		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	})
@@ -102,24 +76,13 @@ func serve(t *testing.T, lines ...string) *server {
 	if _, err := s.admin.Start(at); err != nil {
 		t.Fatal(err)
 	}
-	select {
-	case <-ready:
-	case <-time.After(hang):
-		t.Fatal("the server does not start")
-	}
 	return s
-}
-
-// address is where the first listener listens.
-func (s *server) address() string {
-	_, address, _ := strings.Cut(s.URLs()[0], "://")
-	return address
 }
 
 // dial connects, and closes at the end of the test.
 func (s *server) dial() net.Conn {
 	s.t.Helper()
-	c, err := net.DialTimeout("tcp", s.address(), hang)
+	c, err := net.DialTimeout("tcp", s.Address(), hang)
 	if err != nil {
 		s.t.Fatal(err)
 	}

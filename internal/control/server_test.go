@@ -55,7 +55,7 @@ func TestEveryModelLists(t *testing.T) {
 				t.Errorf("counted %d, %d, %v; want %d", page.Open, page.Matched, page.States, all)
 			}
 			for _, c := range page.Connections {
-				if uint64(lengths[c.Peer]) != c.ReceivedBytes || c.SentBytes == 0 || c.Requests != 1 || c.Local != s.address() {
+				if uint64(lengths[c.Peer]) != c.ReceivedBytes || c.SentBytes == 0 || c.Requests != 1 || c.Local != s.Address() {
 					t.Errorf("listed %+v; sent %d bytes", c, lengths[c.Peer])
 				}
 				if c.Protocol != "http" || c.Listener != s.URLs()[0] || c.TCP == nil || c.TCP.State != "ESTABLISHED" {
@@ -102,7 +102,7 @@ func TestSelections(t *testing.T) {
 		{"protocol=http", 10},
 		{"protocol=upstream", 0},
 		{"listener=0", 10},
-		{"listener=" + s.address(), 10},
+		{"listener=" + s.Address(), 10},
 		{"state=ESTABLISHED", 10},
 		{"state=close-wait,paused", 0},
 		{"loop=7", 0},
@@ -520,7 +520,7 @@ func TestChurn(t *testing.T) {
 // churn connects, sends one request, and closes, again and again.
 func (s *server) churn(ctx context.Context, client int) error {
 	for i := 0; ctx.Err() == nil; i++ {
-		c, err := net.DialTimeout("tcp", s.address(), hang)
+		c, err := net.DialTimeout("tcp", s.Address(), hang)
 		if err != nil {
 			return err
 		}

@@ -2,7 +2,6 @@ package dash_test
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/myriad-server/myriad/internal/app"
+	"github.com/myriad-server/myriad/internal/app/apptest"
 	"github.com/myriad-server/myriad/internal/config"
 	"github.com/myriad-server/myriad/internal/control"
 	"github.com/myriad-server/myriad/internal/dash"
@@ -25,59 +24,27 @@ var hello = config.Route{Respond: &config.Respond{Status: 200, Body: "hello", Ty
 // serve serves the text "hello" with a dashboard, until the test ends, and returns where both are.
 func serve(t *testing.T) (address, admin string) {
 	t.Helper()
-	overrides := []config.Override{
-		config.SetFlag("listeners[0].address=127.0.0.1:0"), config.SetFlag("timeouts.drain=1s"),
+	a := apptest.Start(t, slog.New(slog.DiscardHandler), []config.Override{
 		{Flag: "routes", Path: "routes", Value: []config.Route{hello}},
-	}
-	c, _, err := app.Known().Load("", overrides)
-	if err != nil {
-		t.Fatal(err)
-	}
-	host, err := app.Examine()
-	if err != nil {
-		t.Fatal(err)
-	}
-	plan, err := app.NewPlan(c, host)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ready := make(chan struct{})
-	a, err := app.New(plan, app.Options{
-		Version: "1.2.3", Log: slog.New(slog.DiscardHandler), Ready: func(*app.App) { close(ready) },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- a.Serve(ctx, nil) }()
-	api := control.New(a, new(slog.LevelVar))
+	}, "listeners[0].address=127.0.0.1:0", "timeouts.drain=1s")
+	api := control.New(a.App, new(slog.LevelVar))
 	for _, pattern := range dash.Patterns {
 		api.Mount(pattern, "the dashboard", dash.Handler())
 	}
 	t.Cleanup(func() {
-		stop()
 		if err := api.Close(); err != nil {
 			t.Error(err)
 		}
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
 	})
-	select {
-	case <-ready:
-	case <-time.After(hang):
-		t.Fatal("the server does not start")
-	}
 	var at config.AutoOrOffOrAddress
 	if err := at.UnmarshalText([]byte("127.0.0.1:0")); err != nil {
 		t.Fatal(err)
 	}
-	if admin, err = api.Start(at); err != nil {
+	admin, err := api.Start(at)
+	if err != nil {
 		t.Fatal(err)
 	}
-	_, address, _ = strings.Cut(a.URLs()[0], "://")
-	return address, admin
+	return a.Address(), admin
 }
 
 // client connects from an address of this machine, and asks so many times.

@@ -19,7 +19,6 @@ package proof
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -32,7 +31,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/myriad-server/myriad/internal/app"
+	"github.com/myriad-server/myriad/internal/app/apptest"
 	"github.com/myriad-server/myriad/internal/config"
 	"github.com/myriad-server/myriad/internal/faults"
 )
@@ -42,13 +41,11 @@ const patience = 15 * time.Second
 
 // A proxy is one under test.
 type proxy struct {
-	*app.App
+	*apptest.Server
 	t       testing.TB
 	address string // of the first listener
 	logPath string
 	errors  *bytes.Buffer // what the server says about itself; to be read when it has ended
-	cancel  context.CancelFunc
-	done    chan error
 	before  footprint
 	stopped bool
 }
@@ -73,39 +70,9 @@ func startWith(t testing.TB, overrides []config.Override, lines ...string) *prox
 	if name := os.Getenv("DRIVER"); name != "" {
 		settled = append(settled, "engine.driver="+name)
 	}
-	for _, line := range append(settled, lines...) {
-		overrides = append(overrides, config.SetFlag(line))
-	}
-	c, _, err := app.Known().Load("", overrides)
-	if err != nil {
-		t.Fatal(err)
-	}
-	host, err := app.Examine()
-	if err != nil {
-		t.Fatal(err)
-	}
-	plan, err := app.NewPlan(c, host)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ready := make(chan struct{})
-	p.App, err = app.New(plan, app.Options{
-		Version: "proof", Log: slog.New(slog.NewTextHandler(p.errors, nil)), Ready: func(*app.App) { close(ready) },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	p.cancel, p.done = cancel, make(chan error, 1)
-	go func() { p.done <- p.Serve(ctx, nil) }()
-	select {
-	case <-ready:
-	case err := <-p.done:
-		t.Fatalf("the proxy does not start: %v", err)
-	case <-time.After(patience):
-		t.Fatal("the proxy does not become ready")
-	}
-	p.address = addressOf(p.URLs()[0])
+	log := slog.New(slog.NewTextHandler(p.errors, nil))
+	p.Server = apptest.Start(t, log, overrides, append(settled, lines...)...)
+	p.address = p.Address()
 	t.Cleanup(p.stop)
 	return p
 }
@@ -132,16 +99,7 @@ func (p *proxy) stop() {
 func (p *proxy) end() {
 	p.t.Helper()
 	p.stopped = true
-	p.cancel()
-	select {
-	case err := <-p.done:
-		if err != nil {
-			p.t.Errorf("the proxy ended with: %v", err)
-		}
-	case <-time.After(patience):
-		stacks := make([]byte, 1<<20)
-		p.t.Fatalf("the proxy does not end\n%s", stacks[:runtime.Stack(stacks, true)])
-	}
+	p.Stop()
 }
 
 // record is a line of the access log.
