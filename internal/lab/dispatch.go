@@ -55,7 +55,7 @@ func dispatch() Experiment {
 			"64 connections, and a response time counts from when its request was due. The processor time is the kernel's " +
 			"account of the process within the measured second. For the overflow, 512 connections ask at once while the " +
 			"process may have 64 queued signals, and strace counts the SIGIO.",
-		Takes: 10 * minute, Quick: quickest, Full: 25 * minute,
+		Takes: 12 * minute, Quick: quickest, Full: 25 * minute,
 		measure: measureDispatch, judge: judgeDispatch,
 	}
 }
