@@ -9,6 +9,9 @@ import (
 	"github.com/myriad-server/myriad/web/proxy"
 )
 
+// mostOfHead is how large the head of an answer may be. It must also fit in a block, as that of a request.
+const mostOfHead = 64 << 10
+
 // proxy makes what passes the requests of a route on.
 func (a *App) proxy(r *config.Route, where string) (web.Handler, error) {
 	p := r.Proxy
@@ -28,6 +31,7 @@ func (a *App) proxy(r *config.Route, where string) (web.Handler, error) {
 		Request:   editsOf(&p.RequestHeaders),
 		Response:  editsOf(&p.ResponseHeaders),
 		BodyBytes: int64(p.Body),
+		HeadBytes: min(int(a.plan.Config.Engine.Block), mostOfHead),
 		Key:       proxy.Key{Of: keys[u.Key.Source], Name: u.Key.Name},
 		Close:     !u.Pool.Enabled,
 		Attempts:  orNone(int(u.Retries.Attempts)),
