@@ -38,7 +38,6 @@ type dispatchSizes struct {
 	idle   []int
 	rates  []float64
 	length time.Duration
-	warmUp time.Duration // before each
 }
 
 func dispatch() Experiment {
@@ -63,9 +62,9 @@ func dispatch() Experiment {
 const active = 64
 
 func measureDispatch(ctx context.Context, s *Stand, r *Result) error {
-	sizes := dispatchSizes{[]int{0, 256, 6000, 15000}, []float64{1000, 4000, 10000, 20000}, time.Second, second / 4}
+	sizes := dispatchSizes{[]int{0, 256, 6000, 15000}, []float64{1000, 4000, 10000, 20000}, time.Second}
 	if s.Quick {
-		sizes = dispatchSizes{[]int{0, 256}, []float64{300, 1000}, 300 * time.Millisecond, second / 10}
+		sizes = dispatchSizes{[]int{0, 256}, []float64{300, 1000}, 300 * time.Millisecond}
 	}
 	t := r.table("replies", []string{"driver", "idle connections", "requests due a second"},
 		Column{"reply rate", "replies/s"}, Column{"CPU per reply", "us"}, Column{"CPU share", "%"},
@@ -122,7 +121,7 @@ func measureDriver(ctx context.Context, s *Stand, r *Result, t *Table, d told, i
 	answered := int64(idle)
 	for _, rate := range sizes.rates {
 		o, err := s.ask(ctx, demand{
-			target: "http://" + p.address + "/", connections: active, rate: rate, length: sizes.length, warmUp: sizes.warmUp,
+			target: "http://" + p.address + "/", connections: active, rate: rate, length: sizes.length,
 			timeout: 5 * time.Second, server: p.pid,
 		})
 		if err != nil {
