@@ -76,7 +76,7 @@ func (e Event) Code() int { return int(e.stamp & (1<<codeBits - 1)) }
 
 // codes are the errors that are no errno and have a code.
 var codes = [...]error{
-	ErrTimeout, ErrStopping, ErrOutputLimit, ErrPressure, ErrAborted, ErrMoved, ErrOperator,
+	ErrTimeout, ErrStopping, ErrOutputLimit, ErrPressure, ErrAborted, ErrMoved, ErrOperator, ErrStalled,
 }
 
 // otherCode is that of an error that has none.

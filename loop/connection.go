@@ -65,7 +65,7 @@ const (
 	flagBroken                    // what is queued cannot be sent; what has come is still read
 	flagBulk                      // it was paused since it was idle: what it brings may have to wait
 	flagBroad                     // in Loop.broad
-	flagDenied                    // in Loop.denied
+	flagDenied                    // in Loop.denied or Loop.deaf
 	flagNoted                     // it has a ring of its last events
 	flagWarned                    // Stopped was called
 )
@@ -84,6 +84,7 @@ type work struct {
 	flying  int
 	queued  int64
 	memory  int64 // queued, without files
+	still   standstill
 	pieces  [driver.RestMax][]byte
 	watched evidence
 }
@@ -174,19 +175,21 @@ func (l *Loop) has(c *connection) *work {
 	return l.working[c.work-1]
 }
 
-// rest gives the work back if there is nothing in it.
+// rest gives the work back if there is nothing in it, and before that the block of output that has left: what is
+// received and cannot be passed on may stay for long.
 func (l *Loop) rest(c *connection) {
 	w := l.has(c)
-	if w == nil || len(w.queue) > 0 || len(w.rest) > 0 || len(w.waiting) > 0 || w.why != nil {
+	if w == nil || len(w.queue) > 0 {
 		return
 	}
 	if w.open != nil {
 		w.open.Release()
 		w.open = nil
 	}
-	if c.flags&flagWatched != 0 {
+	if len(w.rest) > 0 || len(w.waiting) > 0 || w.why != nil || c.flags&flagWatched != 0 {
 		return
 	}
+	w.still = standstill{}
 	l.resting = append(l.resting, c.work-1)
 	c.work = 0
 }

@@ -65,7 +65,9 @@ func (l *Loop) deliver(c *connection, a arrival) {
 	w := l.has(c)
 	if c.flags&(flagPaused|flagRefeed) != 0 || w != nil && (len(w.rest) > 0 || len(w.waiting) > 0) {
 		w = l.workOf(c)
-		w.waiting = append(w.waiting, a)
+		if !l.stow(c, w, a) {
+			w.waiting = append(w.waiting, a)
+		}
 		l.feed(c, w)
 		return
 	}
@@ -92,6 +94,17 @@ func (l *Loop) keep(w *work, b *buf.Block, rest []byte) {
 	b.Release()
 }
 
+// stow moves what comes for a connection that is paused to memory of its own size when blocks are scarce: its receive
+// is being cancelled, but what was on the way still comes, and stays for as long as the other side takes nothing.
+func (l *Loop) stow(c *connection, w *work, a arrival) bool {
+	if c.flags&flagPaused == 0 || len(w.waiting) > 0 || w.restIn != nil || len(w.rest)+a.n > a.block.Size() || !l.tight() {
+		return false
+	}
+	w.rest = append(w.rest, a.block.Bytes()[:a.n]...)
+	a.block.Release()
+	return true
+}
+
 // feed delivers what waits, behind the rest, as long as the handler wants it.
 func (l *Loop) feed(c *connection, w *work) {
 	for c.state == conn.Open && c.flags&flagPaused == 0 && (len(w.waiting) > 0 || c.flags&flagRefeed != 0) {
@@ -99,8 +112,8 @@ func (l *Loop) feed(c *connection, w *work) {
 		if c.flags&flagPiped != 0 && l.forwardAll(c, w) {
 			break
 		}
-		if len(w.waiting) > 0 && !l.join(c, w) {
-			return
+		if len(w.waiting) > 0 {
+			l.join(w)
 		}
 		if len(w.rest) == 0 {
 			break
@@ -150,26 +163,24 @@ func (l *Loop) advance(w *work, used int) {
 	}
 }
 
-// join moves as much waiting input as fits behind the rest, into one block. It reports false if the connection ended
-// for want of memory.
-func (l *Loop) join(c *connection, w *work) bool {
+// join moves as much waiting input as fits behind the rest, into one block, or into memory of its own if none is left.
+func (l *Loop) join(w *work) {
 	if len(w.rest) == 0 { // the common case: the whole block becomes the rest
 		a := l.shift(w)
 		w.rest, w.restIn = a.block.Bytes()[:a.n], a.block
-		return true
+		return
 	}
-	b := w.restIn
-	if b == nil {
-		if b = l.blocks.Take(); b == nil {
-			l.scarce(c)
-			return false
-		}
+	if w.restIn == nil {
+		w.restIn = l.blocks.Take()
 	}
-	n := copy(b.Bytes(), w.rest) // overlapping is fine: it moves forward
-	for len(w.waiting) > 0 && n < b.Size() {
+	size := l.blocks.BlockSize()
+	if b := w.restIn; b != nil {
+		w.rest = b.Bytes()[:copy(b.Bytes(), w.rest)] // overlapping is fine: it moves forward
+	}
+	for len(w.waiting) > 0 && len(w.rest) < size {
 		a := &w.waiting[0]
-		k := copy(b.Bytes()[n:], a.block.Bytes()[:a.n])
-		n += k
+		k := min(a.n, size-len(w.rest))
+		w.rest = append(w.rest, a.block.Bytes()[:k]...)
 		if k < a.n {
 			copy(a.block.Bytes(), a.block.Bytes()[k:a.n])
 			a.n -= k
@@ -177,8 +188,6 @@ func (l *Loop) join(c *connection, w *work) bool {
 		}
 		l.shift(w).block.Release()
 	}
-	w.rest, w.restIn = b.Bytes()[:n], b
-	return true
 }
 
 // shift takes the first waiting block.

@@ -94,6 +94,9 @@ type Loop struct {
 	hungry      []uint32 // connections whose receive found no block
 	broad       []uint32 // connections that push, and are not received from before there are blocks
 	denied      []uint32 // connections that Room had nothing for
+	deaf        []uint32 // those of them for which the kernel takes nothing either
+	asks        func()   // ends asking the kernel about them; nil: there are none
+	guards      func()   // ends the look for those that stand still; nil: there is plenty of blocks
 	refusals    []uint32 // connections whose operation the driver had no room for
 	orphans     []int    // descriptors of no connection, to be closed
 
@@ -368,6 +371,9 @@ func (l *Loop) settle() {
 	l.settled = marked
 	if l.starves() {
 		l.share() // the turn itself may have given blocks back, and no other may come
+	}
+	if l.guards == nil && l.scant() {
+		l.guard()
 	}
 }
 

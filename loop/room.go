@@ -2,15 +2,22 @@ package loop
 
 import (
 	"syscall"
+	"time"
 
 	"github.com/myriad-server/myriad/buf"
 	"github.com/myriad-server/myriad/conn"
+	"github.com/myriad-server/myriad/internal/sys"
 )
 
 // This file shares the blocks out when there are few. The fewer are left, the less is done that can wait: with half of
 // them gone, relays get a fair share each, and unused input is moved out of the way; with a quarter left, relays get a
-// block each, and nothing is received for those that have had to wait before; with an eighth left, relays get nothing,
-// and nothing is received at all. The rest is for the answers to what was received.
+// block each, and only those to whom it can leave at once; with three sixteenths left, nothing is received for those
+// that have had to wait before; with an eighth left, relays get nothing, and nothing is received at all. The rest is
+// for the answers to what was received.
+//
+// A peer that does not read thus holds what it got while there was plenty, and of the last quarter nothing: that goes
+// round among those that read. Who reads slowly waits for a part of its kernel buffer to be free, with nothing in hand.
+// Those that take nothing at all are ended after a while, see stall.go, so that there is plenty again.
 
 // fairBlocks is how many blocks of output a connection may hold when blocks are scarce.
 const fairBlocks = 4
@@ -23,6 +30,9 @@ func (l *Loop) tight() bool { return l.blocks.Left() < l.blocks.Limit()/2 || l.b
 
 // scant reports that no more than a quarter of the blocks is left.
 func (l *Loop) scant() bool { return l.blocks.Left() <= l.blocks.Limit()/4 }
+
+// bulkLeft is how many blocks are left for input that may wait.
+func (l *Loop) bulkLeft() int { return l.blocks.Left() - l.blocks.Limit()*3/16 }
 
 // relayable is how many blocks relays may have, all together.
 func (l *Loop) relayable() int { return l.blocks.Left() - l.blocks.Limit()/8 }
@@ -53,6 +63,9 @@ func (c *connection) Room() int64 {
 		room = min(room, size-held)
 		if queued > 0 {
 			room = 0
+		} else if !l.takes(c) {
+			l.deafen(c)
+			return 0
 		}
 	case l.tight():
 		room = min(room, fairBlocks*size-held)
@@ -68,6 +81,56 @@ func (c *connection) Room() int64 {
 	return 0
 }
 
+// takes asks the kernel whether it would take bytes for the peer now. What cannot be asked does.
+func (l *Loop) takes(c *connection) bool {
+	if c.state != conn.Open {
+		return true
+	}
+	fd, done, err := l.driver.Descriptor(int(c.fd))
+	if err != nil {
+		return true
+	}
+	defer done()
+	return sys.TakesBytes(fd)
+}
+
+const (
+	deafPause  = 20 * time.Millisecond // until the kernel is asked again about those for whom it takes nothing
+	deafAtOnce = 256                   // about how many of them it is asked at a time
+)
+
+// deafen remembers a connection that has room as soon as the kernel takes something for it.
+func (l *Loop) deafen(c *connection) {
+	if c.flags&flagDenied != 0 {
+		return
+	}
+	c.flags |= flagDenied
+	if l.deaf = append(l.deaf, c.index); l.asks == nil {
+		l.asks = l.dials.Every(deafPause, l.listenAgain)
+	}
+}
+
+// listenAgain has those wait for nothing but a block for whom the kernel takes bytes again. The others go to the end.
+func (l *Loop) listenAgain() {
+	n := len(l.deaf)
+	if l.scant() {
+		n = min(n, deafAtOnce)
+	}
+	for _, index := range l.deaf[:n] {
+		switch c := l.at(index); {
+		case c.flags&flagDenied == 0: // another connection by now
+		case l.scant() && !l.takes(c):
+			l.deaf = append(l.deaf, index)
+		default:
+			l.denied = append(l.denied, index)
+		}
+	}
+	if l.deaf = l.deaf[:copy(l.deaf, l.deaf[n:])]; len(l.deaf) == 0 {
+		l.asks()
+		l.asks = nil
+	}
+}
+
 // portion is how many bytes a receive may bring before it is armed again. A Pause stops a receive only after all that
 // it has brought in the meantime: the portions of all connections, armed when there were fewer of them, are not to take
 // the blocks that answers need.
@@ -78,7 +141,7 @@ func (l *Loop) portion() int {
 
 // putOff reports that a connection which pushes is not to be received from yet, and remembers it.
 func (l *Loop) putOff(c *connection) bool {
-	if !l.scant() {
+	if l.bulkLeft() > 0 {
 		return false
 	}
 	if c.flags&flagBroad == 0 {
@@ -109,13 +172,13 @@ func (l *Loop) share() {
 			continue // another connection by now
 		}
 		c.flags &^= flagDenied
-		if w := l.has(c); c.state == conn.Open && (w == nil || w.queued == 0) {
+		if c.state == conn.Open && c.Queued() == 0 {
 			l.handlerOf(c).Flushed(c)
 			l.mark(c)
 		}
 	}
 	l.denied = append(l.denied[:0], l.denied[n:]...)
-	n = max(min(l.blocks.Left()-l.blocks.Limit()/4-n, len(l.broad)), 0)
+	n = max(min(l.bulkLeft()-n, len(l.broad)), 0)
 	for _, index := range l.broad[:n] {
 		c := l.at(index)
 		c.flags &^= flagBroad

@@ -28,6 +28,7 @@ const (
 	Evictions                       // ended: to make room for others
 	Closes                          // ended: the operator wanted so
 	Stops                           // ended: the server stopped
+	Stalls                          // ended: a side took nothing while memory was short
 	Pipes                           // times that a direction was left to the kernel
 	PipesRefused                    // times that the kernel would not
 	Lost                            // datagrams dropped because a queue was full
@@ -40,7 +41,7 @@ const (
 var ends = [causes]Counter{
 	ClientEnded: ClientEnds, UpstreamEnded: ServerEnds, ClientFailed: ClientBreaks, UpstreamFailed: ServerBreaks,
 	NotConnected: Unreached, Idle: IdleEnds, TooLong: AgeEnds, TooMany: Refused, BadHeader: BadHeaders, Stopped: Stops,
-	Answered: Answers, Evicted: Evictions, Closed: Closes,
+	Answered: Answers, Evicted: Evictions, Stalled: Stalls, Closed: Closes,
 }
 
 var descriptions = [counters]struct{ name, text string }{
@@ -62,6 +63,7 @@ var descriptions = [counters]struct{ name, text string }{
 	Evictions:    {"sessions_evicted", "Sessions ended to make room for others."},
 	Closes:       {"sessions_closed", "Sessions ended by the operator."},
 	Stops:        {"sessions_stopped", "Sessions ended because the server stopped."},
+	Stalls:       {"sessions_stalled", "Sessions ended because a side took nothing while memory was short."},
 	Pipes:        {"pipes", "Times that a direction of a session was left to the kernel."},
 	PipesRefused: {"pipes_refused", "Times that the kernel would not take a direction of a session."},
 	Lost:         {"datagrams_lost", "Datagrams dropped because a queue was full."},

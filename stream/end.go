@@ -109,6 +109,8 @@ func (h *near) broken(s *session, of way, why error) {
 	switch {
 	case errors.Is(why, conn.ErrStopping):
 		s.cause = Stopped
+	case errors.Is(why, conn.ErrStalled):
+		s.cause = Stalled
 	case of == upward:
 		s.cause = ClientFailed
 	default:
@@ -242,9 +244,9 @@ func (h *near) overdue(s *session, now int64) (cause Cause, quiet bool, why erro
 	switch {
 	case now-s.began >= int64(h.options.Lifetime):
 		return TooLong, false, conn.ErrTimeout
-	case silence[upward] >= idle && s.facts[upward]&owes != 0:
+	case silence[upward] >= idle && s.facts[upward]&owing != 0:
 		return Idle, false, errClientTakes
-	case silence[downward] >= idle && s.facts[downward]&owes != 0:
+	case silence[downward] >= idle && s.facts[downward]&owing != 0:
 		return Idle, false, errServerTakes
 	case min(silence[upward], silence[downward]) >= idle:
 		return Idle, true, conn.ErrTimeout
@@ -252,28 +254,21 @@ func (h *near) overdue(s *session, now int64) (cause Cause, quiet bool, why erro
 	return 0, false, nil
 }
 
-// progress notes what the machine of a side has done since the last look: it has sent bytes, or acknowledged some. That
-// the kernel has taken bytes for it says nothing: behind a window that is open it takes megabytes for a machine that is
-// not there any more. The kernel is asked only while there is something to acknowledge.
+// progress notes what the machine of a side has done since the last look: it has sent bytes, or acknowledged some.
 func (s *session) progress(of way, now int64) {
-	c := s.side(of)
-	in, out := c.Traffic()
-	done := int64(in + out)
-	if s.facts[of]&owes == 0 && done == s.done(of) && c.Queued() == 0 {
-		return
+	before := s.done(of)
+	done, owes := conn.Progress(s.side(of), before, s.facts[of]&owing != 0)
+	s.facts[of] &^= owing
+	if owes {
+		s.facts[of] |= owing
 	}
-	behind := c.Unacknowledged()
-	s.facts[of] &^= owes
-	if behind > 0 || c.Queued() > 0 {
-		s.facts[of] |= owes
-	}
-	if done -= behind; done > s.done(of) {
-		s.first[of], s.active[of] = uint64(done), uint32(now/tick)
+	if done > before {
+		s.first[of], s.active[of] = done, uint32(now/tick)
 	}
 }
 
 // done is what a side's machine had sent and acknowledged when that was looked at last, while the session goes on.
-func (s *session) done(of way) int64 { return int64(s.first[of]) }
+func (s *session) done(of way) uint64 { return s.first[of] }
 
 // silence is for how long a side is known to have done nothing: never too long.
 func (s *session) silence(of way, now int64) int64 {

@@ -67,7 +67,7 @@ const (
 	isPiped                    // the kernel passes the bytes on
 	isGone                     // the connection of the side is closed
 	breaks                     // the side is reset once its queue is empty
-	owes                       // the side's machine had not acknowledged everything when that was looked at last
+	owing                      // the side's machine had not acknowledged everything when that was looked at last
 )
 
 // session is what two connections share. It is small, and its fields are in an order that wastes nothing, because there

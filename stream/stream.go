@@ -35,6 +35,7 @@ const (
 	Stopped                     // the server stopped
 	Answered                    // UDP: all answers that were expected have come
 	Evicted                     // UDP: another client needed the place
+	Stalled                     // a side took nothing while memory was short
 	Closed                      // UDP: the operator wanted it gone
 	causes
 )
@@ -43,7 +44,7 @@ const (
 func (c Cause) String() string {
 	return [causes]string{
 		"client ended", "upstream ended", "client failed", "upstream failed", "not connected", "idle",
-		"too long", "too many", "bad header", "stopped", "answered", "evicted", "closed",
+		"too long", "too many", "bad header", "stopped", "answered", "evicted", "stalled", "closed",
 	}[c]
 }
 

@@ -54,7 +54,6 @@ type Exchange struct {
 	gone     int64 // bytes of them that had left at progress
 	acked    int64 // bytes of them that the peer had acknowledged when that was last looked at
 	looked   bool  // it was looked at since progress
-	ticked   int64 // when it was last thought of looking
 
 	taken     int64 // bytes of content received
 	limit     int64 // of them

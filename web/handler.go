@@ -35,7 +35,6 @@ type handler struct {
 	due     float64
 	record  Record
 	remotes *remotes
-	crowded int64 // when a connection last found that memory was short; 0: never
 }
 
 // tally is what an idle connection holds when its requests are counted.
@@ -225,7 +224,7 @@ func (h *handler) abandon(x *Exchange, why error) {
 			x.cause = stopping
 		case syscall.ENOBUFS:
 			x.cause = noMemory
-		case errStalled:
+		case conn.ErrStalled:
 			x.cause = clientStalled
 		default:
 			x.cause = clientGone

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"errors"
 	"time"
 
 	"github.com/myriad-server/myriad/conn"
@@ -16,23 +15,16 @@ import (
 // window that is open: the kernel takes megabytes for it. An answer that goes on is therefore watched until all of it
 // is acknowledged.
 //
-// A client that takes nothing has Timeouts.Write, as long as there is memory. When that is short, see conn.Conn.Room,
-// what is queued for those who take nothing is what others wait for: stallTime is enough then. Each looks at its own
-// time, so that those go first who have stood still for longest, and no more of them than it takes.
+// A client that takes nothing has Timeouts.Write. When memory is short, the serving model may end it sooner:
+// conn.ErrStalled.
 
 const (
 	// firstLook is the part of Timeouts.Write after which it is looked for the first time what the client has
 	// acknowledged.
 	firstLook = 4
-	// lookTime is the time between two looks, if that part is longer.
+	// lookTime is when it is looked, if that part is longer and the kernel takes nothing.
 	lookTime = 2 * time.Second
-	// stallTime is how long a client may take nothing while memory is short. One that only reads slowly has its machine
-	// acknowledge now and then, in steps of a part of its buffer.
-	stallTime = 4 * time.Second
 )
-
-// errStalled is why a connection was ended that held memory which others waited for.
-var errStalled = errors.New("the client took nothing while memory was short")
 
 // outputDeadline is when the client must have taken some of its output, or when to look whether it has. It notices what
 // has left since the last time.
@@ -45,22 +37,21 @@ func (x *Exchange) outputDeadline() int64 {
 		}
 	}
 	limit := x.handler.timeouts.Write
-	at := after(x.progress, limit)
 	switch {
-	case queued > 0:
-		at = min(at, after(x.ticked, min(limit/firstLook, lookTime)))
-	case x.answering != streaming || x.settled():
+	case queued == 0 && (x.answering != streaming || x.settled()):
 		return never
-	case !x.looked:
-		at = after(x.progress, limit/firstLook)
+	case x.looked:
+	case queued > 0:
+		limit = min(limit/firstLook, lookTime)
+	default:
+		limit /= firstLook
 	}
-	return at
+	return after(x.progress, limit)
 }
 
 // stir begins the wait for output to be taken.
 func (x *Exchange) stir() {
 	x.progress, x.looked = x.c.Now(), false
-	x.ticked = x.progress
 }
 
 // stirring begins the wait for output to be taken, if there is none yet that is waited for.
@@ -76,22 +67,13 @@ func (x *Exchange) settled() bool { return x.acked == x.written }
 // stalled says, when outputDeadline has come, why the client is to be given up; nil: it is not. What was acknowledged
 // before the first look is not known, hence the client is given the benefit of the doubt.
 func (x *Exchange) stalled() error {
-	now, first := x.c.Now(), !x.looked
-	x.ticked = now
-	over := after(x.progress, x.handler.timeouts.Write) <= now
-	if !first && !over && !x.crowded() {
-		return nil
-	}
-	before := x.acked
+	first, before := !x.looked, x.acked
 	behind := x.look()
 	switch {
 	case first && behind > 0, !first && x.acked > before:
-		x.progress = now
-	case first:
-	case over:
+		x.progress = x.c.Now()
+	case !first:
 		return conn.ErrTimeout
-	case after(x.progress, stallTime) <= now:
-		return errStalled
 	}
 	return nil
 }
@@ -102,21 +84,4 @@ func (x *Exchange) look() (behind int64) {
 	behind = x.c.Unacknowledged()
 	x.acked, x.looked = x.written-queued-behind, true
 	return behind
-}
-
-// crowded says that memory is short, as far as the connection can tell: it may queue no more, although what is queued
-// is less than it may hold. One that was told that there will be no more may not either, and goes by what others have
-// found.
-func (x *Exchange) crowded() bool {
-	h, now, queued := x.handler, x.c.Now(), x.c.Queued()
-	switch {
-	case queued == 0 || x.c.State() > conn.Open:
-		return false
-	case x.shut:
-		return h.crowded != 0 && now-h.crowded <= int64(lookTime)
-	case x.c.Room() > 0 || queued > h.limits.OutputBytes/4*3: // blocks are not filled to the last byte
-		return false
-	}
-	h.crowded = max(now, 1)
-	return true
 }

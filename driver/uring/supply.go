@@ -9,6 +9,7 @@ const (
 	supplyEntries = 4096 // of the buffer ring of an ordinary ring
 	supplyFirst   = 64   // blocks on offer at first
 	supplyReview  = 1024 // turns after which the offer is matched to what was used
+	leastShare    = 16   // of a small pool, one block in so many is on offer at least: what is scarce is not to lie there
 )
 
 // supply offers the pool's blocks to the kernel, which picks one when bytes have arrived.
@@ -44,9 +45,10 @@ func openSupply(r *sys.Ring, pool *buf.Pool, all *shares, entries, first int) (s
 		return supply{}, err
 	}
 	most := min(entries, max(pool.Limit()/4, 1))
+	least := min(first, most, max(pool.Limit()/leastShare, 1))
 	s := supply{
 		ring: b, shares: all, pool: pool, blocks: make([]*buf.Block, entries), spare: make([]uint16, 0, entries),
-		want: min(first, most), least: min(first, most), most: most,
+		want: least, least: least, most: most,
 	}
 	for i := entries - 1; i >= 0; i-- {
 		s.spare = append(s.spare, uint16(i))

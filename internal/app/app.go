@@ -20,6 +20,7 @@ import (
 	"github.com/myriad-server/myriad/serve"
 	"github.com/myriad-server/myriad/upstream"
 	"github.com/myriad-server/myriad/web"
+	"github.com/myriad-server/myriad/web/proxy"
 )
 
 // Options is what a server is given besides its configuration.
@@ -46,6 +47,7 @@ type App struct {
 
 	upstreams map[string]*upstream.Group
 	streams   []sessions // of the listeners that pass on
+	proxies   []*proxy.Handler
 	roll      roll
 	sight     sight
 }
@@ -57,10 +59,10 @@ func New(p *Plan, o Options) (*App, error) {
 	err := a.openUpstreams()
 	var root web.Handler
 	if err == nil {
-		root, err = a.routes()
+		err = a.openAccessLog() // before those who write to it
 	}
 	if err == nil {
-		err = a.openAccessLog()
+		root, err = a.routes()
 	}
 	if err != nil {
 		return nil, errors.Join(err, a.close())

@@ -60,7 +60,22 @@ func (a *App) proxy(r *config.Route, where string) (web.Handler, error) {
 	if u.Key.Source == "" && group.Snapshot().Policy == (balance.Maglev{}).Name() {
 		o.Key.Of = proxy.KeyClient // the other policies look at no key
 	}
-	return proxy.New(o)
+	h, err := proxy.New(o)
+	if err != nil {
+		return nil, err
+	}
+	a.proxies = append(a.proxies, h)
+	return h, nil
+}
+
+// tunnels is what all routes have counted of theirs.
+func (a *App) tunnels() (sum proxy.TunnelCounts) {
+	for _, h := range a.proxies {
+		for i, n := range h.Tunnels() {
+			sum[i] += n
+		}
+	}
+	return sum
 }
 
 // orNone is a number for a package where 0 stands for the default and a negative number for none.

@@ -85,7 +85,7 @@ func (a *App) Reading() observe.Reading {
 		Version: a.options.Version, Driver: a.plan.DriverName(), Model: a.plan.Model.Name(), Started: a.started,
 		Limit: a.plan.Capacity.First().At, Total: a.counters.Total(), Workers: a.counters.Workers(),
 		Requests: new(meter.Latencies), Failures: a.sight.failures.Counts(), Ends: a.sight.ends.Counts(),
-		Upstreams: a.snapshots(), Lost: map[string]int64{"records": a.sight.recorder.Dropped()},
+		Tunnels: a.tunnels(), Upstreams: a.snapshots(), Lost: map[string]int64{"records": a.sight.recorder.Dropped()},
 	}
 	for _, h := range a.sight.requests {
 		r.Requests.Merge(h.Snapshot())

@@ -84,7 +84,7 @@ type Timeouts struct {
 	Idle Duration `yaml:"idle" min:"1ms" max:"24h"`
 	// A client that takes none of the bytes that are queued for it. What counts is what its machine acknowledges, however
 	// little; it is looked at now and then, so the end may come after up to twice the time, and never before it. Only when
-	// engine.blocks are short four seconds are enough.
+	// engine.blocks are short fifteen seconds are enough.
 	Write Duration `yaml:"write" min:"1ms" max:"24h"`
 	// A whole request, from the first byte of its head until its answer has been queued. What is queued then goes out as
 	// fast as the client takes it, bounded by write.

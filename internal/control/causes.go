@@ -38,6 +38,10 @@ var Causes = []Cause{
 	},
 	{"operator", ofConnection, "somebody closed it through the admin API", "whoever did"},
 	{
+		"stalled", ofConnection, "memory was short, and the peer had taken nothing for fifteen seconds",
+		"engine.blocks; the peer",
+	},
+	{
 		"aborted", ofConnection, "the server gave it up: what it carried could not go on",
 		"the access log, by connection",
 	},
@@ -63,7 +67,7 @@ var Causes = []Cause{
 		"timeouts.body, write",
 	},
 	{
-		"client_stalled", ofAnswer, "memory was short, and the client had taken nothing for four seconds",
+		"client_stalled", ofAnswer, "memory was short, and the client had taken nothing for fifteen seconds",
 		"engine.blocks",
 	},
 	{
@@ -127,6 +131,10 @@ var Causes = []Cause{
 	{"stopped", ofSession, "the server stopped", "timeouts.drain"},
 	{"answered", ofSession, "all answers to the datagrams that were expected have come", "nothing"},
 	{"evicted", ofSession, "another client needed the place", "datagrams.sessions"},
+	{
+		"stalled", ofSession, "memory was short, and a side had taken nothing for fifteen seconds",
+		"engine.blocks",
+	},
 	{"closed", ofSession, "somebody ended it through the admin API", "whoever did"},
 }
 

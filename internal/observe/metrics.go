@@ -3,6 +3,7 @@ package observe
 import (
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -12,6 +13,7 @@ import (
 	"github.com/myriad-server/myriad/internal/meter"
 	"github.com/myriad-server/myriad/stream"
 	"github.com/myriad-server/myriad/upstream"
+	"github.com/myriad-server/myriad/web/proxy"
 )
 
 // mostEndpoints is how many endpoints have lines of their own in the metrics of all upstreams together. Those beyond
@@ -30,8 +32,10 @@ type Reading struct {
 	Requests *meter.Latencies
 	// Ends count connections that ended for a reason, and Failures answers that are not what was asked for, by cause.
 	Ends, Failures map[string]int64
-	Upstreams      []upstream.Snapshot
-	Streams        []StreamReading
+	// Tunnels is what all routes that pass on have counted.
+	Tunnels   proxy.TunnelCounts
+	Upstreams []upstream.Snapshot
+	Streams   []StreamReading
 	// Lost is what was thrown away because nobody took it in time, by what it was: log_lines, spans, records.
 	Lost map[string]int64
 	// Spans is how many spans were sent to the collector.
@@ -74,6 +78,7 @@ func (m metrics) Collect(to chan<- prometheus.Metric) {
 	s.latencies(r.Requests)
 	s.causes("connections_failed_total", "Connections that ended, but not in order, by cause.", r.Ends)
 	s.causes("answers_failed_total", "Answers that are not the upstream's, or that broke off, by cause.", r.Failures)
+	s.tunnels(&r.Tunnels)
 	s.upstreams(r.Upstreams)
 	for i := range r.Streams {
 		s.stream(&r.Streams[i])
@@ -187,6 +192,19 @@ func (s series) causes(name, help string, counts map[string]int64) {
 	for cause, n := range counts {
 		s.counter(name, help, float64(n), []string{"cause"}, cause)
 	}
+}
+
+// tunnels are HTTP's: connections that were upgraded.
+func (s series) tunnels(counts *proxy.TunnelCounts) {
+	open := counts[0]
+	for i, cause := range proxy.TunnelCauses[1:] {
+		n := counts[i+1]
+		open -= n
+		s.counter("tunnels_ended_total", "Tunnels that have ended, by cause.", float64(n),
+			[]string{"cause"}, strings.ReplaceAll(cause, " ", "_"))
+	}
+	s.counter("tunnels_total", "Tunnels begun: connections that were upgraded.", float64(counts[0]), nil)
+	s.gauge("tunnels_open", "Tunnels open now.", float64(open), nil)
 }
 
 func (s series) stream(r *StreamReading) {

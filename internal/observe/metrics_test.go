@@ -12,6 +12,7 @@ import (
 	"github.com/myriad-server/myriad/internal/meter"
 	"github.com/myriad-server/myriad/stream"
 	"github.com/myriad-server/myriad/upstream"
+	"github.com/myriad-server/myriad/web/proxy"
 )
 
 // scrape is what a monitoring system gets.
@@ -33,7 +34,7 @@ func full() *Reading {
 	r := &Reading{
 		Version: "1.2.3", Driver: "epoll", Model: "reactor", Started: time.Unix(1_700_000_000, 0), Limit: 10000,
 		Requests: h.Snapshot(), Ends: map[string]int64{"reset": 3}, Failures: map[string]int64{"connect_refused": 2},
-		Lost: map[string]int64{"spans": 1, "log_lines": 4}, Spans: 5,
+		Lost: map[string]int64{"spans": 1, "log_lines": 4}, Spans: 5, Tunnels: proxy.TunnelCounts{9, 1, 0, 2},
 		Workers: make([]meter.Counts, 2),
 		Streams: []StreamReading{{Listener: "127.0.0.1:53"}, {Listener: "unix:/run/a.sock"}},
 	}
@@ -73,6 +74,9 @@ func TestMetrics(t *testing.T) {
 		`myriad_upstream_connections{endpoint="127.0.0.1:9000",state="opening",upstream="app"} 1`,
 		`myriad_upstream_endpoints{endpoint="127.0.0.1:9000",state="up",upstream="app"} 1`,
 		`myriad_upstream_ports{endpoint="127.0.0.1:9000",source="any",state="free",upstream="app"} 85`,
+		`myriad_tunnels_total 9`,
+		`myriad_tunnels_open 6`,
+		`myriad_tunnels_ended_total{cause="client_failed"} 2`,
 		`myriad_stream_sessions_open{listener="unix:/run/a.sock"} 9`,
 		`myriad_lost_total{what="spans"} 1`,
 		`myriad_spans_exported_total 5`,

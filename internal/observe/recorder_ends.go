@@ -17,6 +17,7 @@ var ends = []struct {
 	{conn.ErrOutputLimit, "output_limit"},
 	{conn.ErrPressure, "pressure"},
 	{conn.ErrOperator, "operator"},
+	{conn.ErrStalled, "stalled"},
 	{conn.ErrAborted, "aborted"},
 	{syscall.ECONNRESET, "reset"},
 	{syscall.EPIPE, "broken_pipe"},

@@ -16,11 +16,23 @@ type tunnel struct {
 	agent  *agent
 	link   *upstream.Link // nil once it has ended
 	client conn.Conn      // nil once it has closed
-	heard  int64          // when bytes last came, from either side
 	tally  *tally         // for the log; nil without one
+	done   [2]uint64      // what the machine of each side had sent and acknowledged when that was looked at last
+	active [2]uint32      // when it was last seen to have done something, in ticks
 	state  tunnelState
 	cause  tunnelCause
 }
+
+// side is one end of a tunnel.
+type side uint8
+
+const (
+	clientSide side = iota
+	upstreamSide
+)
+
+// tick is the unit of tunnel.active in nanoseconds.
+const tick = int64(time.Millisecond)
 
 // tunnelState are facts about a tunnel; each may hold besides the others.
 type tunnelState uint8
@@ -31,6 +43,8 @@ const (
 	clientEnded                           // the client has sent its last byte
 	upstreamEnded                         // the upstream has
 	tunnelBegins                          // what the client sent behind its request comes, once
+	clientOwes                            // its machine had not acknowledged everything at the last look
+	upstreamOwes                          // nor had that of the upstream
 )
 
 // partingTime is how long what is queued may take to leave a side whose other side has gone.
@@ -59,7 +73,9 @@ func (s *session) switched(rest []byte) (used int) {
 	b = s.response.AppendKnown(b, http1.Upgrade)
 	b = append(b, "Connection: Upgrade\r\n"...)
 	c := x.Conn()
-	t := &tunnel{agent: s.agent, link: l, client: c, heard: c.Now(), state: tunnelBegins}
+	now := uint32(c.Now() / tick)
+	t := &tunnel{agent: s.agent, link: l, client: c, active: [2]uint32{now, now}, state: tunnelBegins}
+	h.tunnels[unknown].Add(1)
 	l.Owner, s.link = t, nil
 	var noted *tally
 	if h.options.Tunnels != nil {
@@ -78,12 +94,44 @@ func (s *session) switched(rest []byte) (used int) {
 	return t.answered(rest)
 }
 
-// watch sets the timer.
+// watch sets the timer. Bytes that move do not touch it: it looks four times in an idle time whether some have.
 func (t *tunnel) watch() {
-	if c := t.client; c != nil {
-		at := after(t.heard, t.agent.proxy.options.Timeouts.Tunnel)
-		c.SetTimer(max(1, at-c.Now()))
+	c := t.client
+	if c == nil {
+		return
 	}
+	now, limit := c.Now(), t.agent.proxy.options.Timeouts.Tunnel
+	silence := min(t.silence(clientSide, now), t.silence(upstreamSide, now))
+	c.SetTimer(max(int64(time.Millisecond), min(int64(limit)-silence, int64(min(limit/4, longestLook)))))
+}
+
+// longestLook is the longest time between two looks.
+const longestLook = time.Hour
+
+// look finds out whether the machine of a side has done something.
+func (t *tunnel) look(of side, now int64) {
+	c, owes := t.client, clientOwes
+	if of == upstreamSide {
+		if c, owes = nil, upstreamOwes; t.link != nil {
+			c = t.link.Conn
+		}
+	}
+	if c == nil {
+		return
+	}
+	done, owed := conn.Progress(c, t.done[of], t.state&owes != 0)
+	t.state &^= owes
+	if owed {
+		t.state |= owes
+	}
+	if done > t.done[of] {
+		t.done[of], t.active[of] = done, uint32(now/tick)
+	}
+}
+
+// silence is for how long a side is known to have done nothing: never too long.
+func (t *tunnel) silence(of side, now int64) int64 {
+	return max(0, int64(uint32(now/tick)-t.active[of])-1) * tick
 }
 
 // Opened is not called.
@@ -94,7 +142,6 @@ func (t *tunnel) Received(c conn.Conn, in []byte) int {
 	if t.link == nil {
 		return len(in)
 	}
-	t.heard = c.Now()
 	if t.state&tunnelBegins != 0 {
 		t.link.Conn.Write(in)
 		return len(in)
@@ -137,7 +184,6 @@ func (t *tunnel) answered(in []byte) (used int) {
 	if c == nil || t.link == nil {
 		return len(in)
 	}
-	t.heard = c.Now()
 	used, full := t.agent.proxy.pass(c, in)
 	if full && t.state&upstreamHeld == 0 {
 		t.state |= upstreamHeld
@@ -205,16 +251,26 @@ func (t *tunnel) release() {
 	}
 }
 
-// Expired closes a tunnel that was silent for too long, or a client that does not take what is left.
+// Expired closes a tunnel that was silent for too long, or a client that does not take what is left. A side that still
+// has bytes to acknowledge and has done nothing for the idle time is gone or stuck, however much the other one says.
 func (t *tunnel) Expired(c conn.Conn) {
-	switch {
-	case c.State() > conn.Open:
+	if c.State() > conn.Open {
 		c.Abort(conn.ErrTimeout)
-	case after(t.heard, t.agent.proxy.options.Timeouts.Tunnel) > c.Now():
-		t.watch()
-	default:
-		t.cause = silence
+		return
+	}
+	now, limit := c.Now(), int64(t.agent.proxy.options.Timeouts.Tunnel)
+	t.look(clientSide, now)
+	t.look(upstreamSide, now)
+	client, upstream := t.silence(clientSide, now), t.silence(upstreamSide, now)
+	switch {
+	case client >= limit && t.state&clientOwes != 0, upstream >= limit && t.state&upstreamOwes != 0:
+		t.because(silence)
+		c.Abort(conn.ErrTimeout)
+	case min(client, upstream) >= limit:
+		t.because(silence)
 		t.part()
+	default:
+		t.watch()
 	}
 }
 
@@ -242,7 +298,7 @@ func (t *tunnel) lost(why error) {
 		t.because(upstreamEnd)
 		t.part()
 	default:
-		t.because(upstreamFailed)
+		t.because(causeOf(why, upstreamFailed))
 		c.Abort(why)
 	}
 }

@@ -168,14 +168,59 @@ func TestTunnelIdle(t *testing.T) {
 	if r.client.State() != conn.Open || r.upstream(0).State() != conn.Open {
 		t.Fatal("the tunnel has ended although it was in use")
 	}
-	r.advance(11 * time.Second)
+	for range 26 { // a minute, and a quarter of one
+		r.advance(time.Second)
+	}
 	if r.client.State() != conn.Closed || r.upstream(0).State() != conn.Closed {
 		t.Errorf("the client is %v, the upstream %v", r.client.State(), r.upstream(0).State())
 	}
 }
 
+// TestTunnelVanished has one side of a tunnel talk, and the machine of the other acknowledge nothing of it, or late:
+// the kernel takes all of it, for the window is open.
+func TestTunnelVanished(t *testing.T) {
+	clientTalks := func(r *rig) (to *webtest.Conn) { r.send("ping"); return r.upstream(0) }
+	upstreamTalks := func(r *rig) (to *webtest.Conn) { r.answer("pong"); return r.client }
+	gone := func(sent, _ int) int { return sent }
+	for _, c := range []struct {
+		name   string
+		talk   func(r *rig) (to *webtest.Conn)
+		behind func(sent, step int) int // what is not acknowledged after a step of five seconds
+		talks  int                      // steps
+		ends   bool
+	}{
+		{"the client is gone", upstreamTalks, gone, 60, true},
+		{"the upstream is gone", clientTalks, gone, 60, true},
+		{"the client is gone later", upstreamTalks, func(sent, step int) int { return sent - min(step, 30) }, 60, true},
+		{"the client is slow", upstreamTalks, func(sent, step int) int { return sent - step }, 60, false},
+		{"the upstream is slow", clientTalks, func(sent, step int) int { return sent - step }, 60, false},
+		{"the client is there", upstreamTalks, func(int, int) int { return 0 }, 60, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var told tunnelLog
+			r := tunnelled(t, with(func(o *proxy.Options) { o.Timeouts.Tunnel, o.Tunnels = time.Minute, &told }))
+			up, step, sent := r.upstream(0), 0, 0
+			for ; step < c.talks && r.client.State() == conn.Open; step++ {
+				to := c.talk(r)
+				sent += len("ping")
+				to.Taken = int64(c.behind(sent, step))
+				r.advance(5 * time.Second)
+			}
+			if !c.ends {
+				if r.client.State() != conn.Open || up.State() != conn.Open {
+					t.Errorf("given up after %d steps: %v", step, r.client.Why)
+				}
+				return
+			}
+			if step == c.talks || r.client.Why == nil || up.Why == nil || len(told) != 1 || told[0].Cause != "idle" {
+				t.Errorf("after %d steps: %v, %v, %+v", step, r.client.Why, up.Why, told)
+			}
+		})
+	}
+}
+
 func TestTunnelSize(t *testing.T) {
-	if n := proxy.TunnelBytes; n > 64 {
+	if n := proxy.TunnelBytes; n > 80 {
 		t.Errorf("a tunnel takes %d bytes", n)
 	}
 }

@@ -44,12 +44,37 @@ const (
 	upstreamFailed
 	silence
 	stopped
+	stalled
+	tunnelCauses
 )
 
 // TunnelCauses are the causes of a tunnel's end: a side said that it was done or failed, neither said anything for
-// Timeouts.Tunnel, or the server stopped.
-var TunnelCauses = [...]string{
-	"", "client ended", "upstream ended", "client failed", "upstream failed", "idle", "stopped",
+// Timeouts.Tunnel, the server stopped, or a side took nothing while memory was short.
+var TunnelCauses = [tunnelCauses]string{
+	"", "client ended", "upstream ended", "client failed", "upstream failed", "idle", "stopped", "stalled",
+}
+
+// causeOf is the cause of an end that was not in order.
+func causeOf(why error, otherwise tunnelCause) tunnelCause {
+	switch {
+	case errors.Is(why, conn.ErrStopping):
+		return stopped
+	case errors.Is(why, conn.ErrStalled):
+		return stalled
+	}
+	return otherwise
+}
+
+// TunnelCounts are how many tunnels have begun, in the place of the empty cause, and how many have ended for each of
+// TunnelCauses.
+type TunnelCounts [tunnelCauses]int64
+
+// Tunnels is what the handler has counted. Any goroutine may ask.
+func (h *Handler) Tunnels() (n TunnelCounts) {
+	for i := range n {
+		n[i] = h.tunnels[i].Load()
+	}
+	return n
 }
 
 // because notes why the tunnel ends, if nothing else was the reason before.
@@ -79,16 +104,14 @@ func (t *tunnel) begin(y *tally) {
 	t.tally = y
 }
 
-// tell writes the tunnel's record, when the client's connection has closed.
+// tell counts the tunnel's end and writes the tunnel's record, when the client's connection has closed.
 func (t *tunnel) tell(c conn.Conn, why error) {
-	switch {
-	case why == nil:
+	if why == nil {
 		t.because(clientEnd)
-	case errors.Is(why, conn.ErrStopping):
-		t.because(stopped)
-	default:
-		t.because(clientFailed)
+	} else {
+		t.because(causeOf(why, clientFailed))
 	}
+	t.agent.proxy.tunnels[t.cause].Add(1)
 	y := t.tally
 	if y == nil {
 		return

@@ -14,7 +14,7 @@ type tunnelLog []proxy.TunnelRecord
 
 func (l *tunnelLog) LogTunnel(r *proxy.TunnelRecord) { *l = append(*l, *r) }
 
-// TestTunnelRecord is what the log is told when a tunnel has ended.
+// TestTunnelRecord is what the log is told when a tunnel has ended, and what is counted, with a log and without.
 func TestTunnelRecord(t *testing.T) {
 	for _, c := range []struct {
 		cause string
@@ -25,7 +25,13 @@ func TestTunnelRecord(t *testing.T) {
 		{"client failed", func(r *rig) { r.client.Abort(syscall.ECONNRESET) }},
 		{"upstream failed", func(r *rig) { r.upstream(0).Abort(syscall.ECONNRESET) }},
 		{"stopped", func(r *rig) { r.client.Abort(conn.ErrStopping) }},
-		{"idle", func(r *rig) { r.advance(time.Hour + time.Second) }},
+		{"idle", func(r *rig) {
+			for range 8 { // it looks four times in an hour
+				r.advance(10 * time.Minute)
+			}
+		}},
+		{"stalled", func(r *rig) { r.client.Abort(conn.ErrStalled) }},
+		{"stalled", func(r *rig) { r.upstream(0).Abort(conn.ErrStalled) }},
 	} {
 		t.Run(c.cause, func(t *testing.T) {
 			var told tunnelLog
@@ -42,6 +48,17 @@ func TestTunnelRecord(t *testing.T) {
 			if got.Cause != c.cause || got.Sent != uint64(len("pong, and more")) || got.Duration < time.Second ||
 				got.Connection != r.client.ID() || got.Upstream == "" || !got.Client.IsValid() || got.Wall == 0 {
 				t.Errorf("the log was told %+v", got)
+			}
+			unlogged := tunnelled(t)
+			c.do(unlogged)
+			unlogged.turn()
+			for _, r := range []*rig{r, unlogged} {
+				n := r.proxy.Tunnels()
+				for i, cause := range proxy.TunnelCauses {
+					if counted := n[i] == 1; n[i] > 1 || counted != (cause == c.cause || cause == "") {
+						t.Errorf("counted: %v", n)
+					}
+				}
 			}
 		})
 	}
