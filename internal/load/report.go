@@ -297,7 +297,7 @@ func (r *Report) warn(p *Plan) {
 		"busiest thread ran for %.0f %% of the time and waited for a processor, which others had, for %.0f %%",
 		100*r.CPU.Busiest, 100*r.CPU.Hindered)
 	add(behind, "the generator fell behind its schedule: one request in a hundred was sent more than "+
-		"%v late though a connection was free; that is part of the latencies", r.CPU.LagP99)
+		"%s late though a connection was free; that is part of the latencies", short(r.CPU.LagP99))
 	add(r.Requests.Dropped > 0, "%d requests found the backlog full and were never sent: no latency tells of them",
 		r.Requests.Dropped)
 	add(r.Requests.Left > 0, "%d requests were still waiting for a connection when the run ended: no latency tells of "+
