@@ -29,6 +29,7 @@ var rooms = []room{
 	{1, "proto/ws/wstest"},
 	{1, "internal/listen"},
 	{1, "internal/proc"},
+	{1, "internal/bus"},
 	{1, "internal/crowd"},
 
 	{2, "driver/emulate"},
