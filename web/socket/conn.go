@@ -395,5 +395,6 @@ func (c *Conn) Closed(_ conn.Conn, _ error) {
 	c.state = closed
 	c.decoder.Discard()
 	c.extra = nil
+	c.load.Add(gone)
 	c.tell(ws.CodeAbnormal, "")
 }

@@ -14,6 +14,9 @@ const reserveBytes = 4 << 10
 // keptBytes is the largest buffer for compressing that is kept for reuse.
 const keptBytes = 64 << 10
 
+// gone is added to the load of a connection that has closed: far more than can be queued.
+const gone = 1 << 61
+
 // scratch is where messages are compressed.
 var scratch = sync.Pool{New: func() any { return new([]byte) }}
 
@@ -198,8 +201,11 @@ func (r Ref) send(n int64, f func(c *Conn)) error {
 	if c == nil {
 		return ErrClosed
 	}
-	if c.load.Add(n)-n >= c.service.options.QueueBytes {
+	if before := c.load.Add(n) - n; before >= c.service.options.QueueBytes {
 		c.load.Add(-n)
+		if before >= gone/2 {
+			return ErrClosed
+		}
 		return ErrFull
 	}
 	posted := r.ref.Post(func(conn.Conn) {

@@ -391,6 +391,9 @@ func TestRef(t *testing.T) {
 	g.Turn()
 	g.hears("text room again", "close 4000 from elsewhere")
 	g.say(ws.Close, "\x0f\xa0")
+	if err := ref.Send(ws.Text, []byte("too late")); !errors.Is(err, socket.ErrClosed) {
+		t.Errorf("behind the end: %v", err)
+	}
 	if !ran || (socket.Ref{}).Send(ws.Text, nil) == nil || (socket.Ref{}).Post(nil) {
 		t.Error("Post did not run, or the zero Ref reached something")
 	}

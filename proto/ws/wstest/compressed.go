@@ -121,7 +121,7 @@ func compressed(budget int) (list []Case) {
 func deflated(group, what, offer string, bits, budget int, opcode byte, give func() []byte) (list []Case) {
 	for i, n := range lengths {
 		count := min(max(budget/n.message, 3), 1000)
-		c := Case{Number: fmt.Sprintf("%s.%d", group, i+1), Offer: offer, Bits: bits}
+		c := Case{Number: fmt.Sprintf("%s.%d", group, i+1), Offer: offer, Bits: bits, Bytes: count * n.message}
 		c.What = fmt.Sprintf("%s: %d messages of %d bytes", what, count, n.message)
 		if n.fragment > 0 {
 			c.What += fmt.Sprintf(" in fragments of %d", n.fragment)

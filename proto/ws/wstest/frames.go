@@ -13,6 +13,11 @@ func Cases(budget int) []Case {
 		compressed(budget))
 }
 
+// Small are the cases that send no more than some 64 KiB: those that are quick under the race detector.
+func Small(cases []Case) []Case {
+	return slices.DeleteFunc(cases, func(c Case) bool { return c.Bytes > 64<<10 })
+}
+
 // stars and thorns are payloads of text and of bytes that are no text.
 func stars(n int) []byte  { return bytes.Repeat([]byte("*"), n) }
 func thorns(n int) []byte { return bytes.Repeat([]byte{0xFE}, n) }

@@ -16,7 +16,8 @@ const LargestMessage = 16 << 20
 func sizes() (list []Case) {
 	for i, k := range kinds {
 		for j, n := range []int{64 << 10, 256 << 10, 1 << 20, 4 << 20, 8 << 20, LargestMessage} {
-			c := Case{Number: fmt.Sprintf("9.%d.%d", i+1, j+1), What: fmt.Sprintf("a %s message of %d KiB", k.name, n>>10)}
+			c := Case{Number: fmt.Sprintf("9.%d.%d", i+1, j+1), Bytes: n}
+			c.What = fmt.Sprintf("a %s message of %d KiB", k.name, n>>10)
 			c.build = func(s *Script) {
 				p := k.fill(n)
 				s.frame(final|k.opcode, p)
@@ -29,7 +30,7 @@ func sizes() (list []Case) {
 	for i, k := range kinds {
 		for j := range 9 {
 			size := 64 << (2 * j)
-			c := Case{Number: fmt.Sprintf("9.%d.%d", i+3, j+1)}
+			c := Case{Number: fmt.Sprintf("9.%d.%d", i+3, j+1), Bytes: 4 << 20}
 			c.What = fmt.Sprintf("a %s message of 4 MiB in fragments of %d bytes", k.name, size)
 			c.build = func(s *Script) {
 				p := k.fill(4 << 20)
@@ -43,7 +44,7 @@ func sizes() (list []Case) {
 	for i, k := range kinds {
 		for j := range 6 {
 			chop := 64 << j
-			c := Case{Number: fmt.Sprintf("9.%d.%d", i+5, j+1), Chop: chop}
+			c := Case{Number: fmt.Sprintf("9.%d.%d", i+5, j+1), Chop: chop, Bytes: 1 << 20}
 			c.What = fmt.Sprintf("a %s message of 1 MiB, %d bytes at a time", k.name, chop)
 			c.build = func(s *Script) {
 				p := k.fill(1 << 20)
@@ -56,7 +57,7 @@ func sizes() (list []Case) {
 	}
 	for i, k := range kinds {
 		for j, n := range []int{0, 16, 64, 256, 1024, 4096} {
-			c := Case{Number: fmt.Sprintf("9.%d.%d", i+7, j+1)}
+			c := Case{Number: fmt.Sprintf("9.%d.%d", i+7, j+1), Bytes: 1000 * n}
 			c.What = fmt.Sprintf("1000 %s messages of %d bytes, each when the one before has come back", k.name, n)
 			c.build = func(s *Script) {
 				p := k.fill(n)

@@ -25,6 +25,8 @@ type Case struct {
 	Bits  int
 	// Chop is how many bytes the client sends at a time; zero: as many as it can.
 	Chop int
+	// Bytes is about how much the messages have in all, where that is much.
+	Bytes int
 
 	build func(s *Script)
 }
