@@ -125,6 +125,8 @@ type Recording struct {
 	Ended func(r *Record, events []Event)
 	// Traced, if set, is told each event of a connection that somebody traces.
 	Traced func(id uint64, e Event)
+	// Prompt, if set, is told at the end of a turn how many things CountPrompt has counted in it, and how long it took.
+	Prompt func(n int, took time.Duration)
 }
 
 // Noter is a Conn of which events may be recorded.

@@ -148,6 +148,7 @@ type Loop struct {
 
 	recording conn.Recording
 	recorder  *recorder // nil: nothing is recorded
+	prompt    int       // what was begun and done in this turn
 
 	door
 }
@@ -381,9 +382,15 @@ func (l *Loop) settle() {
 func (l *Loop) account(completions int, began int64) {
 	l.meter.Add(meter.Turns, 1)
 	l.meter.Add(meter.Completions, int64(completions))
-	if completions > 0 {
+	if completions > 0 || l.prompt > 0 {
 		end, _ := l.clock()
-		l.meter.Add(meter.BusyNanoseconds, end-began)
+		if completions > 0 {
+			l.meter.Add(meter.BusyNanoseconds, end-began)
+		}
+		if l.prompt > 0 {
+			l.recording.Prompt(l.prompt, time.Duration(end-began))
+			l.prompt = 0
+		}
 	}
 	l.meter.Publish()
 }

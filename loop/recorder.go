@@ -220,6 +220,16 @@ func (c *connection) Note(k conn.Kind, code int, number uint64) {
 	}
 }
 
+// CountPrompt counts what took less than a turn.
+func (c *connection) CountPrompt() bool {
+	l := c.on()
+	if l.recording.Prompt == nil {
+		return false
+	}
+	l.prompt++
+	return true
+}
+
 // CountRequest counts a request.
 func (c *connection) CountRequest() { c.requests++ }
 

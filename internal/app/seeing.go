@@ -1,6 +1,8 @@
 package app
 
 import (
+	"time"
+
 	"github.com/myriad-server/myriad/conn"
 	"github.com/myriad-server/myriad/internal/meter"
 	"github.com/myriad-server/myriad/internal/observe"
@@ -10,7 +12,7 @@ import (
 
 // sight is what the server remembers of what it has done, beyond the counters of its loops.
 type sight struct {
-	requests []*meter.Histogram // of each web server
+	requests []*meter.Histogram // of each web server, and of answers that took less than a turn
 	failures observe.Tally      // answers by cause
 	ends     observe.Tally      // connections by cause
 	recorder *observe.Recorder
@@ -42,6 +44,9 @@ func (a *App) recording() conn.Recording {
 			a.sight.ends.Count(observe.EndCode(r.Why))
 			a.sight.recorder.Ended(r, events)
 		}
+		prompt := new(meter.Histogram)
+		a.sight.requests = append(a.sight.requests, prompt)
+		r.Prompt = func(n int, took time.Duration) { prompt.RecordMany(took, n) }
 	}
 	return r
 }
@@ -58,7 +63,9 @@ func (a *App) attend(s *web.Server) {
 	a.sight.requests = append(a.sight.requests, latencies)
 	s.Done = func(x *web.Exchange) {
 		outcome := x.Outcome()
-		latencies.RecordShared(outcome.Duration)
+		if outcome.Duration > 0 || !conn.CountPrompt(x.Conn()) {
+			latencies.RecordShared(outcome.Duration)
+		}
 		if records {
 			note(x.Conn(), &outcome)
 		}
