@@ -101,38 +101,36 @@ const hostile = `<img src=x onerror="window.pwned=1"></title><script>window.pwne
 // TestHostileTexts shows a page a server of which every text is an attack.
 func TestHostileTexts(t *testing.T) {
 	b := openBrowser(t)
-	mux := pages()
-	tell := func(pattern, document string) {
-		document = strings.ReplaceAll(document, "HOSTILE", strings.ReplaceAll(hostile, `"`, `\"`))
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) {
-			if strings.HasPrefix(document, "event:") {
-				w.Header().Set("Content-Type", "text/event-stream")
-			}
-			_, _ = w.Write([]byte(document))
-		})
-	}
 	connection := `{"id": "HOSTILE", "state": "HOSTILE", "protocol": "HOSTILE", "peer": "HOSTILE", "upstream": "HOSTILE",
 		"endpoint": "HOSTILE", "tcp": {"state": "HOSTILE"}, "age_seconds": 1, "quiet_seconds": 1}`
-	tell("GET /v1/conns", `{"open": 1, "matched": 1, "states": {"idle": 1}, "connections": [`+connection+`]}`)
-	tell("GET /v1/status", `{"version": "HOSTILE", "pid": "HOSTILE", "model": "HOSTILE", "driver": "HOSTILE",
-		"listeners": ["HOSTILE"], "capacity": {"connections": 9, "first_wall": "HOSTILE"}, "connections": {"open": 1}}`)
-	tell("GET /v1/upstreams", `{"drained": {}, "upstreams": [{"name": "HOSTILE", "policy": "HOSTILE", "waiting": 0,
+	server := told{
+		"GET /v1/conns": `{"open": 1, "matched": 1, "states": {"idle": 1}, "connections": [` + connection + `]}`,
+		"GET /v1/status": `{"version": "HOSTILE", "pid": "HOSTILE", "model": "HOSTILE", "driver": "HOSTILE",
+		"listeners": ["HOSTILE"], "capacity": {"connections": 9, "first_wall": "HOSTILE"}, "connections": {"open": 1},
+			"streams": [{"listener": "unix:HOSTILE", "counts": {"sessions": 1, "sessions_open": 1}}]}`,
+		"GET /v1/sessions": `{"open": 1, "sessions": [{"id": "HOSTILE", "listener": "HOSTILE", "peer": "HOSTILE",
+			"endpoint": "HOSTILE", "age_seconds": 1, "quiet_seconds": 1}]}`,
+		"GET /v1/upstreams": `{"drained": {}, "upstreams": [{"name": "HOSTILE", "policy": "HOSTILE", "waiting": 0,
 		"endpoints": [{"address": "HOSTILE", "name": "HOSTILE", "state": "HOSTILE", "why": "HOSTILE", "open": 1, "leased": 1,
-		"idle": 0}]}]}`)
-	tell("GET /v1/config", `{"routes": [{"prefix": "HOSTILE", "proxy": {"upstream": "HOSTILE"}}]}`)
-	tell("GET /v1/causes", `[{"code": "HOSTILE", "of": "connection", "meaning": "HOSTILE", "look_at": "HOSTILE"}]`)
-	tell("GET /v1/closed", `{"closed": [{"cause": "HOSTILE", "peer": "HOSTILE", "error": "HOSTILE", "ended": "HOSTILE"}]}`)
-	tell("GET /v1/doctor", `{"well": [], "notes": [], "findings": [{"check": "HOSTILE", "harm": "HOSTILE",
+		"idle": 0}]}]}`,
+		"GET /v1/config": `{"routes": [{"prefix": "HOSTILE", "proxy": {"upstream": "HOSTILE"}}]}`,
+		"GET /v1/causes": `[{"code": "HOSTILE", "of": "connection", "meaning": "HOSTILE", "look_at": "HOSTILE"}]`,
+		"GET /v1/closed": `{"closed": [{"cause": "HOSTILE", "peer": "HOSTILE", "error": "HOSTILE", "ended": "HOSTILE"}]}`,
+		"GET /v1/doctor": `{"well": [], "notes": [], "findings": [{"check": "HOSTILE", "harm": "HOSTILE",
 		"title": "HOSTILE", "evidence": ["HOSTILE"], "cause": "HOSTILE", "fix": "HOSTILE", "better": "HOSTILE",
-		"recheck": "HOSTILE"}]}`)
-	tell("GET /v1/events", "event: closed\ndata: "+`{"cause": "HOSTILE", "peer": "HOSTILE", "error": "HOSTILE"}`+"\n\n")
-	site := httptest.NewServer(mux)
-	defer site.Close()
-	p := b.open(site.URL, look{width: 1400, height: 900})
+		"recheck": "HOSTILE"}]}`,
+		"GET /v1/events": "event: closed\ndata: " + `{"cause": "HOSTILE", "peer": "HOSTILE", "error": "HOSTILE"}` + "\n\n",
+	}
+	for pattern, document := range server {
+		server[pattern] = strings.ReplaceAll(document, "HOSTILE", strings.ReplaceAll(hostile, `"`, `\"`))
+	}
+	at, _ := server.serve(t, "127.0.0.1:0")
+	p := b.open("http://"+at, look{width: 1400, height: 900})
 	p.await("document.querySelectorAll('#table tbody tr').length === 1")
 	p.await("document.querySelectorAll('.findings details').length === 1")
 	p.await("document.querySelectorAll('#ended tbody tr').length > 1")
 	p.await("document.querySelectorAll('#upstreams .endpoint').length === 1")
+	p.await("document.querySelectorAll('#sessions tbody tr').length === 1")
 	p.eval("document.querySelector('#table tbody tr').click()")
 	p.press("Enter")
 	p.await("document.getElementById('dialog').open")

@@ -45,8 +45,12 @@ export class Chart {
 
   // add takes the figures of another second.
   add(figures) {
+    // Seconds that nobody told of are a gap.
+    const at = Date.parse(figures.time), missed = Math.round((at - this.last) / 1000) - 1;
+    for (let i = Math.min(missed, memory); i > 0; i--) this.history.push(this.series.map(() => undefined));
+    this.last = at;
     this.history.push(this.series.map((s) => s.of(figures)));
-    if (this.history.length > memory) this.history.shift();
+    while (this.history.length > memory) this.history.shift();
     this.draw();
   }
 

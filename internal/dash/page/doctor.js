@@ -53,6 +53,12 @@ export class Ended {
     this.begin();
   }
 
+  // anew forgets what another process has told.
+  anew() {
+    this.body.replaceChildren();
+    this.begin();
+  }
+
   async begin() {
     try {
       for (const cause of await ask('GET', '/v1/causes')) {

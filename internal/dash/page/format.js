@@ -27,7 +27,7 @@ export function bytes(n) {
 export function micros(us) {
   if (us === undefined || us === null) return '–';
   if (us < 1) return us > 0 ? '< 1 µs' : '0';
-  if (us < 1000) return digits(us) + ' µs';
+  if (us < 1000) return (Number.isInteger(us) ? us : digits(us)) + ' µs';
   if (us < 1e6) return digits(us / 1e3) + ' ms';
   return digits(us / 1e6) + ' s';
 }
@@ -42,6 +42,7 @@ export function time(seconds) {
   return `${minutes} min ${Math.floor(seconds % 60)} s`;
 }
 
-export const percent = (share) => (100 * share).toFixed(share < 0.1 ? 1 : 0) + ' %';
+// percent has a digit more near nothing and near all, where it tells.
+export const percent = (share) => (100 * share).toFixed(share < 0.1 || share > 0.9 && share < 1 ? 1 : 0) + ' %';
 
 export const plural = (n, name) => `${count(n)} ${name}${n === 1 ? '' : 's'}`;

@@ -124,7 +124,8 @@ class Loops {
     const about = el('p', {class: 'soft'}, 'busy share of the last second');
     into.append(el('div', {class: 'heading'}, el('h2', {}, 'Loops'), about),
       el('table', {class: 'loops'}, el('thead', {}, el('tr', {},
-        ['loop', 'busy', 'open', 'turns / s', 'a turn', 'events / turn'].map((name) => el('th', {}, name)))),
+        ['loop', 'busy', 'open', 'turns / s', 'a turn', 'events / turn'].map((name, i) =>
+          el('th', {scope: 'col', class: i > 1 ? 'number' : undefined}, name)))),
       this.body));
   }
 
@@ -133,7 +134,8 @@ class Loops {
       if (!this.rows[i]) {
         const bar = el('i');
         const share = el('td', {}, el('i', {class: 'meter'}, bar), el('b'));
-        const cells = [el('td'), share, el('td'), el('td'), el('td'), el('td')];
+        const figures = [0, 1, 2, 3].map(() => el('td', {class: 'number'}));
+        const cells = [el('td'), share, ...figures];
         this.rows[i] = {bar, cells, node: el('tr', {}, cells)};
         this.body.append(this.rows[i].node);
       }

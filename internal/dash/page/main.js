@@ -4,6 +4,7 @@ import {Live} from './live.js';
 import {Table} from './table.js';
 import {Doctor, Ended} from './doctor.js';
 import {Upstreams} from './upstreams.js';
+import {Sessions} from './sessions.js';
 
 // confirm shows something and asks whether to go on; act is what is done then.
 const dialog = byId('dialog');
@@ -38,19 +39,47 @@ const live = new Live();
 const table = new Table(confirm);
 new Doctor();
 const ended = new Ended();
-new Upstreams(live);
+const upstreams = new Upstreams(live);
+const sessions = new Sessions(confirm);
+let process; // the one whose figures are shown
 
 // status says what runs here.
-repeat(5, async () => {
+const status = repeat(5, async () => {
   try {
     const s = await ask('GET', '/v1/status');
+    if (process !== undefined && process !== s.pid) anew();
+    process = s.pid;
     live.status(s);
+    sessions.status(s);
+    upstreams.status(s);
     document.title = `${s.connections.open} · myriad ${s.pid}`;
     write(byId('about'), [s.version, `process ${s.pid}`, `${s.model} on ${s.driver}`,
       `up ${time(s.uptime_seconds)}`, ...s.listeners].join('  ·  '));
   } catch { // the state of the stream tells it
   }
 });
+
+// anew forgets what another process has told: it was restarted.
+function anew() {
+  upstreams.anew();
+  ended.anew();
+  table.again();
+}
+
+// stale says that what is shown is old, or that it no longer is.
+let since;
+function stale(is) {
+  document.body.classList.toggle('stale', is);
+  if (is && !since) {
+    since = new Date();
+    alarm(`The server has not answered since ${since.toLocaleTimeString()}: these are its last figures. ` +
+      'The page goes on by itself when it is back.');
+  } else if (!is && since) {
+    since = undefined;
+    alarm('');
+    status();
+  }
+}
 
 // follow takes figures and ends as they come. A browser connects anew by itself.
 function follow() {
@@ -59,11 +88,15 @@ function follow() {
     byId('link').dataset.state = name;
     write(byId('link'), text);
   };
-  stream.addEventListener('open', () => state('live', 'live'));
+  stream.addEventListener('open', () => {
+    state('live', 'live');
+    stale(false);
+  });
   stream.addEventListener('figures', (e) => live.figures(JSON.parse(e.data)));
   stream.addEventListener('closed', (e) => ended.add(JSON.parse(e.data)));
   stream.addEventListener('error', () => {
     state('gone', 'no answer');
+    stale(true);
     if (stream.readyState === EventSource.CLOSED) setTimeout(follow, 2000);
   });
 }

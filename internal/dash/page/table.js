@@ -24,7 +24,7 @@ const columns = [
 
 const states = [['active', 'a'], ['idle', 'd'], ['paused', 'b'], ['opening', 'e'], ['draining', 'f'], ['closing', 'c']];
 const keys = ['state', 'peer', 'listener', 'loop', 'protocol', 'older', 'idle', 'min_bytes'];
-const protocols = ['http', 'tcp', 'echo', 'discard', 'upstream'];
+const protocols = ['http', 'tcp', 'echo', 'discard', 'upstream', 'tunnel'];
 
 // read makes a query of what somebody searches for: words with a key, as in older:5m, and words that tell what they
 // are: a number is an ID, what looks like an address is the peer's, and anything else is a state.
@@ -165,6 +165,8 @@ export class Table {
       if (this.body.rows[i] !== row.node) this.body.insertBefore(row.node, this.body.rows[i] || null);
     });
     if (!stay.has(this.selected)) this.selected = '';
+    write(byId('none'), said ? 'no connection is like that' : 'no connection is open');
+    byId('none').hidden = this.listed.length > 0;
     const last = Math.min(this.offset + size, this.matched);
     write(byId('matched'), said ? `${count(this.matched)} found` : `${count(this.matched)} open`);
     const range = `${count(this.offset + 1)} to ${count(last)} of ${count(this.matched)}`;
@@ -214,7 +216,20 @@ export class Table {
       }
     };
     flat(row.connection, '');
-    this.confirm('Connection ' + id, [el('dl', {}, lines)], 'Close it', () => this.end(id));
+    const told = el('dl', {class: 'events'});
+    this.confirm('Connection ' + id, [el('dl', {}, lines), told], 'Close it', () => this.end(id));
+    this.events(id, told);
+  }
+
+  // events tells what happened to a connection last, if the server recorded it: it does while one is not idle.
+  async events(id, into) {
+    try {
+      const {events} = await ask('GET', `/v1/conns/${id}/events`);
+      into.replaceChildren(...events.slice(-12).map((e) => [
+        el('dt', {}, `${time(Math.abs(e.at_seconds))} ago`), el('dd', {}, [e.event, e.detail].filter(Boolean).join(', ')),
+      ]).flat());
+    } catch { // it has gone idle, or is over
+    }
   }
 
   close(id = this.selected) {

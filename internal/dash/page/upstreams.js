@@ -1,5 +1,6 @@
 import {ask, byId, el, repeat, svg, write} from './dom.js';
-import {count, plural} from './format.js';
+import {count, percent, plural, rate} from './format.js';
+import {Rates} from './sessions.js';
 
 const line = 46, gap = 18; // the height of an endpoint, and the room between two upstreams
 
@@ -9,6 +10,8 @@ export class Upstreams {
     this.live = live;
     this.find = find;
     this.sources = [];
+    this.reused = new Map();
+    this.rates = new Rates();
     this.told = el('p', {class: 'soft'}, '…');
     this.map = el('div', {class: 'map'});
     byId('upstreams').append(el('div', {class: 'heading'}, el('h2', {}, 'Upstreams'), this.told,
@@ -26,12 +29,50 @@ export class Upstreams {
       }
       const {upstreams, drained} = await ask('GET', '/v1/upstreams');
       this.all = upstreams;
+      upstreams.forEach((u) => this.reuse(u));
       this.drained = drained || {};
       this.live.upstreams(upstreams);
       this.draw();
     } catch (problem) {
       write(this.told, problem.message);
     }
+  }
+
+  // reuse is how much of what a pool gave since the look before had been used already. A session of bytes or datagrams
+  // has a connection of its own, always.
+  reuse(u) {
+    if (u.name.startsWith('listeners[')) return;
+    const {acquired = 0, reused = 0} = u.counts || {};
+    const gave = this.rates.of(u.name + ' acquired', acquired), again = this.rates.of(u.name + ' reused', reused);
+    if (gave > 0) this.reused.set(u.name, again / gave);
+    else if (acquired > 0 && !this.reused.has(u.name)) this.reused.set(u.name, reused / acquired);
+  }
+
+  // anew asks for the configuration again: another process may have another one.
+  anew() {
+    this.configured = false;
+    this.reused.clear();
+    this.again();
+  }
+
+  // status takes what the listeners have counted that pass on bytes or datagrams.
+  status(s) {
+    this.streams = new Map((s.streams || []).map((l) => [l.listener, {
+      open: l.counts.sessions_open, begun: this.rates.of(l.listener, l.counts.sessions),
+    }]));
+  }
+
+  aboutSource(s) {
+    const passed = this.streams && this.streams.get(s.name);
+    if (!passed) return s.about;
+    return `${s.about}, ${plural(passed.open, 'session')}` +
+      (passed.begun === undefined ? '' : `, ${rate(passed.begun)} / s`);
+  }
+
+  aboutUpstream(u) {
+    const reused = this.reused.get(u.name);
+    return `${u.policy.replaceAll('_', ' ')}, ${plural(u.endpoints.length, 'endpoint')}` +
+      (reused === undefined ? '' : `, ${percent(reused)} reused`) + (u.waiting ? `, ${count(u.waiting)} wait` : '');
   }
 
   draw() {
@@ -57,14 +98,14 @@ export class Upstreams {
       const center = (width - box) / 2 - 30;
       sources.forEach((s, i) => {
         parts.push(curve(box, at(i, sources.length), center, middle, 'path'));
-        parts.push(node(0, at(i, sources.length), box, s.name, s.about));
+        parts.push(node(0, at(i, sources.length), box, s.name, this.aboutSource(s)));
       });
       upstream.endpoints.forEach((e, i) => {
         parts.push(curve(center + box, middle, right, at(i, upstream.endpoints.length), 'path ' + toneOf(e)));
         parts.push(this.endpoint(right, at(i, upstream.endpoints.length), width - right, upstream, e));
       });
       const kind = upstream.waiting > 0 ? 'waiting' : '';
-      parts.push(node(center, middle, box, upstream.name, aboutUpstream(upstream), kind));
+      parts.push(node(center, middle, box, upstream.name, this.aboutUpstream(upstream), kind));
       y += rows * line + gap;
     }
     return svg('svg', {width, height: y - gap, role: 'img', 'aria-label': this.words()}, parts);
@@ -76,7 +117,7 @@ export class Upstreams {
     let y = line / 2;
     for (const upstream of this.all) {
       const sources = this.sources.filter((s) => s.upstream === upstream.name).map((s) => s.name).join(', ');
-      parts.push(node(0, y, width, (sources ? sources + ' → ' : '') + upstream.name, aboutUpstream(upstream)));
+      parts.push(node(0, y, width, (sources ? sources + ' → ' : '') + upstream.name, this.aboutUpstream(upstream)));
       let last = y;
       upstream.endpoints.forEach((e) => {
         last += line;
@@ -118,9 +159,6 @@ export class Upstreams {
 
 const toneOf = (e) => e.state === 'up' ? 'well' : e.state === 'down' ? 'ill' : 'unsure';
 
-const aboutUpstream = (u) => `${u.policy.replaceAll('_', ' ')}, ${plural(u.endpoints.length, 'endpoint')}` +
-  (u.waiting ? `, ${count(u.waiting)} wait` : '');
-
 // sourcesOf reads from the configuration what leads to an upstream. One without a name is called after who uses it.
 function sourcesOf(config) {
   const sources = [];
@@ -137,7 +175,7 @@ function sourcesOf(config) {
 }
 
 function node(x, y, width, name, about, kind = '') {
-  return svg('g', {class: 'node ' + kind}, svg('title', {}, name),
+  return svg('g', {class: 'node ' + kind}, svg('title', {}, name + '\n' + about),
     svg('rect', {class: 'box', x: x + 0.5, y: y - 18.5, width: width - 1, height: 37, rx: 7}),
     svg('text', {x: x + 12, y: y - 3}, fit(name, width - 24)),
     svg('text', {class: 'soft', x: x + 12, y: y + 12}, fit(about, width - 24, 6)));
