@@ -275,3 +275,25 @@ func TestChannelEnds(t *testing.T) {
 		}
 	})
 }
+
+// FuzzFrame takes apart what a process that has gone wrong might send: a message that comes of it is within the limits
+// and says what it says.
+func FuzzFrame(f *testing.F) {
+	whole := make([]byte, frameBytes+3)
+	binary.NativeEndian.PutUint32(whole, frameMagic)
+	whole[4], whole[8] = frameVersion, 3
+	f.Add(whole, uint8(0), false, false)
+	f.Add(whole[:frameBytes], uint8(1), true, false)
+	f.Add([]byte{}, uint8(1), false, true)
+	f.Fuzz(func(t *testing.T, in []byte, descriptors uint8, cut, lost bool) {
+		got := sys.Passed{Bytes: len(in), Descriptors: make([]int, descriptors), Cut: cut, Lost: lost}
+		m, err := decode(in, got)
+		if err != nil {
+			return
+		}
+		if cut || lost || len(m.Payload) != len(in)-frameBytes || !bytes.Equal(m.Payload, in[frameBytes:]) ||
+			len(m.Descriptors) != int(descriptors) {
+			t.Errorf("%d bytes with %d descriptors were taken for %+v", len(in), descriptors, m)
+		}
+	})
+}

@@ -24,7 +24,7 @@ func (m *Machine) Scale(now time.Duration, workers int) error {
 // Desired is how many workers there are to be.
 func (m *Machine) Desired() int { return m.desired }
 
-// Roll has a new generation take over, one worker at a time. The first worker of it that dies before it has settled
+// Roll has a new generation take over, a few workers at a time. The first worker of it that dies before it has settled
 // brings the old one back. ErrRolling while another is under way; what has brought a server into a crash loop can be
 // replaced all the same.
 func (m *Machine) Roll(now time.Duration) (generation uint64, err error) {

@@ -1,6 +1,5 @@
 // Package supervise decides when worker processes are started, replaced and ended: how many there are, how long a new
-// one may take, what follows when one dies or hangs, and how a new configuration or binary takes over one worker at a
-// time.
+// one may take, what follows when one dies or hangs, and how a new configuration or binary takes over a few at a time.
 //
 // All decisions are made by a Machine, which has no clock and touches nothing: it is told what happened and when, and
 // answers with what is to be done. A Supervisor is the thin layer that does it, with the processes of package proc. So

@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 		os.Exit(roles[role]())
 	}
 	_ = os.Setenv("GORACE", "atexit_sleep_ms=0") // or every child under the race detector ends a second later
-	_ = flag.Set("rapid.checks", "2000")         // a play takes some 0.1 ms
+	_ = flag.Set("rapid.checks", "1000")         // a play takes some 0.1 ms
 	_ = flag.Set("rapid.nofailfile", "true")     // the seed replays a failure
 	goleak.VerifyTestMain(m)
 }
