@@ -205,9 +205,8 @@ func (e *Endpoint) readmit(now int64) {
 	if !e.clearStatus(statusEjected) {
 		return
 	}
-	if e.outlier.trial.Swap(noTrial) == earlyTrial {
-		g.hasten(now)
-	}
+	e.outlier.trial.Store(noTrial)
+	g.hasten(e, now)
 	e.outlier.refused.Store(0)
 	e.outlier.failed.Store(0)
 	e.outlier.returned = max(now, 1)
@@ -215,10 +214,16 @@ func (e *Endpoint) readmit(now int64) {
 	e.noteState("back", "a trial went well")
 }
 
-// hasten has endpoints that accepted no connection tried at once, because the first of all has come back: what kept it
-// away may have kept them too. Under mu.
-func (g *Group) hasten(now int64) {
-	for _, e := range g.set.Load().endpoints {
+// hasten has endpoints that accepted no connection tried at once, if the first of all has come back: what kept it away
+// may have kept them too. Under mu.
+func (g *Group) hasten(first *Endpoint, now int64) {
+	endpoints := g.set.Load().endpoints
+	for _, e := range endpoints {
+		if e != first && e.status.Load() == 0 {
+			return
+		}
+	}
+	for _, e := range endpoints {
 		if o := &e.outlier; e.status.Load()&statusEjected != 0 && !o.answers.Load() {
 			o.times = 0
 			o.retryAt.Store(min(o.retryAt.Load(), now))

@@ -232,6 +232,12 @@ func TestLastResortWithoutWord(t *testing.T) {
 // TestAllComeBackWithTheFirst lets endpoints be out for long: when the first is back, the others are tried at once, and
 // those that are not back yet are out for as long as if it were the first time.
 func TestAllComeBackWithTheFirst(t *testing.T) {
+	t.Run("before its time", func(t *testing.T) { allComeBack(t, int64(time.Hour)) })
+	t.Run("in time", func(t *testing.T) { allComeBack(t, 0) })
+}
+
+// allComeBack has the first trial be due in so many nanoseconds.
+func allComeBack(t *testing.T, due int64) {
 	m := newMachine(1)
 	g := groupOf(t, 3, Options{Attempts: 1, Eject: &EjectOptions{Failures: 1, Base: time.Second, Max: time.Hour}})
 	a := g.Agent(m.threads[0])
@@ -242,8 +248,11 @@ func TestAllComeBackWithTheFirst(t *testing.T) {
 		}
 		m.pass(time.Minute)
 	}
-	for _, e := range g.set.Load().endpoints { // as if a trial had just been made
+	for i, e := range g.set.Load().endpoints { // as if a trial of the others had just been made
 		e.outlier.retryAt.Store(m.now + int64(time.Hour))
+		if i == 0 {
+			e.outlier.retryAt.Store(m.now + due)
+		}
 	}
 	granted(t, a)
 	u, v := want(a), want(a)
