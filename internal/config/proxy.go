@@ -18,6 +18,7 @@ type Proxy struct {
 	Forwarded Forwarded `yaml:"forwarded"`
 	// The clients who may say themselves for whom they ask, such as [10.0.0.0/8]: what they send in X-Forwarded-For and
 	// Forwarded is kept and added to. From all others it is replaced, and every other X-Forwarded- field is left out.
+	// Clients at a unix socket are as those from 127.0.0.1.
 	Trusted []Subnet `yaml:"trusted,omitempty"`
 	// Whether fields with a "_" in their name are passed on. Upstreams that take it for a "-" (CGI, WSGI, PHP) would
 	// believe X_Forwarded_For and what else a client may say in the name of a field that is replaced on the way.

@@ -124,7 +124,7 @@ type Retries struct {
 type Health struct {
 	// What is asked. Without it, a connection that can be made is enough.
 	HTTP *HealthHTTP `yaml:"http,omitempty"`
-	// Time between two checks of an endpoint.
+	// Time between two checks of an endpoint; of one that is down, a fifth of it.
 	Interval Duration `yaml:"interval" min:"100ms" max:"1h"`
 	// How long a check may take.
 	Timeout Duration `yaml:"timeout" min:"10ms" max:"10m"`
@@ -143,7 +143,8 @@ type HealthHTTP struct {
 }
 
 // Eject leaves out an endpoint that keeps failing: no connection, a timeout, an answer broken off, or a status of 500
-// or more but 501 and 505. When its time is over, one request tries it.
+// or more but 501 and 505. When its time is over, one request tries it, and before that only if there is no other
+// endpoint.
 type Eject struct {
 	// Failures in a row that eject an endpoint.
 	Failures CountOrOff `yaml:"failures" min:"1" max:"10000"`
