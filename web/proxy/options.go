@@ -40,7 +40,8 @@ type Options struct {
 	// BodyBytes is how much content a request may have; the server's limit. web.Unlimited: any. The server's LargestBody
 	// must allow it.
 	BodyBytes int64
-	// HeadBytes and Fields bound the head of an answer; 16 KiB and 200.
+	// HeadBytes and Fields bound the head of an answer; 16 KiB and 200. What does not fit in a block of the model ends the
+	// connection to the upstream, so HeadBytes should not be more than that.
 	HeadBytes, Fields int
 
 	// Key chooses the endpoint, where the group's policy is consistent hashing.
