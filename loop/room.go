@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"math"
 	"syscall"
 	"time"
 
@@ -11,7 +12,7 @@ import (
 
 // This file shares the blocks out when there are few. The fewer are left, the less is done that can wait: with half of
 // them gone, relays get a fair share each, and unused input is moved out of the way; with a quarter left, relays get a
-// block each, and only those to whom it can leave at once; with three sixteenths left, nothing is received for those
+// block each, and only those to whom it can leave at once; with five in thirty-two left, nothing is received for those
 // that have had to wait before; with an eighth left, relays get nothing, and nothing is received at all. The rest is
 // for the answers to what was received.
 //
@@ -31,8 +32,9 @@ func (l *Loop) tight() bool { return l.blocks.Left() < l.blocks.Limit()/2 || l.b
 // scant reports that no more than a quarter of the blocks is left.
 func (l *Loop) scant() bool { return l.blocks.Left() <= l.blocks.Limit()/4 }
 
-// bulkLeft is how many blocks are left for input that may wait.
-func (l *Loop) bulkLeft() int { return l.blocks.Left() - l.blocks.Limit()*3/16 }
+// bulkLeft is how many blocks are left for input that may wait. It is less than what a driver may have on offer, a
+// sixteenth, leaves of the last quarter.
+func (l *Loop) bulkLeft() int { return l.blocks.Left() - l.blocks.Limit()*5/32 }
 
 // relayable is how many blocks relays may have, all together.
 func (l *Loop) relayable() int { return l.blocks.Left() - l.blocks.Limit()/8 }
@@ -63,7 +65,9 @@ func (c *connection) Room() int64 {
 		room = min(room, size-held)
 		if queued > 0 {
 			room = 0
-		} else if !l.takes(c) {
+		} else if space := l.takes(c); space > 0 {
+			room = min(room, space)
+		} else {
 			l.deafen(c)
 			return 0
 		}
@@ -81,17 +85,20 @@ func (c *connection) Room() int64 {
 	return 0
 }
 
-// takes asks the kernel whether it would take bytes for the peer now. What cannot be asked does.
-func (l *Loop) takes(c *connection) bool {
+// takes asks the kernel how many bytes it would take for the peer now. What cannot be asked takes any number.
+func (l *Loop) takes(c *connection) int64 {
 	if c.state != conn.Open {
-		return true
+		return math.MaxInt64
 	}
 	fd, done, err := l.driver.Descriptor(int(c.fd))
 	if err != nil {
-		return true
+		return math.MaxInt64
 	}
 	defer done()
-	return sys.TakesBytes(fd)
+	if space, known := sys.SendSpace(fd); known {
+		return space
+	}
+	return math.MaxInt64
 }
 
 const (
@@ -119,7 +126,7 @@ func (l *Loop) listenAgain() {
 	for _, index := range l.deaf[:n] {
 		switch c := l.at(index); {
 		case c.flags&flagDenied == 0: // another connection by now
-		case l.scant() && !l.takes(c):
+		case l.scant() && l.takes(c) == 0:
 			l.deaf = append(l.deaf, index)
 		default:
 			l.denied = append(l.denied, index)

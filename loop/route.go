@@ -193,7 +193,7 @@ func (l *Loop) listenToRoute(c *connection, wanted bool) {
 	rt.pace(l.now)
 	op := driver.Op{Code: driver.SpliceIn, FD: int(c.fd), User: uint64(c.index), Len: rt.most}
 	if rt.copies > 0 {
-		if l.scant() && !l.takes(dst) {
+		if l.scant() && l.takes(dst) == 0 {
 			l.deafen(dst) // its pump comes back here too
 			return
 		}
