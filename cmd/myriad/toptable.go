@@ -42,7 +42,7 @@ func grid(columns []column, rows [][]string) []string {
 	return lines
 }
 
-// traffic is what went through an upstream's pools, or through a listener that passes on sessions, since the look before.
+// traffic is what went through an upstream's pools, or a listener that passes on sessions, since the look before.
 type traffic struct {
 	reused float64 // the share of granted connections that had been used before; below 0: none was granted
 	begun  float64 // sessions in a second

@@ -145,8 +145,8 @@ func (r *reading) summary(v *view) []string {
 	}
 	lines := []string{
 		head,
-		fmt.Sprintf("connections  %s %d of %d (first wall: %s): %s", v.bar(share), f.Open, s.Capacity.Connections, s.Capacity.Wall,
-			orDash(strings.Join(states, ", "))),
+		fmt.Sprintf("connections  %s %d of %d (first wall: %s): %s", v.bar(share), f.Open, s.Capacity.Connections,
+			s.Capacity.Wall, orDash(strings.Join(states, ", "))),
 		fmt.Sprintf("a second     %s accepted, %s closed, %s requests, %s 4xx, %s 5xx, %s/s in, %s/s out",
 			number(f.Accepted), number(f.Closed), number(f.Requests), number(f.Responses["4xx"]), number(f.Responses["5xx"]),
 			size(uint64(f.Received)), size(uint64(f.Sent))),

@@ -38,8 +38,8 @@ func (o *Ownership) Owner(inode uint32) (p Process, known bool) {
 
 // Owners walks through the descriptors of all processes, or of one if pid is not 0, for the sockets that wanted holds;
 // nil is all of them that have descriptors. It takes about a microsecond for each descriptor on the host. Of what no
-// descriptor leads to, the rings of io_uring are asked. A process that ends meanwhile is passed over; the error is for a
-// /proc that cannot be read at all, or the one process that cannot.
+// descriptor leads to, the rings of io_uring are asked. A process that ends meanwhile is passed over; the error is for
+// a /proc that cannot be read at all, or the one process that cannot.
 func Owners(proc string, pid int, wanted map[uint32]bool) (*Ownership, error) {
 	pids := []int{pid}
 	if pid == 0 {

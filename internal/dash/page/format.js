@@ -43,6 +43,9 @@ export function time(seconds) {
 }
 
 // percent has a digit more near nothing and near all, where it tells.
-export const percent = (share) => (100 * share).toFixed(share < 0.1 || share > 0.9 && share < 1 ? 1 : 0) + ' %';
+export const percent = (share) => {
+  const near = share < 0.1 || share > 0.9 && share < 1;
+  return (near ? Math.floor(1000 * share + 1e-6) / 10 : 100 * share).toFixed(near ? 1 : 0) + ' %';
+};
 
 export const plural = (n, name) => `${count(n)} ${name}${n === 1 ? '' : 's'}`;
