@@ -12,8 +12,8 @@ import (
 	"github.com/myriad-server/myriad/internal/sys"
 )
 
-// unixNames makes Unix datagram sockets with names of every kind: in a folder and abstract, short and as long as may be,
-// with a zero byte.
+// unixNames makes Unix datagram sockets with names of every kind: in a folder and abstract, short and as long as may
+// be, with a zero byte.
 func unixNames(r *rig) func(*rig) (fd int, at netip.AddrPort) {
 	unique := fmt.Sprintf("myriad-drivertest-%d-%d-", sys.Gettid(), r.random.Uint64())
 	folder := r.TempDir()

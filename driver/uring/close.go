@@ -24,7 +24,7 @@ func (d *uring) Close() error {
 	d.ops.each(func(_ uint32, e *entry) { e.marks |= canceled })
 	quiet := false
 	for range closeSteps {
-		if quiet = d.ops.used == 0 && !d.reading; quiet {
+		if quiet = d.ops.used == 0 && !d.reading && d.given == len(d.ready); quiet {
 			break
 		}
 		d.endPaused()
@@ -34,6 +34,9 @@ func (d *uring) Close() error {
 			}
 		}
 		d.discard(closeStep)
+	}
+	if quiet {
+		d.joins.close()
 	}
 	for _, r := range d.rings {
 		if quiet { // otherwise the kernel keeps the memory: a leak is better than what it would write over

@@ -12,6 +12,10 @@ import (
 // datagram, so that sys.DatagramOffset bytes of a block are not available to it, and the datagram is moved to the
 // beginning of its block: some nanoseconds, against a system call for each.
 func (d *uring) receivedFrom(r *ring, slot uint32, e *entry, o *sys.Outcome, c *driver.Completion) bool {
+	if e.marks&joined != 0 {
+		d.receivedJoined(r, slot, e, o, c)
+		return false
+	}
 	if e.marks&many == 0 {
 		return d.receiveNow(slot, e, o, c)
 	}

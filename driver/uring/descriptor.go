@@ -76,6 +76,7 @@ func (d *uring) Part(fd int) (int, error) {
 	if isDirect(fd) {
 		return 0, driver.ErrDirect
 	}
+	d.separate(int32(fd))
 	return fd, nil
 }
 

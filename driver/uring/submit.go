@@ -23,15 +23,27 @@ func (d *uring) Submit(op driver.Op) (driver.Token, error) {
 		if e.hold = uint32(op.Len); op.Many && (op.Len == 0 || limits()) {
 			e.marks = many
 		}
-	case driver.Accept, driver.RecvFrom:
+		if len(d.joins.on) != 0 {
+			d.separate(e.fd)
+		}
+	case driver.Accept:
 		if op.Many {
 			e.marks = many
+		}
+	case driver.RecvFrom:
+		if op.Many {
+			e.marks = many
+			d.join(e)
+		} else {
+			d.separate(e.fd)
 		}
 	case driver.SpliceIn:
 		e.hold = uint32(op.Len)
 	case driver.Send, driver.SendTo, driver.SendMany, driver.Connect, driver.SendFile, driver.SpliceOut:
 		d.keep(e, &op)
-	case driver.Close, driver.Shutdown:
+	case driver.Close:
+		delete(d.joins.on, e.fd)
+	case driver.Shutdown:
 	default:
 		d.ops.give(slot, e)
 		return 0, syscall.EINVAL
@@ -212,8 +224,12 @@ func (d *uring) prepare(r *ring, s *sys.Submission, fd int, tok uint64, e *entry
 	case driver.Connect:
 		r.q.Connect(s, fd, d.holds.at(e.hold).addr, tok)
 	case driver.RecvFrom:
+		if e.marks&joined != 0 {
+			r.q.RecvDatagrams(s, fd, joinedGroup, true, tok)
+			return
+		}
 		r.supply.wanted = true
-		r.q.RecvDatagrams(s, fd, 0, tok)
+		r.q.RecvDatagrams(s, fd, 0, false, tok)
 	case driver.SendMany:
 		s.Poll(fd, sys.PollOut, false, tok)
 	case driver.SendTo:

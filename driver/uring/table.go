@@ -21,6 +21,7 @@ const (
 	fresh                      // it has brought bytes since it was put there, or last looked at
 	renewed                    // it is being cancelled to be armed again
 	primed                     // a SpliceIn was told that there is something
+	joined                     // datagrams of a RecvFrom come several in a message
 )
 
 // entry is an operation in flight. A million idle connections are a million entries, so it is half a cache line,

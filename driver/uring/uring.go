@@ -89,6 +89,7 @@ type uring struct {
 	wakeFD  int
 	address []byte // room for the source of a single datagram
 	peers   sys.Peers
+	joins   joins
 	batch   *sys.DatagramBatch // made when first needed
 
 	direct     *tables // nil without direct descriptors

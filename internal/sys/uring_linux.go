@@ -98,6 +98,7 @@ type ringScratch struct {
 	counter   uint64   // where reads of the eventfd go
 	peeked    uint64   // where peeks go
 	datagrams ringMessage
+	messages  ringMessage
 }
 
 // ringExtent is struct io_uring_getevents_arg.
@@ -179,6 +180,7 @@ func (r *Ring) mapQueues(p *ringParams) (err error) {
 	r.scratch = (*ringScratch)(first(r.scratchMap))
 	r.scratch.extent.timeout = uint64(uintptr(unsafe.Pointer(&r.scratch.timeout)))
 	r.scratch.datagrams.nameLen, r.scratch.datagrams.controlSize = DatagramName, homeSpace
+	r.scratch.messages.nameLen, r.scratch.messages.controlSize = DatagramName, receiveSpace
 	return nil
 }
 

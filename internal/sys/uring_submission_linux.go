@@ -232,26 +232,48 @@ func (r *Ring) SendVector(s *Submission, fd int, head []byte, rest [][]byte, add
 }
 
 // RecvDatagrams receives datagrams into buffers of a group until cancelled. Each buffer is to be read with
-// ReadDatagram.
-func (r *Ring) RecvDatagrams(s *Submission, fd int, group uint16, user uint64) {
+// ReadDatagram. Joined is for a socket that gathers (Gather): the buffers have RingMessageBytes, and are to be read
+// with ReadMessage.
+func (r *Ring) RecvDatagrams(s *Submission, fd int, group uint16, joined bool, user uint64) {
+	header := &r.scratch.datagrams
+	if joined {
+		header = &r.scratch.messages
+	}
 	*s = Submission{
 		Opcode: RingRecvMsg, Flags: selectBuffer, IOPrio: recvMany, FD: int32(fd),
-		Addr: uint64(uintptr(unsafe.Pointer(&r.scratch.datagrams))), Len: 1, UserData: user, Group: group,
+		Addr: uint64(uintptr(unsafe.Pointer(header))), Len: 1, UserData: user, Group: group,
 	}
 }
+
+// RingMessageBytes is room for any message of several datagrams, and what stands before it.
+const RingMessageBytes = datagramHeader + DatagramName + receiveSpace + messageBytes
 
 // ReadDatagram reads a buffer that RecvDatagrams filled with n bytes in all: the raw
 // source address, the address it was sent to as RecvDatagram tells it, and the bytes, which begin at DatagramOffset.
 func ReadDatagram(p []byte, n int) (source []byte, home netip.Addr, payload []byte) {
-	if n < DatagramOffset {
-		return nil, netip.Addr{}, nil
+	source, home, _, payload = readMessage(p, n, homeSpace)
+	return source, home, payload
+}
+
+// ReadMessage is ReadDatagram for a message of several datagrams of a size, of which the last may be shorter.
+func ReadMessage(p []byte, n int) (source []byte, home netip.Addr, size int, payload []byte) {
+	source, home, size, payload = readMessage(p, n, receiveSpace)
+	if size <= 0 {
+		size = max(len(payload), 1)
 	}
+	return source, home, size, payload
+}
+
+func readMessage(p []byte, n, space int) (source []byte, home netip.Addr, size int, payload []byte) {
 	const name, beside = datagramHeader, datagramHeader + DatagramName
+	if n < beside+space {
+		return nil, netip.Addr{}, 0, nil
+	}
 	nameLen, controlLen := *(*uint32)(first(p)), *(*uint32)(first(p[4:]))
 	if controlLen > 0 {
-		home, _ = control(p[beside:][:min(controlLen, homeSpace)])
+		home, size = control(p[beside:][:min(int(controlLen), space)])
 	}
-	return p[name:][:min(nameLen, DatagramName)], home, p[DatagramOffset:n]
+	return p[name:][:min(nameLen, DatagramName)], home, size, p[beside+space : n]
 }
 
 // Cells returns n zero values of T outside the Go heap, where the collector neither looks at nor counts them. T must
