@@ -83,6 +83,8 @@ func (l *Loop) attend(ctx context.Context, f func(), done <-chan struct{}) error
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-l.gone: // what it was asked last it may not have come to
+		return errEnded
 	}
 }
 

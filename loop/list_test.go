@@ -1,11 +1,13 @@
 package loop
 
 import (
+	"runtime"
 	"testing"
 
 	"pgregory.net/rapid"
 
 	"github.com/myriad-server/myriad/conn"
+	"github.com/myriad-server/myriad/internal/meter"
 )
 
 // crowded is a loop that does not run, with so many slots.
@@ -79,6 +81,52 @@ func TestListWhileTheyComeAndGo(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestListInSlices lists in a loop whose clock runs: it takes many turns, in each of which others have theirs, and ends
+// with the loop.
+func TestListInSlices(t *testing.T) {
+	const open = 1000
+	l := crowded(open)
+	now := int64(0)
+	l.clock = func() (int64, int64) { now += int64(sliceTime) / 3; return now, 0 }
+	l.meter, l.gone = new(meter.Set), make(chan struct{})
+	l.knocks.Store(true) // nobody has to be woken
+	type outcome struct {
+		n    int
+		next uint32
+		err  error
+	}
+	list := func() <-chan outcome {
+		over := make(chan outcome, 1)
+		go func() {
+			n, next, err := l.List(t.Context(), 0, make([]conn.Record, conn.ListMost), 0)
+			over <- outcome{n, next, err}
+		}()
+		for posted := false; !posted; runtime.Gosched() {
+			l.mu.Lock()
+			posted = len(l.posts) > 0
+			l.mu.Unlock()
+		}
+		return over
+	}
+	over, turns := list(), 0
+	for ; l.knocks.Load(); turns++ {
+		l.receivePosts()
+	}
+	if got := <-over; got != (outcome{n: open}) || turns < open/(4*atOnce) {
+		t.Errorf("%+v in %d turns", got, turns)
+	}
+	l.knocks.Store(true)
+	over = list()
+	l.receivePosts()
+	l.leave()
+	if got := <-over; got != (outcome{err: errEnded}) {
+		t.Errorf("the loop has ended, and the list says %+v", got)
+	}
+	if _, _, err := l.List(t.Context(), 0, make([]conn.Record, 1), 0); err != errEnded {
+		t.Errorf("after its end: %v", err)
+	}
 }
 
 // BenchmarkList is what one turn of a loop spends on a thousand of a million connections.

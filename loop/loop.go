@@ -160,6 +160,7 @@ type door struct {
 	spare  []post
 	knocks atomic.Bool // there is something behind the door
 	shut   bool
+	gone   chan struct{} // closed once nothing is taken in any more
 }
 
 type post struct {
@@ -200,7 +201,7 @@ func New(o Options) (*Loop, error) {
 	l.record(o.Recording)
 	l.now, l.wall = l.clock()
 	l.dials = &dialer{l}
-	l.witness.loop, l.partings = l, make(map[uint32]conn.Record)
+	l.witness.loop, l.partings, l.gone = l, make(map[uint32]conn.Record), make(chan struct{})
 	l.wheel = wheel.New(wheelTick, wheelBuckets, l.now)
 	runningMu.Lock()
 	defer runningMu.Unlock()
@@ -401,6 +402,7 @@ func (l *Loop) leave() {
 	l.shut = true
 	l.posts = nil
 	l.mu.Unlock()
+	close(l.gone)
 	runningMu.Lock()
 	running[l.number] = nil
 	runningMu.Unlock()
