@@ -112,7 +112,8 @@ func NewChannel(fd int) (*Channel, error) {
 func (c *Channel) Close() { _ = c.file.Close() }
 
 // Send sends a message and waits for room until ctx ends. The descriptors stay open here: they are the receiver's too
-// from then on, also if it never takes the message and this process ends. EPIPE when the other side has gone.
+// from then on, also if it never takes the message and this process ends. EPIPE when the other side has gone;
+// ETOOMANYREFS when as many descriptors are under way as a process may have open: the other side must take some first.
 func (c *Channel) Send(ctx context.Context, m Message) error {
 	if len(m.Payload) > MostPayloadBytes || len(m.Descriptors) > MostDescriptors {
 		return fmt.Errorf("%w: %d bytes and %d descriptors, the limits are %d and %d", ErrTooLong,

@@ -297,3 +297,30 @@ func FuzzFrame(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkDescriptors hands over a message full of descriptors and closes them at the other end.
+func BenchmarkDescriptors(b *testing.B) {
+	near, far, err := NewPair()
+	if err != nil {
+		b.Fatal(err)
+	}
+	other, err := NewChannel(far)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer near.Close()
+	defer other.Close()
+	m := Message{Kind: 64, Descriptors: make([]int, MostDescriptors)} // all of them the standard input
+	ctx := context.Background()
+	for b.Loop() {
+		if err := near.Send(ctx, m); err != nil {
+			b.Fatal(err)
+		}
+		got, err := other.Receive(ctx)
+		if err != nil {
+			b.Fatal(err)
+		}
+		got.Close()
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/MostDescriptors, "ns/descriptor")
+}

@@ -151,13 +151,12 @@ var roles = map[string]func() int{
 	},
 	"busy": func() int { // it uses processor time
 		own := adopt()
-		sum, began := 0, time.Now()
-		for time.Since(began) < 50*time.Millisecond {
-			sum++
+		for used := time.Duration(0); used < 50*time.Millisecond; {
+			used, _ = sys.ProcessTime(os.Getpid())
 		}
 		_ = own.Ready()
 		<-own.Orphaned()
-		return sum & 1
+		return 0
 	},
 }
 

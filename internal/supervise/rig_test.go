@@ -90,7 +90,9 @@ func work(b behaviour) int {
 		return 5
 	}
 	if b.stops {
-		_ = send(os.Getpid(), syscall.SIGSTOP)
+		if own, err := os.FindProcess(os.Getpid()); err == nil {
+			_ = own.Signal(syscall.SIGSTOP)
+		}
 	}
 	for {
 		select {
@@ -102,15 +104,6 @@ func work(b behaviour) int {
 			return 0
 		}
 	}
-}
-
-func send(pid int, s os.Signal) error {
-	process, err := os.FindProcess(pid)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = process.Release() }()
-	return process.Signal(s)
 }
 
 // supervisor is a process that supervises two workers, each of which holds the pipe that it has inherited.
@@ -263,6 +256,19 @@ func (r *rig) running() Status {
 		case <-r.events:
 		case <-time.After(10 * time.Millisecond):
 		}
+	}
+}
+
+// kill kills a worker behind the supervisor's back, if it still lives.
+func (r *rig) kill(id ID) {
+	r.t.Helper()
+	err := r.call(context.Background(), func() {
+		if child := r.children[id]; child != nil {
+			_ = child.Signal(syscall.SIGKILL) // it may have ended just now
+		}
+	})
+	if err != nil {
+		r.t.Fatal(err)
 	}
 }
 

@@ -80,9 +80,7 @@ func TestKilledWorkers(t *testing.T) {
 	for range 5 {
 		r.await(WorkerSettled, nil)
 		victim := s.Workers[0]
-		if err := send(victim.PID, syscall.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
+		r.kill(victim.ID)
 		died, _ := r.await(WorkerDied, nil)
 		if died.Worker != victim.ID || died.PID != victim.PID || died.Cause != Crashed || died.Text != "signal: killed" ||
 			died.Open != 40+uint64(victim.Slot) {
