@@ -83,7 +83,7 @@ func leak(p sockets.Process, list []Connection) (Finding, bool) {
 	oldest := list[0]
 	f := Finding{
 		Harm:  harm,
-		Title: fmt.Sprintf("%v leaks connections: %d in CLOSE_WAIT", p, len(list)),
+		Title: fmt.Sprintf("%v keeps %d connections in CLOSE_WAIT", p, len(list)),
 		Evidence: []string{
 			fmt.Sprintf("sock_diag: %d in CLOSE_WAIT, %d of them for a minute or longer; %d with bytes that were not read",
 				len(list), old, unread),
@@ -91,10 +91,12 @@ func leak(p sockets.Process, list []Connection) (Finding, bool) {
 				oldest.Quiet.Round(time.Millisecond)),
 		},
 		Cause: "their peers have closed and the process has not: it never reads the end of the stream, or has lost the " +
-			"connection without closing it; the kernel keeps them as long as the process lives",
+			"connection without closing it; the kernel keeps them as long as the process lives. A proxy may have passed the " +
+			"end on, and wait for its other side, which does not close",
 		Fix: fmt.Sprintf("kill -TERM %d", p.PID),
 		Better: "mend the program: read until the end of the stream also on connections that wait for something else, " +
-			"and close; a new start only frees what it has lost so far",
+			"and close; a new start only frees what it has lost so far. Of a proxy: bound how long a half-closed session " +
+			"may be silent, and see who is on its other side",
 		Recheck: fmt.Sprintf("ss -tanp state close-wait | grep -c pid=%d,", p.PID),
 	}
 	if p.PID == 0 {

@@ -57,20 +57,16 @@ func TestCloseWait(t *testing.T) {
 	s.fill(leakMany)
 	h := This(0)
 	isWell(t, h, closeWait)
-	for _, client := range s.dialled {
-		_ = client.Close()
-	}
+	closeAll(s.dialled)
 	until(t, h, sockets.CloseWait, leakMany)
 	self := fmt.Sprintf("doctor.test (%d)", os.Getpid())
-	onlyFinding(t, h, closeWait, Warning, self, "100 in CLOSE_WAIT", "process has not", "127.0.0.1:7000 from 127.0.0.1")
+	onlyFinding(t, h, closeWait, Warning, self, "keeps 100 connections", "process has not", "127.0.0.1:7000 from 127.0.0.1")
 	h.PID = os.Getpid()
 	onlyFinding(t, h, closeWait, Warning, self)
 	h.PID = idleChild(t)
 	isWell(t, h, closeWait) // it has none of them
 	h.PID = 0
-	for _, server := range s.accepts {
-		_ = server.Close() // the fix
-	}
+	closeAll(s.accepts) // the fix
 	until(t, h, sockets.CloseWait, 0)
 	isWell(t, h, closeWait)
 }
@@ -97,16 +93,11 @@ func TestCloseWaitOnDirectDescriptors(t *testing.T) {
 	if well, err := table.Each(t.Context(), 0, leakMany, direct.Socket, direct.Connect); well != leakMany {
 		t.Fatalf("%d connections: %v", well, err)
 	}
-	for range leakMany {
-		server, err := s.listener.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = server.Close()
-	}
+	s.accept(leakMany)
+	closeAll(s.accepts)
 	h := This(0)
 	until(t, h, sockets.CloseWait, leakMany)
-	onlyFinding(t, h, closeWait, Warning, fmt.Sprintf("doctor.test (%d)", os.Getpid()), "100 in CLOSE_WAIT")
+	onlyFinding(t, h, closeWait, Warning, fmt.Sprintf("doctor.test (%d)", os.Getpid()), "keeps 100 connections")
 	closed() // the fix
 	until(t, h, sockets.CloseWait, 0)
 	isWell(t, h, closeWait)
@@ -144,16 +135,15 @@ func TestCloseWaitInTheAcceptQueue(t *testing.T) {
 		return
 	}
 	s := newService(t, "127.0.0.1:7000")
-	for range leakMany {
-		client, err := net.Dial("tcp", s.listener.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = client.Close()
-	}
+	s.dial(leakMany)
+	closeAll(s.dialled)
 	h := This(0)
 	until(t, h, sockets.CloseWait, leakMany)
 	onlyFinding(t, h, closeWait, Warning, "that no descriptor leads to", "wait in an accept queue")
+	s.accept(leakMany)
+	closeAll(s.accepts) // the fix
+	until(t, h, sockets.CloseWait, 0)
+	isWell(t, h, closeWait)
 }
 
 // TestEndedSockets: clients that reset, and a server that does not look.
@@ -167,14 +157,12 @@ func TestEndedSockets(t *testing.T) {
 	isWell(t, h, endedSockets)
 	for _, client := range s.dialled {
 		_ = client.(*net.TCPConn).SetLinger(0)
-		_ = client.Close()
 	}
+	closeAll(s.dialled)
 	await(t, h, endedSockets, Warning)
 	onlyFinding(t, h, endedSockets, Warning, "100 descriptors of connections that are over", "has not noticed")
 	isWell(t, h, closeWait) // it looks alike, and is not the same
-	for _, server := range s.accepts {
-		_ = server.Close()
-	}
+	closeAll(s.accepts)     // the fix
 	isWell(t, h, endedSockets)
 }
 
@@ -186,12 +174,15 @@ func TestClosingPeersThatVanished(t *testing.T) {
 	s.fill(manyClosing)
 	h := This(0)
 	isWell(t, h, closing)
-	for i, client := range s.dialled {
+	for _, client := range s.dialled {
 		descriptor(t, client, sys.Deafen)
-		_ = s.accepts[i].Close()
 	}
+	closeAll(s.accepts)
 	until(t, h, sockets.FinWait1, manyClosing)
 	onlyFinding(t, h, closing, Warning, "1000 closed connections whose peer does not acknowledge", "1000 in FIN_WAIT1")
+	s.end() // the peers' hosts say that there is nobody
+	until(t, h, sockets.FinWait1, 0)
+	isWell(t, h, closing)
 }
 
 func TestClosingPeersThatDoNotClose(t *testing.T) {
@@ -201,9 +192,7 @@ func TestClosingPeersThatDoNotClose(t *testing.T) {
 	s := newService(t, "127.0.0.1:7000")
 	s.fill(manyClosing)
 	h := This(0)
-	for _, server := range s.accepts {
-		_ = server.Close()
-	}
+	closeAll(s.accepts)
 	until(t, h, sockets.FinWait2, manyClosing)
 	onlyFinding(t, h, closing, Warning, "1000 connections closed here whose peer does not close", "peers leak")
 	s.end() // the peers close

@@ -46,16 +46,39 @@ func newService(t *testing.T, address string) *service {
 func (s *service) fill(count int) {
 	s.Helper()
 	for range count {
+		s.dial(1)
+		s.accept(1)
+	}
+}
+
+// dial makes so many connections that wait in the accept queue.
+func (s *service) dial(count int) {
+	s.Helper()
+	for range count {
 		client, err := net.DialTimeout("tcp", s.listener.Addr().String(), 10*time.Second)
 		if err != nil {
 			s.Fatal(err)
 		}
 		s.dialled = append(s.dialled, client)
+	}
+}
+
+// accept takes so many out of the accept queue.
+func (s *service) accept(count int) {
+	s.Helper()
+	for range count {
 		server, err := s.listener.Accept()
 		if err != nil {
 			s.Fatal(err)
 		}
 		s.accepts = append(s.accepts, server)
+	}
+}
+
+// closeAll closes one end of connections, in order.
+func closeAll(ends []net.Conn) {
+	for _, c := range ends {
+		_ = c.Close()
 	}
 }
 
