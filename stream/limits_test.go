@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -193,6 +194,29 @@ func TestHeaderOut(t *testing.T) {
 			t.Errorf("the server got %q, which is %+v, %v", in, h, err)
 		}
 	}
+}
+
+// TestHeaderOutUnix tells a server at a Unix socket that nothing is known of a client at another.
+func TestHeaderOutUnix(t *testing.T) {
+	overDrivers(t, func(t *testing.T, f driver.Factory) {
+		for version, head := range map[Header]string{
+			HeaderV1: "PROXY UNKNOWN\r\n",
+			HeaderV2: "\r\n\r\n\x00\r\nQUIT\n\x21\x00\x00\x00",
+		} {
+			got := make(chan string, 1)
+			at := rigOptions{factory: f, address: "unix:" + filepath.Join(t.TempDir(), "front")}
+			r, _ := proxyAt(t, at, TCPOptions{Send: version, Accept: AnyHeader}, server(t, "unix", func(c net.Conn) {
+				all, _ := io.ReadAll(c)
+				got <- string(all)
+			}))
+			c := r.dial()
+			send(t, c, head+"hello")
+			c.(*net.UnixConn).CloseWrite()
+			if in := await(t, got, "what the server got"); in != head+"hello" {
+				t.Errorf("version %d: the server got %q", version, in)
+			}
+		}
+	})
 }
 
 // TestHeaderIn believes the client, and passes on what it believes.

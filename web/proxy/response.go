@@ -295,6 +295,8 @@ func (s *session) lost(why error) {
 		cause = ClosedEarly
 	case syscall.ENOBUFS:
 		cause = NoMemory
+	case conn.ErrStalled:
+		cause = SendTimeout
 	}
 	s.failed(cause, true)
 }

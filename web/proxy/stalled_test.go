@@ -5,8 +5,23 @@ import (
 	"testing"
 	"time"
 
+	"github.com/myriad-server/myriad/conn"
 	"github.com/myriad-server/myriad/web/proxy"
 )
+
+// TestStalledEndpoint has memory be short, and an endpoint take nothing of a request.
+func TestStalledEndpoint(t *testing.T) {
+	r := newRig(t, plain, oneEndpoint)
+	r.send(lines("PUT / HTTP/1.1", "Host: a", "Content-Length: 100000") + "content")
+	r.upstream(0).Abort(conn.ErrStalled)
+	r.turn()
+	if status, _, _, err := r.status("PUT"); status != 504 || err != nil || r.cause() != "send_timeout" {
+		t.Errorf("%d, %v, %q", status, err, r.cause())
+	}
+	if len(r.dialer.Conns) != 1 {
+		t.Errorf("it was sent again: %d connections", len(r.dialer.Conns))
+	}
+}
 
 // TestStalled is an endpoint whose machine acknowledges less than the kernel takes for it, or more.
 func TestStalled(t *testing.T) {
