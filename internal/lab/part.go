@@ -96,18 +96,34 @@ func openOutlet(address string, buffer int) (*outlet, error) {
 			return nil, err
 		}
 	}
-	if o.file, err = o.connection.File(); err != nil {
+	if o.file, err = blocking(o.connection); err != nil {
 		return nil, err
 	}
 	o.fd = int(o.file.Fd())
-	if err := sys.SetBlocking(o.fd, true); err != nil {
-		return nil, err
-	}
 	if o.before, err = used(os.Getpid()); err != nil {
 		return nil, err
 	}
 	o.began = time.Now()
 	return o, nil
+}
+
+// blocking is a connection as a file that the runtime's poller does not know: it takes late notices of MSG_ZEROCOPY for
+// an error. A file is told to the poller when it is made of a descriptor that does not block.
+func blocking(c *net.TCPConn) (*os.File, error) {
+	polled, err := c.File()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = polled.Close() }()
+	fd := int(polled.Fd())
+	if err := sys.SetBlocking(fd, true); err != nil {
+		return nil, err
+	}
+	again, err := sys.Duplicate(fd)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(again), "connection"), nil
 }
 
 // finish waits until the other side has everything.
@@ -119,7 +135,6 @@ func (o *outlet) finish(d *sent) error {
 	if err != nil {
 		return err
 	}
-	// Not on the connection: the runtime's poller takes late notices of MSG_ZEROCOPY for an error of it.
 	var one [1]byte
 	if _, err := o.file.Read(one[:]); !errors.Is(err, io.EOF) {
 		return fmt.Errorf("the other side did not end in order: %w", err)
