@@ -55,9 +55,9 @@ type Listener struct {
 
 // Listeners are the listeners by their numbers.
 func (a *App) Listeners() []Listener {
-	all := make([]Listener, len(a.plan.Config.Listeners))
+	all := make([]Listener, len(a.now().plan.Config.Listeners))
 	for i, url := range a.URLs() {
-		l := &a.plan.Config.Listeners[i]
+		l := &a.now().plan.Config.Listeners[i]
 		all[i] = Listener{Address: url, Protocol: string(l.Protocol), Upstream: l.Upstream}
 		if all[i].Upstream == "" && len(l.To) > 0 {
 			all[i].Upstream = listenerName(i)
@@ -104,7 +104,7 @@ func (a *App) About(c conn.Conn) (about About) {
 // leads says where a link leads.
 func (a *App) leads(about *About, l *upstream.Link) {
 	about.Endpoint = l.Endpoint.Address()
-	for name, group := range a.upstreams {
+	for name, group := range a.now().upstreams {
 		if group.Endpoint(l.Endpoint.ID()) == l.Endpoint {
 			about.Upstream = name
 		}
@@ -160,12 +160,12 @@ var (
 // SetDrained takes an endpoint out of an upstream, or puts it back. Nothing new is sent to one that is out; what is
 // under way goes on. The endpoint is named as it was configured. The last one is not taken out.
 func (a *App) SetDrained(name, endpoint string, drained bool) error {
-	group := a.upstreams[name]
+	group := a.now().upstreams[name]
 	if group == nil {
-		return fmt.Errorf("%w: %q; there are %q", ErrNoUpstream, name, slices.Sorted(maps.Keys(a.upstreams)))
+		return fmt.Errorf("%w: %q; there are %q", ErrNoUpstream, name, slices.Sorted(maps.Keys(a.now().upstreams)))
 	}
 	var all []upstream.EndpointOptions
-	for _, t := range targets(a.plan.Config) {
+	for _, t := range targets(a.now().plan.Config) {
 		if t.name == name {
 			o, err := groupOptions(&t)
 			if err != nil {
@@ -223,7 +223,7 @@ var secret = regexp.MustCompile(`(?i)authorization|cookie|token|secret|passw|api
 // Config is the whole configuration as it is in effect, ready to be written as JSON, with "(hidden)" in the place of
 // values that may be secrets.
 func (a *App) Config() (any, error) {
-	text, err := yaml.Marshal(a.plan.Config)
+	text, err := yaml.Marshal(a.now().plan.Config)
 	if err == nil {
 		text, err = yaml.YAMLToJSON(text)
 	}

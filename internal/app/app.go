@@ -11,16 +11,13 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/myriad-server/myriad/internal/config"
 	"github.com/myriad-server/myriad/internal/listen"
 	"github.com/myriad-server/myriad/internal/observe"
 	"github.com/myriad-server/myriad/serve"
-	"github.com/myriad-server/myriad/upstream"
-	"github.com/myriad-server/myriad/web"
-	"github.com/myriad-server/myriad/web/proxy"
 )
 
 // Options is what a server is given besides its configuration.
@@ -33,38 +30,30 @@ type Options struct {
 	Ready func(a *App)
 }
 
-// App is one generation of the server: what one configuration became.
+// App is a server: what its configuration became, and what stays when that changes.
 type App struct {
-	plan     *Plan
+	current  atomic.Pointer[generation]
 	options  Options
 	started  time.Time
 	counters observe.Counters
-	groups   []*listen.Group
 	access   *observe.AccessLog // nil: nothing is logged
 	logFile  *observe.LogFile   // nil: it is not logged to a file
 	closers  []func() error
 	site     serve.Site
-
-	upstreams map[string]*upstream.Group
-	streams   []sessions // of the listeners that pass on
-	proxies   []*proxy.Handler
-	roll      roll
-	sight     sight
+	roll     roll
+	sight    sight
 }
 
 // New makes a server of a plan. It opens no listening socket yet.
 func New(p *Plan, o Options) (*App, error) {
-	a := &App{plan: p, options: o, started: time.Now()}
+	a := &App{options: o, started: time.Now()}
+	g := &generation{App: a, plan: p}
+	a.current.Store(g)
 	a.openSight()
-	err := a.openUpstreams()
-	var root web.Handler
-	if err == nil {
-		err = a.openAccessLog() // before those who write to it
+	if err := a.openAccessLog(); err != nil {
+		return nil, errors.Join(err, a.close())
 	}
-	if err == nil {
-		root, err = a.routes()
-	}
-	if err != nil {
+	if err := g.open(); err != nil {
 		return nil, errors.Join(err, a.close())
 	}
 	a.site = serve.Site{
@@ -76,11 +65,11 @@ func New(p *Plan, o Options) (*App, error) {
 		Meter:   a.counters.Worker,
 		Roster:  a.roll.enroll,
 
-		Recording: a.recording(),
+		Recording: g.recording(),
 		Log:       slog.New(pauses{o.Log.Handler(), p.Capacity.Limiter}),
 	}
 	for i := range p.Config.Listeners {
-		l, err := a.listener(i, root)
+		l, err := g.listener(i)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("listeners[%d]: %w", i, err), a.close())
 		}
@@ -106,12 +95,8 @@ func (a *App) Serve(ctx context.Context, kill <-chan struct{}) error {
 
 // close gives back what New opened. The sockets are the model's, and closed already.
 func (a *App) close() error {
-	var errs []error
-	for _, end := range slices.Backward(a.closers) {
-		errs = append(errs, end())
-	}
-	a.closers = nil
-	return errors.Join(errs...)
+	err := a.now().close()
+	return errors.Join(err, closeAll(&a.closers))
 }
 
 // accessLogEnd is how long the end of the server waits for the last lines of the access log.
@@ -119,7 +104,7 @@ const accessLogEnd = 2 * time.Second
 
 // openAccessLog starts the access log, if there is to be one.
 func (a *App) openAccessLog() error {
-	c := &a.plan.Config.AccessLog
+	c := &a.now().plan.Config.AccessLog
 	if c.Format == config.AccessOff {
 		return nil
 	}
@@ -148,7 +133,7 @@ func (a *App) closeAccessLog() error {
 	}
 	if lost := a.access.Dropped(); lost > 0 || err != nil {
 		a.options.Log.Error("lines of the access log are lost", "lines_lost_in_all", lost, "error", err,
-			"path", a.plan.Config.AccessLog.Path)
+			"path", a.now().plan.Config.AccessLog.Path)
 	}
 	return nil
 }
@@ -164,7 +149,7 @@ func (a *App) ReopenLog() (path string, err error) {
 
 // announce says what was decided, before anything is opened.
 func (a *App) announce() {
-	log, p := a.options.Log, a.plan
+	log, p := a.options.Log, a.now().plan
 	for _, passed := range p.Passed {
 		log.Info("driver passed over", "driver", passed.Name, "why", passed.Support.Why, "fix", passed.Support.Fix)
 	}
@@ -179,8 +164,8 @@ func (a *App) announce() {
 
 // ready says where the server listens.
 func (a *App) ready() {
-	log, p := a.options.Log, a.plan
-	for i, g := range a.groups {
+	log, p := a.options.Log, a.now().plan
+	for i, g := range a.now().groups {
 		if warning := g.Warning(); warning != "" {
 			log.Warn(warning)
 		}
@@ -192,9 +177,9 @@ func (a *App) ready() {
 
 // URLs are where the server listens, in the order of the listeners; with their ports once it is ready.
 func (a *App) URLs() []string {
-	urls := make([]string, len(a.groups))
-	for i, g := range a.groups {
-		urls[i] = url(a.plan.Config.Listeners[i].Protocol, g.Spec())
+	urls := make([]string, len(a.now().groups))
+	for i, g := range a.now().groups {
+		urls[i] = url(a.now().plan.Config.Listeners[i].Protocol, g.Spec())
 	}
 	return urls
 }

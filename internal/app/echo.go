@@ -13,8 +13,8 @@ type plain struct {
 	idle, write time.Duration
 }
 
-func (a *App) plainHandler(handler func(p *plain) conn.Handler) func() conn.Handler {
-	t := &a.plan.Config.Timeouts
+func (g *generation) plainHandler(handler func(p *plain) conn.Handler) func() conn.Handler {
+	t := &g.plan.Config.Timeouts
 	p := &plain{idle: time.Duration(t.Idle), write: time.Duration(t.Write)}
 	return func() conn.Handler { return handler(p) }
 }

@@ -15,11 +15,11 @@ import (
 )
 
 // listener makes what a model listens on. The socket is opened when the model asks for it.
-func (a *App) listener(i int, root web.Handler) (serve.Listener, error) {
-	l := &a.plan.Config.Listeners[i]
-	spec := specOf(l, a.plan.Accept == serve.ReusePort && a.plan.Loops > 1)
+func (g *generation) listener(i int) (serve.Listener, error) {
+	l := &g.plan.Config.Listeners[i]
+	spec := specOf(l, g.plan.Accept == serve.ReusePort && g.plan.Loops > 1)
 	group := listen.NewGroup(spec)
-	a.groups = append(a.groups, group)
+	g.groups = append(g.groups, group)
 	made := serve.Listener{
 		Name: l.Address.String(), Network: string(l.Address.Network), Open: group.Open, Closed: group.Closed,
 	}
@@ -30,19 +30,19 @@ func (a *App) listener(i int, root web.Handler) (serve.Listener, error) {
 	var err error
 	switch {
 	case l.Protocol == config.StreamTCP:
-		made.Handler, err = a.streamHandler(l, listenerName(i))
+		made.Handler, err = g.streamHandler(l, listenerName(i))
 	case l.Protocol == config.StreamUDP:
-		made.Datagram, err = a.datagramHandler(l, listenerName(i))
+		made.Datagram, err = g.datagramHandler(l, listenerName(i))
 	case udp && l.Protocol == config.Echo:
 		made.Datagram = func() conn.DatagramHandler { return echo{} }
 	case udp:
 		made.Datagram = func() conn.DatagramHandler { return discard{} }
 	case l.Protocol == config.Echo:
-		made.Handler = a.plainHandler(func(p *plain) conn.Handler { return &echoStream{plain: *p} })
+		made.Handler = g.plainHandler(func(p *plain) conn.Handler { return &echoStream{plain: *p} })
 	case l.Protocol == config.Discard:
-		made.Handler = a.plainHandler(func(p *plain) conn.Handler { return &discardStream{plain: *p} })
+		made.Handler = g.plainHandler(func(p *plain) conn.Handler { return &discardStream{plain: *p} })
 	default:
-		made.Handler = a.webHandler(root)
+		made.Handler = g.webHandler()
 	}
 	return made, err
 }
@@ -118,11 +118,11 @@ func alone(s listen.Spec, group *listen.Group) func(int) (int, error) {
 // webHandler makes the handlers of one listener. Each loop gets a server of its own, because the counters of a server
 // are shared by its handlers, and what two loops count in one place they pay for. Models without loops, which make
 // handlers by the thousand, share a few.
-func (a *App) webHandler(root web.Handler) func() conn.Handler {
-	servers := make([]*web.Server, max(a.plan.Loops, sharedServers))
+func (g *generation) webHandler() func() conn.Handler {
+	servers := make([]*web.Server, max(g.plan.Loops, sharedServers))
 	for i := range servers {
-		servers[i] = a.server(root)
-		a.counters.Add(servers[i].Counts)
+		servers[i] = g.server()
+		g.counters.Add(servers[i].Counts)
 	}
 	var next atomic.Uint32
 	return func() conn.Handler { return servers[int(next.Add(1)-1)%len(servers)].Handler() }
@@ -132,10 +132,10 @@ func (a *App) webHandler(root web.Handler) func() conn.Handler {
 const sharedServers = 8
 
 // server is the web server of the configuration.
-func (a *App) server(root web.Handler) *web.Server {
-	c := a.plan.Config
+func (g *generation) server() *web.Server {
+	c := g.plan.Config
 	s := &web.Server{
-		Root: root,
+		Root: g.root,
 		Limits: web.Limits{
 			HeadBytes: int(c.Limits.Head), TargetBytes: int(c.Limits.Target), Fields: c.Limits.Fields,
 			BodyBytes: int64(c.Limits.Body), Requests: c.Limits.RequestsPerConnection,
@@ -147,15 +147,15 @@ func (a *App) server(root web.Handler) *web.Server {
 			Request: time.Duration(c.Timeouts.Request), Linger: time.Duration(c.Timeouts.Linger),
 		},
 		Name:     c.Server.Name,
-		Panicked: a.panicked,
+		Panicked: g.panicked,
 	}
-	if a.access != nil {
-		s.Log, s.LogSample = a.access, c.AccessLog.Sample
+	if g.access != nil {
+		s.Log, s.LogSample = g.access, c.AccessLog.Sample
 	}
 	s.LargestBody = largestBody(c)
 	s.AnyMethod = proxies(c)
-	s.Started = a.prewarm
-	a.attend(s)
+	s.Started = g.prewarm
+	g.attend(s)
 	if c.Limits.Body == 0 {
 		s.Limits.BodyBytes = -1 // none at all, where zero would be the default
 	}

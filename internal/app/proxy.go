@@ -13,13 +13,13 @@ import (
 const mostOfHead = 64 << 10
 
 // proxy makes what passes the requests of a route on.
-func (a *App) proxy(r *config.Route, where string) (web.Handler, error) {
+func (g *generation) proxy(r *config.Route, where string) (web.Handler, error) {
 	p := r.Proxy
-	group, err := a.group(p.Upstream, where)
+	group, err := g.group(p.Upstream, where)
 	if err != nil {
 		return nil, err
 	}
-	u, named := a.plan.Config.Upstreams[p.Upstream]
+	u, named := g.plan.Config.Upstreams[p.Upstream]
 	if !named {
 		u = config.UpstreamTo()
 	}
@@ -31,7 +31,7 @@ func (a *App) proxy(r *config.Route, where string) (web.Handler, error) {
 		Request:   editsOf(&p.RequestHeaders),
 		Response:  editsOf(&p.ResponseHeaders),
 		BodyBytes: int64(p.Body),
-		HeadBytes: min(int(a.plan.Config.Engine.Block), mostOfHead),
+		HeadBytes: min(int(g.plan.Config.Engine.Block), mostOfHead),
 		Key:       proxy.Key{Of: keys[u.Key.Source], Name: u.Key.Name},
 		Close:     !u.Pool.Enabled,
 		Attempts:  orNone(int(u.Retries.Attempts)),
@@ -44,9 +44,9 @@ func (a *App) proxy(r *config.Route, where string) (web.Handler, error) {
 			Tunnel: time.Duration(u.Timeouts.Tunnel),
 		},
 	}
-	o.Events = a.records()
-	if a.access != nil {
-		o.Tunnels = a.access.Tunnels()
+	o.Events = g.records()
+	if g.access != nil {
+		o.Tunnels = g.access.Tunnels()
 	}
 	if p.Strip {
 		o.Strip = r.Prefix
@@ -64,13 +64,13 @@ func (a *App) proxy(r *config.Route, where string) (web.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.proxies = append(a.proxies, h)
+	g.proxies = append(g.proxies, h)
 	return h, nil
 }
 
 // tunnels is what all routes have counted of theirs.
 func (a *App) tunnels() (sum proxy.TunnelCounts) {
-	for _, h := range a.proxies {
+	for _, h := range a.now().proxies {
 		for i, n := range h.Tunnels() {
 			sum[i] += n
 		}

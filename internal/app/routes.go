@@ -16,11 +16,11 @@ import (
 )
 
 // routes makes the handler that every request goes to.
-func (a *App) routes() (web.Handler, error) {
+func (g *generation) routes() (web.Handler, error) {
 	var table []route.Route
-	for i := range a.plan.Config.Routes {
-		r := &a.plan.Config.Routes[i]
-		handler, err := a.action(r, routeName(i))
+	for i := range g.plan.Config.Routes {
+		r := &g.plan.Config.Routes[i]
+		handler, err := g.action(r, routeName(i))
 		if err != nil {
 			return nil, fmt.Errorf("routes[%d]: %w", i, err)
 		}
@@ -37,14 +37,14 @@ func (a *App) routes() (web.Handler, error) {
 }
 
 // action is what a route does.
-func (a *App) action(r *config.Route, name string) (web.Handler, error) {
+func (g *generation) action(r *config.Route, name string) (web.Handler, error) {
 	var own web.Handler
 	var err error
 	switch {
 	case r.Files != nil:
-		return a.files(r)
+		return g.files(r)
 	case r.Proxy != nil:
-		return a.proxy(r, name)
+		return g.proxy(r, name)
 	case r.Respond != nil:
 		own, err = route.Respond{
 			Status: r.Respond.Status, Body: r.Respond.Body, Type: r.Respond.Type, Fields: fieldsOf(r.Respond.Headers),
@@ -52,11 +52,11 @@ func (a *App) action(r *config.Route, name string) (web.Handler, error) {
 	case r.Redirect != nil:
 		own, err = route.Redirect{To: r.Redirect.To, Status: r.Redirect.Status}.Handler()
 	case r.Status != nil:
-		own = web.HandlerFunc(a.serveStatus)
+		own = web.HandlerFunc(g.serveStatus)
 	default:
 		return nil, errors.New("the route does nothing")
 	}
-	if err != nil || !proxies(a.plan.Config) {
+	if err != nil || !proxies(g.plan.Config) {
 		return own, err
 	}
 	// Beside a route that passes any method on, those that answer everything by themselves still know what they know.
@@ -75,7 +75,7 @@ func proxies(c *config.Config) bool {
 }
 
 // files opens a folder. In the configuration nothing is remembered at 0; for the folder 0 means the default.
-func (a *App) files(r *config.Route) (web.Handler, error) {
+func (g *generation) files(r *config.Route) (web.Handler, error) {
 	f := r.Files
 	nothing := func(n int64) int64 {
 		if n == 0 {
@@ -85,7 +85,7 @@ func (a *App) files(r *config.Route) (web.Handler, error) {
 	}
 	o := static.Options{
 		Root: f.Root, Index: f.Index, Listing: f.Listing, Hidden: f.Hidden, Types: f.MIME,
-		Entries: int(nothing(int64(a.plan.cacheEntries(f)))), Valid: time.Duration(f.Cache.Valid),
+		Entries: int(nothing(int64(g.plan.cacheEntries(f)))), Valid: time.Duration(f.Cache.Valid),
 		MemoryFile: nothing(int64(f.Cache.MemoryFile)), Memory: nothing(int64(f.Cache.Memory)),
 	}
 	if f.Strip {
@@ -98,7 +98,7 @@ func (a *App) files(r *config.Route) (web.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.closers = append(a.closers, files.Close)
+	g.closers = append(g.closers, files.Close)
 	return files, nil
 }
 

@@ -24,7 +24,7 @@ type sight struct {
 func (a *App) openSight() {
 	a.sight.recorder = observe.NewRecorder(a.options.Log)
 	a.closers = append(a.closers, a.sight.recorder.Close)
-	if t := &a.plan.Config.Tracing; !t.Off() {
+	if t := &a.now().plan.Config.Tracing; !t.Off() {
 		a.sight.tracer = observe.NewTracer(observe.TraceOptions{
 			URL: t.URL(), Service: t.Service, Version: a.options.Version, Sample: t.Sample, Log: a.options.Log,
 		})
@@ -33,34 +33,34 @@ func (a *App) openSight() {
 }
 
 // records says that events of connections are recorded.
-func (a *App) records() bool { return a.plan.Config.Recorder > 0 }
+func (g *generation) records() bool { return g.plan.Config.Recorder > 0 }
 
 // recording is what loops record.
-func (a *App) recording() conn.Recording {
-	c := a.plan.Config
-	r := conn.Recording{Connections: int(c.Recorder), Traced: a.sight.recorder.Traced}
+func (g *generation) recording() conn.Recording {
+	c := g.plan.Config
+	r := conn.Recording{Connections: int(c.Recorder), Traced: g.sight.recorder.Traced}
 	if c.Metrics || c.Recorder > 0 {
 		r.Ended = func(r *conn.Record, events []conn.Event) {
-			a.sight.ends.Count(observe.EndCode(r.Why))
-			a.sight.recorder.Ended(r, events)
+			g.sight.ends.Count(observe.EndCode(r.Why))
+			g.sight.recorder.Ended(r, events)
 		}
 		prompt := new(meter.Histogram)
-		a.sight.requests = append(a.sight.requests, prompt)
+		g.sight.requests = append(g.sight.requests, prompt)
 		r.Prompt = func(n int, took time.Duration) { prompt.RecordMany(took, n) }
 	}
 	return r
 }
 
 // attend has a web server tell of each request that is over.
-func (a *App) attend(s *web.Server) {
-	latencies, records, tracer := new(meter.Histogram), a.records(), a.sight.tracer
-	if !a.plan.Config.Metrics && !records && tracer == nil {
+func (g *generation) attend(s *web.Server) {
+	latencies, records, tracer := new(meter.Histogram), g.records(), g.sight.tracer
+	if !g.plan.Config.Metrics && !records && tracer == nil {
 		return
 	}
 	if tracer != nil {
 		s.Begun = tracer.Begun
 	}
-	a.sight.requests = append(a.sight.requests, latencies)
+	g.sight.requests = append(g.sight.requests, latencies)
 	s.Done = func(x *web.Exchange) {
 		outcome := x.Outcome()
 		if outcome.Duration > 0 || !conn.CountPrompt(x.Conn()) {
@@ -73,8 +73,8 @@ func (a *App) attend(s *web.Server) {
 			tracer.Done(x, &outcome)
 		}
 		if outcome.Cause != "" {
-			a.sight.failures.Count(outcome.Cause)
-			a.sight.recorder.Failed(x, &outcome)
+			g.sight.failures.Count(outcome.Cause)
+			g.sight.recorder.Failed(x, &outcome)
 		}
 	}
 }
@@ -89,15 +89,15 @@ func note(c conn.Conn, o *web.Outcome) {
 // Reading is what the server has counted. It costs copies of the counters and asks no loop.
 func (a *App) Reading() observe.Reading {
 	r := observe.Reading{
-		Version: a.options.Version, Driver: a.plan.DriverName(), Model: a.plan.Model.Name(), Started: a.started,
-		Limit: a.plan.Capacity.First().At, Total: a.counters.Total(), Workers: a.counters.Workers(),
+		Version: a.options.Version, Driver: a.now().plan.DriverName(), Model: a.now().plan.Model.Name(), Started: a.started,
+		Limit: a.now().plan.Capacity.First().At, Total: a.counters.Total(), Workers: a.counters.Workers(),
 		Requests: new(meter.Latencies), Failures: a.sight.failures.Counts(), Ends: a.sight.ends.Counts(),
 		Tunnels: a.tunnels(), Upstreams: a.snapshots(), Lost: map[string]int64{"records": a.sight.recorder.Dropped()},
 	}
 	for _, h := range a.sight.requests {
 		r.Requests.Merge(h.Snapshot())
 	}
-	for _, of := range a.streams {
+	for _, of := range a.now().streams {
 		r.Streams = append(r.Streams, observe.StreamReading{Listener: of.listener, Counts: of.counts()})
 	}
 	if a.access != nil {
@@ -112,8 +112,8 @@ func (a *App) Reading() observe.Reading {
 // snapshots are the upstreams in their order.
 func (a *App) snapshots() []upstream.Snapshot {
 	var all []upstream.Snapshot
-	for _, t := range targets(a.plan.Config) {
-		s := a.upstreams[t.name].Snapshot()
+	for _, t := range targets(a.now().plan.Config) {
+		s := a.now().upstreams[t.name].Snapshot()
 		s.Name = t.name
 		all = append(all, s)
 	}

@@ -66,7 +66,7 @@ type answered struct {
 
 // Status looks at the server. Any goroutine; it costs a copy of the counters and one small file of /proc.
 func (a *App) Status() Status {
-	p, total := a.plan, a.counters.Total()
+	p, total := a.now().plan, a.counters.Total()
 	s := Status{
 		Name: "myriad", Version: a.options.Version, PID: os.Getpid(),
 		UptimeSeconds: time.Since(a.started).Truncate(time.Millisecond).Seconds(),

@@ -29,12 +29,12 @@ type load struct{ clients, upstreams, sessions, closed int64 }
 func (a *App) load() load {
 	total := a.counters.Total()
 	made := load{clients: total[meter.Open], closed: total[meter.Closed]}
-	for _, group := range a.upstreams {
+	for _, group := range a.now().upstreams {
 		for _, endpoint := range group.Snapshot().Endpoints {
 			made.upstreams += int64(endpoint.Open)
 		}
 	}
-	for _, of := range a.streams {
+	for _, of := range a.now().streams {
 		made.sessions += of.counts()[stream.Open]
 	}
 	// The loops count what they dialled among the rest. The two readings are of two moments.
@@ -49,7 +49,7 @@ func (a *App) serve(ctx context.Context, site *serve.Site, kill <-chan struct{})
 	drain := site.Limits.Drain
 	site.Kill, site.Limits.Drain = cut, drain+drainSlack
 	go func() { watched <- a.watch(ctx, drain, kill, ended, cut) }()
-	err := a.plan.Model.Serve(ctx, site)
+	err := a.now().plan.Model.Serve(ctx, site)
 	close(ended)
 	return <-watched, err
 }

@@ -10,50 +10,50 @@ import (
 )
 
 // streamHandler makes the handlers of a listener that passes connections on.
-func (a *App) streamHandler(l *config.Listener, where string) (func() conn.Handler, error) {
-	group, err := a.group(l.Upstream, where)
+func (g *generation) streamHandler(l *config.Listener, where string) (func() conn.Handler, error) {
+	group, err := g.group(l.Upstream, where)
 	if err != nil {
 		return nil, err
 	}
-	o := a.sessionOptions(l)
+	o := g.sessionOptions(l)
 	o.Group = group
 	made, err := stream.NewTCP(o)
 	if err != nil {
 		return nil, err
 	}
-	a.streams = append(a.streams, sessions{listener: l.Address.String(), counts: made.Counts})
+	g.streams = append(g.streams, sessions{listener: l.Address.String(), counts: made.Counts})
 	return made.Handler, nil
 }
 
 // datagramHandler makes the handlers of a listener that passes datagrams on.
-func (a *App) datagramHandler(l *config.Listener, where string) (func() conn.DatagramHandler, error) {
-	group, err := a.group(l.Upstream, where)
+func (g *generation) datagramHandler(l *config.Listener, where string) (func() conn.DatagramHandler, error) {
+	group, err := g.group(l.Upstream, where)
 	if err != nil {
 		return nil, err
 	}
-	u := a.timesOf(l)
+	u := g.timesOf(l)
 	o := stream.UDPOptions{
 		Name:     l.Address.String(),
 		Group:    group,
 		Idle:     time.Duration(u.Datagrams),
 		Lifetime: time.Duration(u.Lifetime),
-		Sessions: a.plan.sessions(l),
+		Sessions: g.plan.sessions(l),
 		Evict:    l.Datagrams.Evict,
 		Answers:  int(l.Datagrams.Answers),
-		Log:      a.options.Log,
+		Log:      g.options.Log,
 	}
 	if l.PerClient != config.Unlimited {
 		o.PerClient = int(l.PerClient)
 	}
-	if a.access != nil {
-		o.Records = a.access.Sessions()
+	if g.access != nil {
+		o.Records = g.access.Sessions()
 	}
 	made, err := stream.NewUDP(o)
 	if err != nil {
 		return nil, err
 	}
-	a.streams = append(a.streams, sessions{listener: l.Address.String(), counts: made.Counts, datagrams: made})
-	a.closers = append(a.closers, func() error { // before the access log, which was opened first
+	g.streams = append(g.streams, sessions{listener: l.Address.String(), counts: made.Counts, datagrams: made})
+	g.closers = append(g.closers, func() error { // before the access log, which was opened first
 		made.Finish()
 		return nil
 	})
@@ -61,8 +61,8 @@ func (a *App) datagramHandler(l *config.Listener, where string) (func() conn.Dat
 }
 
 // timesOf are the timeouts of the upstream of a listener.
-func (a *App) timesOf(l *config.Listener) config.UpstreamTimeouts {
-	u, named := a.plan.Config.Upstreams[l.Upstream]
+func (g *generation) timesOf(l *config.Listener) config.UpstreamTimeouts {
+	u, named := g.plan.Config.Upstreams[l.Upstream]
 	if !named {
 		u = config.UpstreamTo()
 	}
@@ -70,16 +70,16 @@ func (a *App) timesOf(l *config.Listener) config.UpstreamTimeouts {
 }
 
 // sessionOptions is what the configuration says of the sessions of a listener.
-func (a *App) sessionOptions(l *config.Listener) stream.TCPOptions {
-	u := a.timesOf(l)
+func (g *generation) sessionOptions(l *config.Listener) stream.TCPOptions {
+	u := g.timesOf(l)
 	o := stream.TCPOptions{
 		Name:       l.Address.String(),
 		Idle:       time.Duration(u.Tunnel),
 		Lifetime:   time.Duration(u.Lifetime),
-		HeaderTime: time.Duration(a.plan.Config.Timeouts.Head),
+		HeaderTime: time.Duration(g.plan.Config.Timeouts.Head),
 		Accept:     acceptedHeader[l.ProxyProtocol.Accept],
 		Send:       sentHeader[l.ProxyProtocol.Send],
-		Log:        a.options.Log,
+		Log:        g.options.Log,
 	}
 	for _, subnet := range l.ProxyProtocol.Trusted {
 		o.Trusted = append(o.Trusted, subnet.Prefix)
@@ -87,8 +87,8 @@ func (a *App) sessionOptions(l *config.Listener) stream.TCPOptions {
 	if l.PerClient != config.Unlimited {
 		o.PerClient = int(l.PerClient)
 	}
-	if a.access != nil {
-		o.Records = a.access.Sessions()
+	if g.access != nil {
+		o.Records = g.access.Sessions()
 	}
 	return o
 }
@@ -116,7 +116,7 @@ type sessions struct {
 // Datagrams yields the listeners that pass datagrams on, by their addresses, for whoever lists their sessions.
 func (a *App) Datagrams() iter.Seq2[string, *stream.UDP] {
 	return func(yield func(string, *stream.UDP) bool) {
-		for _, of := range a.streams {
+		for _, of := range a.now().streams {
 			if of.datagrams != nil && !yield(of.listener, of.datagrams) {
 				return
 			}
@@ -132,7 +132,7 @@ type streamStatus struct {
 
 func (a *App) streamStatuses() []streamStatus {
 	var all []streamStatus
-	for _, of := range a.streams {
+	for _, of := range a.now().streams {
 		counts, numbers := of.counts(), make(map[string]int64)
 		for name, n := range counts.All() {
 			numbers[name.String()] = n

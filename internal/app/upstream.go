@@ -68,29 +68,29 @@ func listenerName(i int) string { return fmt.Sprintf("listeners[%d]", i) }
 func routeName(i int) string    { return fmt.Sprintf("routes[%d]", i) }
 
 // openUpstreams makes the groups of all that is proxied to. Their checks run until the server has ended.
-func (a *App) openUpstreams() error {
-	a.upstreams = make(map[string]*upstream.Group)
-	for _, t := range targets(a.plan.Config) {
+func (g *generation) openUpstreams() error {
+	g.upstreams = make(map[string]*upstream.Group)
+	for _, t := range targets(g.plan.Config) {
 		o, err := groupOptions(&t)
 		if err == nil {
-			o.Log = a.options.Log
-			a.upstreams[t.name], err = upstream.New(o)
+			o.Log = g.options.Log
+			g.upstreams[t.name], err = upstream.New(o)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", t.name, err)
 		}
-		group := a.upstreams[t.name]
-		a.closers = append(a.closers, func() error { group.Close(); return nil })
+		group := g.upstreams[t.name]
+		g.closers = append(g.closers, func() error { group.Close(); return nil })
 	}
 	return nil
 }
 
 // group is the upstream with a name, or without one that of whoever asks.
-func (a *App) group(name, own string) (*upstream.Group, error) {
+func (g *generation) group(name, own string) (*upstream.Group, error) {
 	if name == "" {
 		name = own
 	}
-	if group := a.upstreams[name]; group != nil {
+	if group := g.upstreams[name]; group != nil {
 		return group, nil
 	}
 	return nil, errors.New("there is no such upstream: " + name)
@@ -176,8 +176,8 @@ func addressOf(d config.Destination) string {
 func countOf(c config.CountOrUnlimited) int { return int(min(c, math.MaxInt32)) }
 
 // prewarm has every group of endpoints open on a loop what it keeps open at least, before the first request asks.
-func (a *App) prewarm(d conn.Dialer) {
-	for _, group := range a.upstreams {
+func (g *generation) prewarm(d conn.Dialer) {
+	for _, group := range g.upstreams {
 		group.Agent(d)
 	}
 }

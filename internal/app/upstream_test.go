@@ -131,22 +131,22 @@ func TestSessionOptions(t *testing.T) {
 		`listeners=[{address: ":80", protocol: tcp, upstream: a, per_client: 4,
 		   proxy_protocol: {accept: any, send: v1, trusted: [10.0.0.0/8]}}, {address: ":81", protocol: tcp, to: [a:1]}]`,
 		"timeouts.head=2s")
-	a := &App{plan: &Plan{Config: c}, options: Options{Log: slog.New(slog.DiscardHandler)}}
-	got := a.sessionOptions(&c.Listeners[0])
+	g := &generation{App: &App{options: Options{Log: slog.New(slog.DiscardHandler)}}, plan: &Plan{Config: c}}
+	got := g.sessionOptions(&c.Listeners[0])
 	if got.Idle != 3*time.Second || got.Lifetime != stream.Unlimited || got.HeaderTime != 2*time.Second ||
 		got.PerClient != 4 || got.Accept != stream.AnyHeader || got.Send != stream.HeaderV1 ||
 		len(got.Trusted) != 1 || got.Trusted[0].String() != "10.0.0.0/8" {
 		t.Errorf("got %+v", got)
 	}
-	got = a.sessionOptions(&c.Listeners[1])
+	got = g.sessionOptions(&c.Listeners[1])
 	if got.Idle != time.Hour || got.PerClient != 0 || got.Accept != stream.NoHeader || got.Send != stream.NoHeader {
 		t.Errorf("got %+v", got)
 	}
 }
 
 func TestUnknownUpstream(t *testing.T) {
-	a := &App{plan: planned(t, roomy())}
-	if _, err := a.group("", "routes[0]"); err == nil || !strings.Contains(err.Error(), "routes[0]") {
+	g := &generation{plan: planned(t, roomy())}
+	if _, err := g.group("", "routes[0]"); err == nil || !strings.Contains(err.Error(), "routes[0]") {
 		t.Errorf("got %v", err)
 	}
 	broken := &target{name: "a", config: config.UpstreamTo("a:1")}

@@ -46,8 +46,8 @@ type portStatus struct {
 // upstreamStatuses looks at all upstreams.
 func (a *App) upstreamStatuses() []upstreamStatus {
 	var all []upstreamStatus
-	for _, t := range targets(a.plan.Config) {
-		all = append(all, statusOf(a.upstreams[t.name].Snapshot()))
+	for _, t := range targets(a.now().plan.Config) {
+		all = append(all, statusOf(a.now().upstreams[t.name].Snapshot()))
 	}
 	return all
 }
