@@ -37,12 +37,12 @@ func TestLargeHeads(t *testing.T) {
 				"limits.target=2KiB")
 			client := p.dial()
 			client.send("GET /passes HTTP/1.1\r\nHost: proof\r\n\r\n")
-			if a := client.must("GET"); a.StatusCode != 200 || len(a.Header.Get("X-Large")) != c.passes || a.content != "content" {
-				t.Errorf("a head of %d bytes: %d, %d bytes of a field, %q",
-					c.passes, a.StatusCode, len(a.Header.Get("X-Large")), a.content)
+			a := client.must("GET")
+			if got := len(a.Header.Get("X-Large")); a.StatusCode != 200 || got != c.passes || a.content != "content" {
+				t.Errorf("a head of %d bytes: %d, %d bytes of a field, %q", c.passes, a.StatusCode, got, a.content)
 			}
 			client.send("GET /refuse HTTP/1.1\r\nHost: proof\r\n\r\n")
-			a := client.must("GET")
+			a = client.must("GET")
 			if told := a.Header.Get("Proxy-Status"); a.StatusCode != 502 || !strings.Contains(told, "head_too_large") {
 				t.Errorf("a head of %d bytes: %d, %q", c.refuse, a.StatusCode, told)
 			}
