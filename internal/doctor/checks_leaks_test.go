@@ -60,7 +60,8 @@ func TestCloseWait(t *testing.T) {
 	closeAll(s.dialled)
 	until(t, h, sockets.CloseWait, leakMany)
 	self := fmt.Sprintf("doctor.test (%d)", os.Getpid())
-	onlyFinding(t, h, closeWait, Warning, self, "keeps 100 connections", "process has not", "127.0.0.1:7000 from 127.0.0.1")
+	onlyFinding(t, h, closeWait, Warning, self, "keeps 100 connections", "process has not",
+		"127.0.0.1:7000 from 127.0.0.1")
 	h.PID = os.Getpid()
 	onlyFinding(t, h, closeWait, Warning, self)
 	h.PID = idleChild(t)
