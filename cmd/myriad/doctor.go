@@ -16,7 +16,7 @@ import (
 
 // doctorCommand looks for what this host will deny a server of many connections.
 type doctorCommand struct {
-	PID      int           `name:"pid" placeholder:"N" help:"Ask about this process, too: its limits, queues and leaks."`
+	PID      int           `name:"pid" placeholder:"N" help:"Ask about this process, too; where workers serve, a worker."`
 	Watch    bool          `help:"Go on, and tell what has come and what has gone."`
 	Interval time.Duration `default:"1s" help:"Between two looks at counters; 0 judges them since the start of the host."`
 	JSON     bool          `help:"Print JSON; with --watch a report a line."`

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"strings"
 
 	"charm.land/lipgloss/v2"
@@ -95,7 +96,7 @@ func (r *reading) poolLines(v *view) []string {
 		p := &r.pools[i]
 		name, waiting, reused := plain(p.Upstream), fmt.Sprint(p.Waiting), "-"
 		if t, known := r.upstreams[p.Upstream]; known && t.reused >= 0 {
-			reused = fmt.Sprintf("%.1f %%", 100*t.reused)
+			reused = fmt.Sprintf("%.1f %%", math.Floor(1000*t.reused)/10) // nearly all is not all
 		}
 		if i > 0 && r.pools[i-1].Upstream == p.Upstream { // these are of all its endpoints together
 			name, waiting, reused = "", "", ""
