@@ -28,6 +28,7 @@ type datagrams struct {
 	from    netip.AddrPort // of the datagram that the handler has, and where it was sent to
 	home    netip.Addr
 	address [sys.AddressBytes]byte
+	peers   sys.Peers
 	batch   sys.DatagramBatch
 	pair    [2][]byte
 }
@@ -41,6 +42,9 @@ func (d *datagrams) Now() int64 { return d.now }
 // SendTo sends at once; the queue is the socket's send buffer. An answer to the datagram that the handler has leaves
 // from where that was sent to.
 func (d *datagrams) SendTo(to netip.AddrPort, p []byte) bool {
+	if !to.IsValid() {
+		return false
+	}
 	if d.local.Addr().Is6() && to.Addr().Is4() {
 		to = netip.AddrPortFrom(netip.AddrFrom16(to.Addr().As16()), to.Port())
 	}
@@ -105,7 +109,7 @@ func (b *Blocking) receiveDatagrams(l *listening) {
 			continue
 		}
 		b.meter.AddShared(meter.BytesIn, int64(n))
-		d.from = sys.DecodeAddress(source[:length])
+		d.from = d.peers.Decode(source[:length])
 		handler.Datagram(d, d.from, payload[:n])
 	}
 }

@@ -8,9 +8,9 @@ import (
 	"github.com/myriad-server/myriad/upstream"
 )
 
-// TestUDPEndpointsMove replaces the servers under sessions, as a name does that is found elsewhere: those that there
-// are stay where they are, new ones go to the new server, and so do the old ones when theirs is gone. Then there is none
-// at all, and then one again.
+// TestUDPEndpointsMove replaces the servers under sessions, as a name does that is found elsewhere: old sessions stay
+// where they are, new ones go to the new server, and so do the old ones when theirs is gone. Then there is no server at
+// all, and then one again.
 func TestUDPEndpointsMove(t *testing.T) {
 	overDrivers(t, func(t *testing.T, f driver.Factory) {
 		first, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -18,7 +18,7 @@ func TestUDPEndpointsMove(t *testing.T) {
 			t.Fatal(err)
 		}
 		ended := make(chan struct{})
-			go func() {
+		go func() {
 			defer close(ended)
 			p := make([]byte, 100)
 			for {

@@ -5,12 +5,14 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/myriad-server/myriad/conn"
+	"github.com/myriad-server/myriad/internal/listen"
 	"github.com/myriad-server/myriad/serve"
 )
 
@@ -63,6 +65,45 @@ func homes(t *testing.T, s Suite) {
 		wanted := fmt.Sprintf("%d:%s", c.LocalAddr().(*net.UDPAddr).Port, host)
 		if got := ask(t, c, host); got != wanted {
 			t.Errorf("the answer is %q, not %q", got, wanted)
+		}
+		_ = c.Close()
+	}
+	v.stop()
+}
+
+// named tells the name of the Unix socket that a datagram came from, and that one without a name cannot be answered.
+type named struct{ t *testing.T }
+
+// Datagram implements conn.DatagramHandler.
+func (n named) Datagram(d conn.Datagrams, from netip.AddrPort, p []byte) {
+	if sent := d.SendTo(from, fmt.Appendf(nil, "%s:%s", conn.PeerName(from), p)); sent != from.IsValid() {
+		n.t.Errorf("SendTo %q is %v", conn.PeerName(from), sent)
+	}
+}
+
+// unixDatagrams answers Unix sockets by their names.
+func unixDatagrams(t *testing.T, s Suite) {
+	v := &server{t: t, record: &record{t: t, lives: map[uint64]*life{}}}
+	folder := shortFolder(t)
+	front := &net.UnixAddr{Name: filepath.Join(folder, "front"), Net: "unixgram"}
+	group := listen.NewGroup(listen.Spec{Network: "unixgram", Name: front.Name})
+	l := serve.Listener{Name: front.Name, Network: "unix", Open: group.Open, Closed: group.Closed}
+	l.Datagram = func() conn.DatagramHandler { return named{t} }
+	v.serve(s, func(site *serve.Site) { site.Listeners = []serve.Listener{l} })
+	v.address = group.Spec()
+	for _, name := range []string{"", filepath.Join(folder, "client"), front.Name + " 2", "@" + front.Name} {
+		var local *net.UnixAddr
+		if name != "" {
+			local = &net.UnixAddr{Name: name, Net: "unixgram"}
+		}
+		c, err := net.DialUnix("unixgram", local, front)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name == "" {
+			send(t, c, []byte("nobody"))
+		} else if got := ask(t, c, "hello"); got != "unix:"+name+":hello" {
+			t.Errorf("the answer is %q", got)
 		}
 		_ = c.Close()
 	}

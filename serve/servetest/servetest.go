@@ -74,6 +74,7 @@ var behaviours = []behaviour{
 	{"two listeners", twoListeners},
 	{"datagrams", datagrams},
 	{"datagrams to every address", homes},
+	{"datagrams of Unix sockets", unixDatagrams},
 	{"datagram sessions", datagramSessions},
 	{"unix path", unixPath},
 	{"unix abstract", unixAbstract},
