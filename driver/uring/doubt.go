@@ -8,10 +8,11 @@ import (
 )
 
 const (
-	doubtAge   = int64(time.Second) // of a doubt, before it is looked at
-	doubtSteps = 256                // doubts handled in one turn
-	doubtLooks = 64                 // descriptors in one poll
-	doubtRun   = 255                // doubts in one piece of memory of four kilobytes
+	doubtAge   = int64(time.Second)           // of a doubt, before it is looked at
+	doubtSlack = int64(64 * time.Millisecond) // what a wait may add to it, so that few waits end for many doubts
+	doubtSteps = 256                          // doubts handled in one turn
+	doubtLooks = 64                           // descriptors in one poll
+	doubtRun   = 255                          // doubts in one piece of memory of four kilobytes
 )
 
 // doubts are receives that may wait for a reset of which the kernel will not tell them.
@@ -99,7 +100,11 @@ func (q *doubts) bound(left int64) int64 {
 	if q.empty() {
 		return left
 	}
-	wait := max(0, q.due()-q.now)
+	wait := q.due() - q.now
+	if wait > 0 {
+		wait += doubtSlack
+	}
+	wait = max(0, wait)
 	if left >= 0 {
 		wait = min(wait, left)
 	}

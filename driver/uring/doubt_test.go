@@ -202,7 +202,7 @@ func TestDoubtsPass(t *testing.T) {
 	}
 	r.age()
 	r.turn(0)
-	if n := r.doubts.bound(-1); n <= 0 || n > doubtAge {
+	if n := r.doubts.bound(-1); n <= 0 || n > doubtAge+doubtSlack {
 		t.Errorf("the next look is in %d ns", n)
 	}
 	r.age()
