@@ -11,8 +11,8 @@ import (
 // [DatagramHandler] and [Datagrams]: that of no other socket.
 func UnixPeer(name string) netip.AddrPort { return sys.UnixPeer(name) }
 
-// UnixName is the name of the Unix datagram socket that an address stands for, as UnixPeer takes it. It is empty for all
-// other addresses.
+// UnixName is the name of the Unix datagram socket that an address stands for, as UnixPeer takes it. It is empty for
+// all other addresses.
 func UnixName(a netip.AddrPort) string { return sys.UnixName(a) }
 
 // PeerName is an address as people write it: "192.0.2.1:53", "unix:/run/socket" or "unix:@name", and empty for none.
