@@ -25,7 +25,10 @@ type listener struct {
 	token   driver.Token
 	fd      int // -1: connections come through Give
 	index   int
-	number  int  // what the site calls it
+	number  int // what the site calls it
+
+	successor *listener // has the descriptor, and what is accepted
+
 	called  bool // the accept in flight has been cancelled
 	dials   bool // the handler of connections that were dialled
 	leaving bool // Unlisten was called
@@ -105,8 +108,13 @@ func (l *Loop) listen() {
 
 // accepted takes a completion of an accept.
 func (l *Loop) accepted(s *listener, done *driver.Completion) {
-	if done.Flags&driver.More == 0 {
-		s.token = 0
+	for last := done.Flags&driver.More == 0; ; s = s.successor {
+		if last {
+			s.token = 0
+		}
+		if s.successor == nil {
+			break
+		}
 	}
 	switch {
 	case done.Err == nil:

@@ -80,7 +80,7 @@ func (l *Loop) handlerNumber(h conn.Handler) int {
 // install gives a listener the place of one that is not used any more, or a new one.
 func (l *Loop) install(s *listener) {
 	for i, was := range l.listeners {
-		if (was.dials || was.retired) && was.users == 0 {
+		if (was.dials || was.retired) && !was.used() {
 			s.index, l.listeners[i] = i, s
 			return
 		}

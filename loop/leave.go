@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"slices"
 	"time"
 
 	"github.com/myriad-server/myriad/conn"
@@ -13,7 +14,7 @@ const (
 
 // departure is a listener that the loop gives up, and how far its connections have been told.
 type departure struct {
-	from  *listener
+	from  []*listener // of one number: those that were succeeded as well
 	next  uint32 // the next slot to be looked at
 	step  uint32
 	until int64 // when what is left is cut
@@ -27,14 +28,20 @@ type departure struct {
 // when the drain is over is ended with [conn.ErrStopping]. gone is called when the last one is closed, on the loop's
 // thread.
 func (l *Loop) Unlisten(listener int, drain time.Duration, gone func()) {
-	s := l.listeners[listener]
-	if s.leaving {
+	if l.listeners[listener].leaving {
 		return
 	}
-	s.leaving = true
-	l.abandon(s)
 	ticks := max(drain/2/tellPause, 1)
-	d := &departure{from: s, gone: gone, until: l.now + int64(drain), step: max(l.made/uint32(ticks)+1, tellLeast)}
+	d := &departure{gone: gone, until: l.now + int64(drain), step: max(l.made/uint32(ticks)+1, tellLeast)}
+	for _, s := range l.listeners {
+		if !s.dials && s.number == l.listeners[listener].number {
+			s.leaving = true
+			d.from = append(d.from, s)
+		}
+	}
+	for _, s := range d.from {
+		l.abandon(s)
+	}
 	d.rest = l.dials.Every(tellPause, func() { l.tell(d) })
 	l.tell(d)
 }
@@ -43,9 +50,23 @@ func (l *Loop) Unlisten(listener int, drain time.Duration, gone func()) {
 // more.
 func (l *Loop) Retire(listener int) { l.listeners[listener].retired = true }
 
+// Succeed has h serve what a listener accepts from now on; the connections that it has accepted stay with its handler.
+// It returns the loop's number for the listener from now on. Retire gives the old one free.
+func (l *Loop) Succeed(predecessor int, h conn.Handler) (successor int) {
+	was := l.listeners[predecessor]
+	s := &listener{handler: h, fd: was.fd, number: was.number, token: was.token, called: was.called}
+	l.install(s)
+	was.fd, was.called, was.successor = -1, true, s
+	l.settleIn(h)
+	return s.index
+}
+
+// used reports that there is still something of a listener.
+func (s *listener) used() bool { return s.users > 0 || s.token != 0 }
+
 // tell goes on with a departure.
 func (l *Loop) tell(d *departure) {
-	if d.from.users == 0 && d.from.token == 0 {
+	if !slices.ContainsFunc(d.from, (*listener).used) {
 		if d.rest(); d.gone != nil {
 			d.gone()
 			d.gone = nil
@@ -57,7 +78,7 @@ func (l *Loop) tell(d *departure) {
 	}
 	for last := min(d.next+d.step, l.made); d.next < last; d.next++ {
 		c := l.at(d.next)
-		if int(c.listener) != d.from.index || c.state >= conn.Closing {
+		if c.state >= conn.Closing || !slices.Contains(d.from, l.listeners[c.listener]) {
 			continue
 		}
 		if d.cut {

@@ -146,8 +146,7 @@ func (b *Blocking) run(ctx context.Context, accept func(), begin func(*listening
 	}
 	accept()
 	<-ctx.Done()    // a site of datagrams alone has nothing to accept
-	b.steers.Lock() // what began to listen at the last moment is known from here on
-	b.steers.Unlock()
+	b.awaitSteering()
 	b.accepting.Wait()
 	for b.open.Load() > 0 {
 		b.awaitRoom(time.Hour)
@@ -279,7 +278,7 @@ func (b *Blocking) seat(l *listening) *connection {
 	}
 	b.mu.Unlock()
 	b.making.Lock()
-	c := &connection{site: b, at: l, handler: l.Handler(), fd: -1}
+	c := &connection{site: b, at: l, life: l.life, handler: l.handler(), fd: -1}
 	b.making.Unlock()
 	if b.waits == OnThread {
 		c.gate = &threadGate{site: b, bell: -1}
@@ -298,7 +297,11 @@ func (b *Blocking) unseat(c *connection) {
 	b.meter.AddShared(meter.Open, -1)
 	at := c.at
 	b.mu.Lock()
-	at.free = append(at.free, c)
+	if c.life == at.life {
+		at.free = append(at.free, c)
+	} else {
+		b.dismiss(c)
+	}
 	b.open.Add(-1)
 	close(b.room)
 	b.room = make(chan struct{})

@@ -31,6 +31,7 @@ type connection struct {
 	site     *Blocking
 	handler  conn.Handler
 	at       *listening
+	life     int // of at, when the seat was made
 	gate     gate
 	fd       int
 	number   uint64

@@ -71,6 +71,9 @@ type Steering interface {
 	// model that serves one connection at a time, when that one has ended. gone, if set, is
 	// called when the last of its connections has been closed, from any goroutine.
 	Leave(number int, drain time.Duration, gone func())
+	// Succeed has the handlers that h makes serve what a listener accepts from now on. The
+	// connections that it has accepted stay with theirs.
+	Succeed(number int, h func() conn.Handler) error
 	// Each calls f on each thread that can dial, and returns when all calls have. Models
 	// that cannot dial call it never.
 	Each(f func(d conn.Dialer))

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,7 +25,10 @@ type listening struct {
 	bell   int // an eventfd that stays readable once the listener is to be closed
 	once   sync.Once
 	closed atomic.Bool
-	free   []*connection // seats that are not used; under Blocking.mu
+	free   []*connection // seats that are not used; under Blocking.mu, as is life
+	life   int           // how often it was succeeded
+
+	handler func() conn.Handler // under Blocking.making
 
 	users    atomic.Int64
 	deadline atomic.Int64 // when the drain of a listener that is left is over, by clock; zero before
@@ -41,7 +45,7 @@ func (b *Blocking) all() []*listening {
 
 // openOne opens a listener. Nothing is accepted before launch.
 func (b *Blocking) openOne(of *Listener) (*listening, error) {
-	l := &listening{Listener: of, site: b, index: len(b.all())}
+	l := &listening{Listener: of, site: b, index: len(b.all()), handler: of.Handler}
 	fd, err := l.Open(0)
 	if err != nil {
 		return nil, err
@@ -85,6 +89,12 @@ func (b *Blocking) newDoorstep() {
 	}
 	b.doorstep.Store(&list)
 	_ = sys.Notify(int(bell.FD))
+}
+
+// awaitSteering returns when what began to listen at the last moment is known.
+func (b *Blocking) awaitSteering() {
+	b.steers.Lock()
+	defer b.steers.Unlock()
 }
 
 // stopping reports that the listener is left, or the whole site.
@@ -174,6 +184,34 @@ func (b *Blocking) Leave(number int, drain time.Duration, gone func()) {
 		b.newDoorstep()
 	}
 	b.wakeAll(l)
+}
+
+// Succeed is that of [Steering].
+func (b *Blocking) Succeed(number int, h func() conn.Handler) error {
+	b.steers.Lock()
+	defer b.steers.Unlock()
+	l := b.all()[number]
+	if l.Handler == nil || l.stopping() {
+		return fmt.Errorf("listener %s: nothing that is accepted there can be served anew", l.Name)
+	}
+	b.making.Lock()
+	defer b.making.Unlock()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l.handler = h
+	for _, c := range l.free {
+		b.dismiss(c)
+	}
+	l.free, l.life = nil, l.life+1
+	return nil
+}
+
+// dismiss takes a seat away whose handler is not wanted any more. Under mu.
+func (b *Blocking) dismiss(c *connection) {
+	b.seats = slices.DeleteFunc(slices.Clone(b.seats), func(other *connection) bool { return other == c })
+	if g, ok := c.gate.(*threadGate); ok {
+		g.discard()
+	}
 }
 
 // Each is that of [Steering]: nobody dials here.

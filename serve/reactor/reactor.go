@@ -246,7 +246,7 @@ func (r *running) place(from *worker) func(listener, fd int) bool {
 	return func(listener, fd int) bool {
 		s := (*r.served.Load())[listener]
 		if !s.placed {
-			return from.loop.Keep(s.number[from.number], fd)
+			return from.loop.Keep(int(s.number[from.number].Load()), fd)
 		}
 		i := r.picker.Pick(r.turn.Add(1), nil)
 		if i < 0 {
@@ -255,13 +255,13 @@ func (r *running) place(from *worker) func(listener, fd int) bool {
 		to := r.workers[i]
 		to.given.Add(1)
 		if to == from {
-			return from.loop.Keep(s.number[from.number], fd)
+			return from.loop.Keep(int(s.number[from.number].Load()), fd)
 		}
 		ordinary, err := from.loop.Part(fd)
 		if err != nil { // a direct descriptor stays where it is
 			to.given.Add(-1)
-			return from.loop.Keep(s.number[from.number], fd)
+			return from.loop.Keep(int(s.number[from.number].Load()), fd)
 		}
-		return to.loop.Give(s.number[i], ordinary)
+		return to.loop.Give(int(s.number[i].Load()), ordinary)
 	}
 }

@@ -16,7 +16,7 @@ import (
 // served is a listener as the loops serve it. Its slices are by the numbers of the workers; each loop writes its own.
 type served struct {
 	*serve.Listener
-	number   []int                  // what each loop calls it; -1 where it does not serve it
+	number   []atomic.Int32         // what each loop calls it; -1 where it does not serve it
 	handlers []conn.DatagramHandler // of datagrams
 	placed   bool                   // one loop accepts for all
 	left     bool
@@ -35,11 +35,12 @@ var errEnded = errors.New("reactor: the site has ended")
 func (r *running) make(l *serve.Listener) (*served, error) {
 	n := len(r.workers)
 	s := &served{
-		Listener: l, number: make([]int, n), handlers: make([]conn.DatagramHandler, n), descriptors: make([]int, n),
+		Listener: l, number: make([]atomic.Int32, n), handlers: make([]conn.DatagramHandler, n), descriptors: make([]int, n),
 		placed: r.site.Accept == serve.OneAcceptor || l.Network == "unix",
 	}
 	for i := range s.descriptors {
-		s.descriptors[i], s.number[i] = -1, -1
+		s.descriptors[i] = -1
+		s.number[i].Store(-1)
 	}
 	for i := range s.descriptors {
 		if i > 0 && s.placed {
@@ -124,7 +125,7 @@ func (s *served) begin(w *worker, number int) (err error) {
 	if err != nil {
 		return fmt.Errorf("listener %s: %w", s.Name, err)
 	}
-	s.number[i] = own
+	s.number[i].Store(int32(own))
 	return nil
 }
 
@@ -185,12 +186,39 @@ func (r *running) Leave(number int, drain time.Duration, gone func()) {
 	}
 }
 
+// Succeed has other handlers serve what comes.
+func (r *running) Succeed(number int, h func() conn.Handler) error {
+	r.steers.Lock()
+	defer r.steers.Unlock()
+	r.listening.Wait()
+	s := (*r.served.Load())[number]
+	if s.left || s.Handler == nil {
+		return fmt.Errorf("listener %s: nothing that is accepted there can be served anew", s.Name)
+	}
+	before := make([]int, len(r.workers))
+	for i, w := range r.workers {
+		handler := h()
+		err := r.on(w, func() error {
+			before[i] = int(s.number[i].Load())
+			s.number[i].Store(int32(w.loop.Succeed(before[i], handler)))
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for i, w := range r.workers { // nobody places anything under the old numbers any more
+		w.loop.Do(func() { w.loop.Retire(before[i]) })
+	}
+	return nil
+}
+
 // leave has the loops give a listener up. Who accepts for all comes first.
 func (r *running) leave(s *served, drain time.Duration, gone func()) {
 	s.left = true
 	var serving []*worker
 	for i, w := range r.workers {
-		if s.number[i] >= 0 {
+		if s.number[i].Load() >= 0 {
 			serving = append(serving, w)
 		} else {
 			s.release(i)
@@ -204,7 +232,7 @@ func (r *running) leave(s *served, drain time.Duration, gone func()) {
 		}
 		if s.Handler != nil {
 			for _, w := range serving {
-				w.loop.Do(func() { w.loop.Retire(s.number[w.number]) })
+				w.loop.Do(func() { w.loop.Retire(int(s.number[w.number].Load())) })
 			}
 		}
 		if gone != nil {
@@ -215,7 +243,7 @@ func (r *running) leave(s *served, drain time.Duration, gone func()) {
 		i := w.number
 		_ = r.on(w, func() error {
 			if s.Handler != nil {
-				w.loop.Unlisten(s.number[i], drain, last)
+				w.loop.Unlisten(int(s.number[i].Load()), drain, last)
 				return nil
 			}
 			if s.handlers[i] != nil {

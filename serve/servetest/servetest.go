@@ -105,6 +105,7 @@ var behaviours = []behaviour{
 	{"listener comes in vain", beginInVain},
 	{"listener of datagrams comes and goes", beginDatagrams},
 	{"listener goes in a stop", leaveAndStop},
+	{"listener is succeeded", succeed},
 	{"descriptors run out", descriptorsRunOut},
 }
 

@@ -318,3 +318,40 @@ func leaveAndStop(t *testing.T, s Suite) {
 		t.Error("Stopped was called twice")
 	}
 }
+
+// succeed has other handlers take a listener over, twice, with a connection of each: all are told when it is left.
+func succeed(t *testing.T, s Suite) {
+	v := steer(t, s)
+	number, spec := v.begin("127.0.0.1:0", naming("0 "))
+	var clients []net.Conn
+	for i, name := range []string{"0 ", "1 ", "2 "} {
+		if i > 0 {
+			script := naming(name)
+			if err := v.Succeed(number, func() conn.Handler { return &watched{script: script, record: v.record} }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if len(clients) == s.AtOnce {
+			_ = clients[0].Close()
+			clients = nil
+		}
+		c := v.at(spec)
+		send(t, c, []byte("hello"))
+		want(t, c, name+"hello")
+		clients = append(clients, c)
+	}
+	for i, c := range clients {
+		send(t, c, []byte("still"))
+		want(t, c, string(rune('0'+3-len(clients)+i))+" still")
+	}
+	gone := v.leave(number, patience)
+	for _, c := range clients {
+		wantEnd(t, c)
+		_ = c.Close()
+	}
+	await(t, gone, "gone")
+	if err := v.Succeed(number, func() conn.Handler { t.Error("a handler is made for nothing"); return nil }); err == nil {
+		t.Error("a listener that is left is succeeded")
+	}
+	v.stop()
+}
