@@ -60,7 +60,8 @@ type Blocking struct {
 	open      atomic.Int64
 	running   sync.WaitGroup // all goroutines but those of the model
 
-	steers    sync.Mutex // around Listen, Leave and the stop
+	steers    sync.Mutex // around Listen, Leave, Succeed and the stop
+	halted    chan struct{}
 	making    sync.Mutex // around Listener.Handler and Listener.Datagram
 	mu        sync.Mutex // for what follows
 	listeners []*listening
@@ -86,7 +87,7 @@ func NewBlocking(s *Site, model string, w Waits) (*Blocking, error) {
 	b := &Blocking{
 		site: s, limits: s.Limits, model: model, waits: w, log: s.Log, meter: new(meter.Set), start: time.Now(),
 		blocks: newBlocks(s.Limits.BlockBytes, s.Limits.Blocks), stopBell: -1, killBell: -1,
-		room: make(chan struct{}),
+		room: make(chan struct{}), halted: make(chan struct{}),
 	}
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)
@@ -146,7 +147,7 @@ func (b *Blocking) run(ctx context.Context, accept func(), begin func(*listening
 	}
 	accept()
 	<-ctx.Done()    // a site of datagrams alone has nothing to accept
-	b.awaitSteering()
+	<-b.halted // what began to listen at the last moment is known from here on
 	b.accepting.Wait()
 	for b.open.Load() > 0 {
 		b.awaitRoom(time.Hour)
@@ -207,6 +208,7 @@ func (b *Blocking) direct(ctx context.Context, over <-chan struct{}) {
 	b.steers.Lock()
 	b.deadline.Store(b.clock() + int64(b.limits.Drain))
 	b.steers.Unlock()
+	close(b.halted)
 	_ = sys.Notify(b.stopBell)
 	for _, l := range b.all() {
 		l.ring()

@@ -91,12 +91,6 @@ func (b *Blocking) newDoorstep() {
 	_ = sys.Notify(int(bell.FD))
 }
 
-// awaitSteering returns when what began to listen at the last moment is known.
-func (b *Blocking) awaitSteering() {
-	b.steers.Lock()
-	defer b.steers.Unlock()
-}
-
 // stopping reports that the listener is left, or the whole site.
 func (l *listening) stopping() bool { return l.deadline.Load() != 0 || l.site.stopping() }
 
