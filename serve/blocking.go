@@ -146,8 +146,8 @@ func (b *Blocking) run(ctx context.Context, accept func(), begin func(*listening
 		b.site.Ready()
 	}
 	accept()
-	<-ctx.Done()    // a site of datagrams alone has nothing to accept
-	<-b.halted // what began to listen at the last moment is known from here on
+	<-ctx.Done() // a site of datagrams alone has nothing to accept
+	<-b.halted   // what began to listen at the last moment is known from here on
 	b.accepting.Wait()
 	for b.open.Load() > 0 {
 		b.awaitRoom(time.Hour)
