@@ -15,6 +15,14 @@ type clients struct {
 	shards [clientShards]clientShard
 }
 
+// limit bounds the sessions of each client address; nil at 0: they may have as many as they like.
+func limit(perClient int) *clients {
+	if perClient <= 0 {
+		return nil
+	}
+	return &clients{most: perClient}
+}
+
 type clientShard struct {
 	mu    sync.Mutex
 	count map[netip.Addr]int

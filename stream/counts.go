@@ -115,18 +115,10 @@ func (t *tally) ended(why Cause) {
 	t.add(ends[why], 1)
 }
 
-// books are what the loops of one listener count, and what they count together.
+// books are what the loops of one listener count, whatever has served it in turn.
 type books struct {
-	clients *clients // nil: clients may have as many sessions as they like
 	mu      sync.Mutex
 	tallies []*tally
-}
-
-// limit bounds the sessions of each client address; 0: it does not.
-func (b *books) limit(perClient int) {
-	if perClient > 0 {
-		b.clients = &clients{most: perClient}
-	}
 }
 
 // tally opens the account of one more loop.

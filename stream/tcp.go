@@ -63,7 +63,8 @@ type TCPOptions struct {
 
 // TCP passes the connections of a listener on. It serves stream sockets of both kinds, TCP and Unix, on both sides.
 type TCP struct {
-	books
+	*books
+	clients *clients // nil: clients may have as many sessions as they like
 	options TCPOptions
 }
 
@@ -90,9 +91,17 @@ func NewTCP(o TCPOptions) (*TCP, error) {
 		o.PipeBytes = 256 << 10
 	}
 	o.PipeBytes = min(o.PipeBytes, 1<<30)
-	t := &TCP{options: o}
-	t.limit(o.PerClient)
-	return t, nil
+	return &TCP{new(books), limit(o.PerClient), o}, nil
+}
+
+// Successor makes what serves the connections of the listener from some time on. It counts where t does; the sessions
+// of t go on as they began.
+func (t *TCP) Successor(o TCPOptions) (*TCP, error) {
+	next, err := NewTCP(o)
+	if err == nil {
+		next.books = t.books
+	}
+	return next, err
 }
 
 // Handler makes the handler of one loop. Models that cannot dial have no use for it: it refuses every connection.

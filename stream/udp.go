@@ -56,15 +56,33 @@ type UDPOptions struct {
 // nothing goes back to them.
 type UDP struct {
 	books
-	options UDPOptions
-	open    atomic.Int64 // sessions
-	relief  atomic.Bool  // one loop makes room for another
-	making  sync.Mutex
+	most    atomic.Int64 // sessions
+	open    atomic.Int64
+	relief  atomic.Bool // one loop makes room for another
+	making  sync.Mutex  // for what follows
+	rules   *rules
 	routers []*router
+}
+
+// rules are what goes for new sessions, and clients where those are counted.
+type rules struct {
+	UDPOptions
+	clients *clients // nil: clients may have as many sessions as they like
 }
 
 // NewUDP makes what serves a listener.
 func NewUDP(o UDPOptions) (*UDP, error) {
+	u := new(UDP)
+	var err error
+	if u.rules, err = rulesOf(o); err != nil {
+		return nil, err
+	}
+	u.most.Store(int64(u.rules.Sessions))
+	return u, nil
+}
+
+// rulesOf puts defaults where there is nothing.
+func rulesOf(o UDPOptions) (*rules, error) {
 	switch {
 	case o.Group == nil:
 		return nil, errors.New("stream: UDPOptions.Group is required")
@@ -80,9 +98,34 @@ func NewUDP(o UDPOptions) (*UDP, error) {
 	if o.Sessions == 0 {
 		o.Sessions = 4096
 	}
-	u := &UDP{options: o}
-	u.limit(o.PerClient)
-	return u, nil
+	return &rules{o, limit(o.PerClient)}, nil
+}
+
+// Replace has other options go for the sessions that begin from now on, and for how long all of them last. Sessions that
+// there are keep their server and are counted where they were. From any goroutine; it does not wait for the loops.
+func (u *UDP) Replace(o UDPOptions) error {
+	next, err := rulesOf(o)
+	if err != nil {
+		return err
+	}
+	u.making.Lock()
+	defer u.making.Unlock()
+	u.rules = next
+	u.most.Store(int64(next.Sessions))
+	for _, r := range u.routers {
+		if r.dialer == nil {
+			r.rules = next
+			continue
+		}
+		r.dialer.Do(func() {
+			r.rules, r.agent = next, next.Group.Agent(r.dialer)
+			if r.stop != nil {
+				r.stop()
+				r.stop = r.dialer.Every(r.interval(), r.sweep)
+			}
+		})
+	}
+	return nil
 }
 
 // Finish accounts for the sessions that were open when the loops ended: a socket that is closed tells nobody. It comes
@@ -99,13 +142,13 @@ func (u *UDP) Finish() {
 
 // Handler makes the handler of one socket. Models that cannot dial have no use for it: it drops every datagram.
 func (u *UDP) Handler() conn.DatagramHandler {
-	r := &router{
-		owner: u, options: &u.options, clients: u.clients, tally: u.tally(), flows: map[path]*flow{},
-		report: newReporter(u.options.Log, u.options.Name),
-	}
-	r.order.next, r.order.previous = &r.order, &r.order
 	u.making.Lock()
 	defer u.making.Unlock()
+	r := &router{
+		owner: u, rules: u.rules, tally: u.tally(), flows: map[path]*flow{},
+		report: newReporter(u.rules.Log, u.rules.Name),
+	}
+	r.order.next, r.order.previous = &r.order, &r.order
 	r.number = uint64(len(u.routers))
 	u.routers = append(u.routers, r)
 	return r
@@ -114,8 +157,7 @@ func (u *UDP) Handler() conn.DatagramHandler {
 // router is the handler of one socket that clients send to, with their sessions.
 type router struct {
 	owner   *UDP
-	options *UDPOptions
-	clients *clients
+	rules   *rules
 	tally   *tally
 	dialer  conn.Dialer // set once, under owner.making
 	agent   *upstream.Agent
@@ -153,6 +195,8 @@ type flow struct {
 	next, previous *flow
 	socket         conn.Datagrams     // nil while there is no server
 	server         *upstream.Endpoint // also after it has failed
+	agent          *upstream.Agent    // that of the server
+	clients        *clients           // where it is counted
 	path
 	id             uint64
 	began, active  int64
@@ -167,7 +211,7 @@ func (r *router) Started(d conn.Dialer) {
 	r.owner.making.Lock()
 	r.dialer = d
 	r.owner.making.Unlock()
-	r.agent = r.options.Group.Agent(d)
+	r.agent = r.rules.Group.Agent(d)
 }
 
 // Datagram passes a client's datagram on.
@@ -207,30 +251,33 @@ func (r *router) begin(of path, now int64) *flow {
 		r.report.warn(lineLimit, now, "a datagram is dropped", client, errSessions)
 		return nil
 	}
-	if r.clients != nil && counts(client) && !r.clients.enter(client.Addr()) {
+	if c := r.rules.clients; c != nil && counts(client) && !c.enter(client.Addr()) {
 		r.owner.open.Add(-1)
 		r.tally.add(Refused, 1)
 		r.tally.add(RefusedPerClient, 1)
 		r.report.warn(linePerClient, now, "a datagram is dropped", client, errPerClient)
 		return nil
 	}
-	f := &flow{router: r, path: of, began: now}
+	f := &flow{router: r, clients: r.rules.clients, path: of, began: now}
 	f.next, f.previous = f, f
 	r.flows[of] = f
 	r.place(f)
 	r.tally.begun()
 	if r.stop == nil {
-		r.stop = r.dialer.Every(min(r.options.Idle, r.options.Lifetime)/4, r.sweep)
+		r.stop = r.dialer.Every(r.interval(), r.sweep)
 	}
 	return f
 }
 
+// interval is how often sessions are looked at that may be over.
+func (r *router) interval() time.Duration { return min(r.rules.Idle, r.rules.Lifetime) / 4 }
+
 // enter counts a session in, unless there are as many as there may be.
 func (u *UDP) enter() bool {
-	if u.open.Load() >= int64(u.options.Sessions) {
+	if u.open.Load() >= u.most.Load() {
 		return false // the flood that this is for writes nothing that others read
 	}
-	if u.open.Add(1) <= int64(u.options.Sessions) {
+	if u.open.Add(1) <= u.most.Load() {
 		return true
 	}
 	u.open.Add(-1)
@@ -244,7 +291,7 @@ func counts(client netip.AddrPort) bool { return client.IsValid() && conn.UnixNa
 // do so.
 func (r *router) makeRoom() bool {
 	switch {
-	case !r.options.Evict:
+	case !r.rules.Evict:
 		return false
 	case r.order.next == &r.order:
 		r.owner.relieve()
@@ -320,6 +367,7 @@ func (r *router) open(f *flow) (server *upstream.Endpoint, err error) {
 	if server, err = r.agent.Choose(&r.want); err != nil {
 		return nil, err
 	}
+	f.agent = r.agent
 	f.socket, err = r.dialer.OpenDatagrams(server.Target(), f)
 	if err != nil && !absent(err) && r.order.next != f && r.makeRoom() { // of descriptors
 		f.socket, err = r.dialer.OpenDatagrams(server.Target(), f)
@@ -358,15 +406,15 @@ func (r *router) touch(f *flow, now int64) {
 // sweep ends the sessions that have been silent for too long, or last for too long.
 func (r *router) sweep() {
 	now := r.dialer.Now()
-	for f := r.order.next; f != &r.order && now-f.active >= int64(r.options.Idle); f = r.order.next {
+	for f := r.order.next; f != &r.order && now-f.active >= int64(r.rules.Idle); f = r.order.next {
 		r.end(f, Idle)
 	}
-	if r.options.Lifetime == Unlimited {
+	if r.rules.Lifetime == Unlimited {
 		return
 	}
 	for f := r.order.next; f != &r.order; {
 		next := f.next
-		if now-f.began >= int64(r.options.Lifetime) {
+		if now-f.began >= int64(r.rules.Lifetime) {
 			r.end(f, TooLong)
 		}
 		f = next
@@ -391,15 +439,15 @@ func (r *router) forget(f *flow, cause Cause) {
 	f.next, f.previous = f, f
 	r.tally.ended(cause)
 	r.owner.open.Add(-1)
-	if r.clients != nil && counts(f.client) {
-		r.clients.leave(f.client.Addr())
+	if f.clients != nil && counts(f.client) {
+		f.clients.leave(f.client.Addr())
 	}
 	r.tell(f, cause)
 }
 
 // tell writes the session's record.
 func (r *router) tell(f *flow, cause Cause) {
-	if r.options.Records == nil {
+	if r.rules.Records == nil {
 		return
 	}
 	r.record = Record{
@@ -409,7 +457,7 @@ func (r *router) tell(f *flow, cause Cause) {
 	if f.server != nil {
 		r.record.Upstream = f.server.Address()
 	}
-	r.options.Records.Log(&r.record)
+	r.rules.Records.Log(&r.record)
 }
 
 // disconnect closes a session's socket.
@@ -417,7 +465,7 @@ func (r *router) disconnect(f *flow) {
 	if f.socket != nil {
 		f.socket.Close()
 		f.socket = nil
-		r.agent.Unchoose(f.server)
+		f.agent.Unchoose(f.server)
 	}
 }
 
@@ -428,7 +476,7 @@ func (f *flow) Datagram(_ conn.Datagrams, _ netip.AddrPort, p []byte) {
 		return
 	}
 	if f.answers == 0 {
-		r.agent.Report(f.server, upstream.Success)
+		f.agent.Report(f.server, upstream.Success)
 	}
 	f.answers++
 	f.from.add(p)
@@ -442,7 +490,7 @@ func (f *flow) Datagram(_ conn.Datagrams, _ netip.AddrPort, p []byte) {
 	default:
 		r.tally.add(Lost, 1)
 	}
-	if n := r.options.Answers; n > 0 && f.answers >= n*f.asked {
+	if n := r.rules.Answers; n > 0 && f.answers >= n*f.asked {
 		r.end(f, Answered)
 	}
 }
