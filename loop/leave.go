@@ -15,7 +15,7 @@ const (
 // departure is a listener that the loop gives up, and how far its connections have been told.
 type departure struct {
 	from  []*listener // of one number: those that were succeeded as well
-	next  uint32 // the next slot to be looked at
+	next  uint32      // the next slot to be looked at
 	step  uint32
 	until int64 // when what is left is cut
 	cut   bool

@@ -101,8 +101,8 @@ func rulesOf(o UDPOptions) (*rules, error) {
 	return &rules{o, limit(o.PerClient)}, nil
 }
 
-// Replace has other options go for the sessions that begin from now on, and for how long all of them last. Sessions that
-// there are keep their server and are counted where they were. From any goroutine; it does not wait for the loops.
+// Replace has other options go for the sessions that begin from now on, and for how long all of them last. Sessions
+// that there are keep their server and are counted where they were. From any goroutine; it does not wait for the loops.
 func (u *UDP) Replace(o UDPOptions) error {
 	next, err := rulesOf(o)
 	if err != nil {
