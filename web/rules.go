@@ -32,9 +32,12 @@ func (s *Server) rules() *rules {
 
 // Replace has next answer in place of s: every request that begins after it, also on connections that are open. One
 // that has begun ends as s says, with its limits and its timeouts; a connection that waits for a request notices
-// nothing. The handlers that s has made go on counting where they did. From any goroutine. next must not be in use
-// already, and may be replaced itself.
+// nothing. The handlers that s has made go on counting where they did, and those of next count there too. From any
+// goroutine. next must not be in use already, and may be replaced itself.
 func (s *Server) Replace(next *Server) {
+	if next.first = s.first; next.first == nil {
+		next.first = s
+	}
 	for !s.next.CompareAndSwap(nil, next) {
 		s = s.next.Load()
 	}

@@ -117,15 +117,24 @@ type Server struct {
 	Meter func() *meter.Set
 
 	shared meter.Set
+	first  *Server // of those that were replaced in turn; nil: this one
 	next   atomic.Pointer[Server]
 }
 
 // Counts copies what the handlers have counted in the Set that they share, for servers without Meter.
-func (s *Server) Counts() meter.Counts { return s.shared.Snapshot() }
+func (s *Server) Counts() meter.Counts { return s.set().Snapshot() }
+
+// set is what the handlers count in.
+func (s *Server) set() *meter.Set {
+	if s.first != nil {
+		s = s.first
+	}
+	return &s.shared
+}
 
 // Handler makes a handler for connections. It may be used by one thread of control at a time.
 func (s *Server) Handler() conn.Handler {
-	h := &handler{rules: s.rules(), set: &s.shared, second: math.MinInt64}
+	h := &handler{rules: s.rules(), set: s.set(), second: math.MinInt64}
 	if s.Meter != nil {
 		h.set, h.owned = s.Meter(), true
 	}

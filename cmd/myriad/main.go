@@ -28,6 +28,7 @@ type commands struct {
 	Doctor  doctorCommand  `cmd:"" help:"Look for what this host denies a server of many connections, and how to mend it."`
 	Check   checkCommand   `cmd:"" help:"Check a configuration, and say what it can hold."`
 	Conns   connsCommand   `cmd:"" help:"List and close the connections of a running server."`
+	Reload  reloadCommand  `cmd:"" help:"Have a running server read its configuration again."`
 	Top     topCommand     `cmd:"" help:"Show what a running server does, live in the terminal."`
 	Drivers driversCommand `cmd:"" help:"List the drivers, and which of them work here."`
 	Models  modelsCommand  `cmd:"" help:"List the models."`

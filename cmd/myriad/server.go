@@ -50,7 +50,18 @@ func (f *serverFlags) run(c console, overrides []config.Override) error {
 	if err != nil {
 		return err
 	}
-	server, err := app.New(plan, app.Options{Version: version, Log: log})
+	again := func() (*app.Plan, error) {
+		loaded, _, err := app.Known().Load(f.Config, append(overrides, f.overrides()...))
+		if err != nil {
+			return nil, err
+		}
+		host, err := app.Examine()
+		if err != nil {
+			return nil, err
+		}
+		return app.NewPlan(loaded, host)
+	}
+	server, err := app.New(plan, app.Options{Version: version, Log: log, Plan: again})
 	if err != nil {
 		return err
 	}
@@ -149,14 +160,16 @@ func logger(w io.Writer, c *config.Log, level *slog.LevelVar) *slog.Logger {
 
 // serveUntilSignal serves until SIGINT or SIGTERM and drains; a second signal ends the drain at once. A client, or
 // the reader of a log, that goes away must not end the server: writing to it then fails, and nothing more. SIGHUP and
-// SIGUSR1 reopen the access log, also while it drains.
+// SIGUSR1 reopen the access log, also while it drains, and SIGHUP has the configuration read again.
 func serveUntilSignal(server *app.App, log *slog.Logger) error {
 	signal.Ignore(syscall.SIGPIPE)
 	rotations := make(chan os.Signal, 1)
 	signal.Notify(rotations, syscall.SIGHUP, syscall.SIGUSR1)
 	go func() { // it ends with the process, because a signal without a listener would be the end of that
 		for s := range rotations {
-			reopenLog(server, log, s)
+			if reopenLog(server, log, s); s == syscall.SIGHUP {
+				reload(server, log, s)
+			}
 		}
 	}()
 	signals := make(chan os.Signal, 2)
@@ -200,7 +213,7 @@ func serveUntilSignal(server *app.App, log *slog.Logger) error {
 }
 
 // reopenLog acts on a signal that says that the access log was moved away. Administrators are used to one or the other,
-// and either would kill a server that knows only its own. SIGHUP often means as well that the configuration changed.
+// and either would kill a server that knows only its own.
 func reopenLog(server *app.App, log *slog.Logger, s os.Signal) {
 	switch path, err := server.ReopenLog(); {
 	case err != nil:
@@ -210,8 +223,5 @@ func reopenLog(server *app.App, log *slog.Logger, s os.Signal) {
 		log.Info("there is no file of the access log to reopen", "signal", s.String())
 	default:
 		log.Info("reopened the access log", "signal", s.String(), "path", path)
-	}
-	if s == syscall.SIGHUP {
-		log.Warn("the configuration was not read again", "signal", s.String(), "fix", "restart the server to change it")
 	}
 }

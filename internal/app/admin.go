@@ -36,6 +36,13 @@ func (r *roll) enroll(_ int, of conn.Roster) {
 	r.rosters = append(r.rosters, of)
 }
 
+// forget puts the endpoints of an upstream back, which the configuration has others for now.
+func (r *roll) forget(name string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.drained, name)
+}
+
 // Rosters are who lists the connections: the loops, or the model itself.
 func (a *App) Rosters() []conn.Roster {
 	a.roll.mu.Lock()
@@ -53,17 +60,24 @@ type Listener struct {
 	Upstream string `json:"upstream,omitempty"`
 }
 
-// Listeners are the listeners by their numbers.
+// Listeners are the listeners by their numbers, also those that a reload has taken away: they may have connections.
 func (a *App) Listeners() []Listener {
-	all := make([]Listener, len(a.now().plan.Config.Listeners))
-	for i, url := range a.URLs() {
-		l := &a.now().plan.Config.Listeners[i]
-		all[i] = Listener{Address: url, Protocol: string(l.Protocol), Upstream: l.Upstream}
-		if all[i].Upstream == "" && len(l.To) > 0 {
-			all[i].Upstream = listenerName(i)
+	all := a.fates.listeners()
+	for _, f := range a.now().fronts {
+		for len(all) <= f.number {
+			all = append(all, Listener{})
 		}
+		all[f.number] = f.about()
 	}
 	return all
+}
+
+func (f *front) about() Listener {
+	l := Listener{Address: f.url(), Protocol: string(f.config.Protocol), Upstream: f.config.Upstream}
+	if l.Upstream == "" && len(f.config.To) > 0 {
+		l.Upstream = f.where
+	}
+	return l
 }
 
 // About is what a connection is for.

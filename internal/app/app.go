@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,6 +30,8 @@ type Options struct {
 	Log *slog.Logger
 	// Ready, if set, is called once, when every listener is being served.
 	Ready func(a *App)
+	// Plan, if set, plans anew what the plan came from, for Again.
+	Plan func() (*Plan, error)
 }
 
 // App is a server: what its configuration became, and what stays when that changes.
@@ -42,6 +46,10 @@ type App struct {
 	site     serve.Site
 	roll     roll
 	sight    sight
+
+	reloads  sync.Mutex // one at a time
+	steering serve.Steering
+	fates    fates
 }
 
 // New makes a server of a plan. It opens no listening socket yet.
@@ -64,12 +72,13 @@ func New(p *Plan, o Options) (*App, error) {
 		Limits:  p.limits(),
 		Meter:   a.counters.Worker,
 		Roster:  a.roll.enroll,
+		Steer:   func(s serve.Steering) { a.steering = s },
 
 		Recording: g.recording(),
 		Log:       slog.New(pauses{o.Log.Handler(), p.Capacity.Limiter}),
 	}
 	for i := range p.Config.Listeners {
-		l, err := g.listener(i)
+		_, l, err := g.listener(i)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("listeners[%d]: %w", i, err), a.close())
 		}
@@ -95,8 +104,11 @@ func (a *App) Serve(ctx context.Context, kill <-chan struct{}) error {
 
 // close gives back what New opened. The sockets are the model's, and closed already.
 func (a *App) close() error {
-	err := a.now().close()
-	return errors.Join(err, closeAll(&a.closers))
+	errs := []error{a.fates.end(), a.now().close(nil)}
+	for _, end := range slices.Backward(a.closers) {
+		errs = append(errs, end())
+	}
+	return errors.Join(errs...)
 }
 
 // accessLogEnd is how long the end of the server waits for the last lines of the access log.
@@ -164,25 +176,30 @@ func (a *App) announce() {
 
 // ready says where the server listens.
 func (a *App) ready() {
-	log, p := a.options.Log, a.now().plan
-	for i, g := range a.now().groups {
-		if warning := g.Warning(); warning != "" {
-			log.Warn(warning)
-		}
-		l := &p.Config.Listeners[i]
-		log.Info("listening", "url", url(l.Protocol, g.Spec()))
+	for _, f := range a.now().fronts {
+		a.listening(f)
 	}
-	log.Info("serving", p.attributes()...)
+	a.options.Log.Info("serving", a.now().plan.attributes()...)
+}
+
+// listening says where one listener is.
+func (a *App) listening(f *front) {
+	if warning := f.group.Warning(); warning != "" {
+		a.options.Log.Warn(warning)
+	}
+	a.options.Log.Info("listening", "url", f.url())
 }
 
 // URLs are where the server listens, in the order of the listeners; with their ports once it is ready.
 func (a *App) URLs() []string {
-	urls := make([]string, len(a.now().groups))
-	for i, g := range a.now().groups {
-		urls[i] = url(a.now().plan.Config.Listeners[i].Protocol, g.Spec())
+	var urls []string
+	for _, f := range a.now().fronts {
+		urls = append(urls, f.url())
 	}
 	return urls
 }
+
+func (f *front) url() string { return url(f.config.Protocol, f.group.Spec()) }
 
 // url is what a client would call a listener.
 func url(protocol config.Protocol, s listen.Spec) string {

@@ -2,25 +2,38 @@ package app
 
 import (
 	"errors"
-	"slices"
 
-	"github.com/myriad-server/myriad/internal/listen"
 	"github.com/myriad-server/myriad/upstream"
 	"github.com/myriad-server/myriad/web"
 	"github.com/myriad-server/myriad/web/proxy"
+	"github.com/myriad-server/myriad/web/static"
 )
 
-// generation is what one configuration became.
+// generation is what one configuration became. What the one before has as well is taken over from it.
 type generation struct {
 	*App
 
 	plan      *Plan
+	before    *generation // while it is made
 	root      web.Handler
-	groups    []*listen.Group
+	fronts    []*front
 	upstreams map[string]*upstream.Group
-	streams   []sessions // of the listeners that pass on
-	proxies   []*proxy.Handler
-	closers   []func() error
+	made      map[string]upstream.Options // of upstreams
+	moved     map[string]bool             // upstreams whose endpoints are others than before
+	folders   []folder
+	passings  []passing
+}
+
+// folder is a folder that is served, and passing what passes requests on, with what they are made of.
+type folder struct {
+	of    static.Options
+	files *static.Files
+}
+
+type passing struct {
+	of      proxy.Options // without Group
+	group   *upstream.Group
+	handler *proxy.Handler
 }
 
 // now is what is in effect.
@@ -35,15 +48,59 @@ func (g *generation) open() error {
 	return err
 }
 
-// close gives back what was opened for the generation.
-func (g *generation) close() error { return closeAll(&g.closers) }
-
-// closeAll calls what ends things, the last that was begun first.
-func closeAll(closers *[]func() error) error {
+// close gives back what was opened for the generation, but for what another one has taken over.
+func (g *generation) close(kept *generation) error {
 	var errs []error
-	for _, end := range slices.Backward(*closers) {
-		errs = append(errs, end())
+	for _, f := range g.fronts {
+		if f.udp != nil && (kept == nil || !kept.listens(f)) {
+			f.udp.Finish()
+		}
 	}
-	*closers = nil
+	for _, f := range g.folders {
+		if kept == nil || !kept.serves(f.files) {
+			errs = append(errs, f.files.Close())
+		}
+	}
+	for _, group := range g.upstreams {
+		if kept == nil || !kept.uses(group) {
+			group.Close()
+		}
+	}
 	return errors.Join(errs...)
+}
+
+func (g *generation) listens(f *front) bool {
+	for _, other := range g.fronts {
+		if other.udp == f.udp {
+			return true
+		}
+	}
+	return false
+}
+
+func (g *generation) serves(files *static.Files) bool {
+	for _, f := range g.folders {
+		if f.files == files {
+			return true
+		}
+	}
+	return false
+}
+
+func (g *generation) passes(h *proxy.Handler) bool {
+	for _, p := range g.passings {
+		if p.handler == h {
+			return true
+		}
+	}
+	return false
+}
+
+func (g *generation) uses(group *upstream.Group) bool {
+	for _, other := range g.upstreams {
+		if other == group {
+			return true
+		}
+	}
+	return false
 }

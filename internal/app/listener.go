@@ -9,42 +9,65 @@ import (
 	"github.com/myriad-server/myriad/conn"
 	"github.com/myriad-server/myriad/internal/config"
 	"github.com/myriad-server/myriad/internal/listen"
+	"github.com/myriad-server/myriad/internal/meter"
 	"github.com/myriad-server/myriad/internal/sys"
 	"github.com/myriad-server/myriad/serve"
+	"github.com/myriad-server/myriad/stream"
 	"github.com/myriad-server/myriad/web"
 )
 
+// front is a listener as it is served, and the same one as the generations serve it in turn.
+type front struct {
+	config *config.Listener
+	where  string // what its upstream is called that has no name
+	group  *listen.Group
+	number int // the site's
+	web    *webFront
+	tcp    *stream.TCP
+	udp    *stream.UDP
+	of     any // what tcp, udp or the handlers are made of
+}
+
 // listener makes what a model listens on. The socket is opened when the model asks for it.
-func (g *generation) listener(i int) (serve.Listener, error) {
+func (g *generation) listener(i int) (*front, serve.Listener, error) {
 	l := &g.plan.Config.Listeners[i]
 	spec := specOf(l, g.plan.Accept == serve.ReusePort && g.plan.Loops > 1)
-	group := listen.NewGroup(spec)
-	g.groups = append(g.groups, group)
+	f := &front{config: l, where: listenerName(i), group: listen.NewGroup(spec), number: i}
 	made := serve.Listener{
-		Name: l.Address.String(), Network: string(l.Address.Network), Open: group.Open, Closed: group.Closed,
+		Name: l.Address.String(), Network: string(l.Address.Network), Open: f.group.Open, Closed: f.group.Closed,
 	}
 	if spec.ReusePort && l.ReusePort == config.Auto {
-		made.Open = alone(spec, group)
+		made.Open = alone(spec, f.group)
 	}
-	udp := l.Address.Network == config.UDP
 	var err error
 	switch {
-	case l.Protocol == config.StreamTCP:
-		made.Handler, err = g.streamHandler(l, listenerName(i))
 	case l.Protocol == config.StreamUDP:
-		made.Datagram, err = g.datagramHandler(l, listenerName(i))
-	case udp && l.Protocol == config.Echo:
+		made.Datagram, err = g.datagramHandler(f)
+	case l.Address.Network == config.UDP && l.Protocol == config.Echo:
 		made.Datagram = func() conn.DatagramHandler { return echo{} }
-	case udp:
+	case l.Address.Network == config.UDP:
 		made.Datagram = func() conn.DatagramHandler { return discard{} }
-	case l.Protocol == config.Echo:
-		made.Handler = g.plainHandler(func(p *plain) conn.Handler { return &echoStream{plain: *p} })
-	case l.Protocol == config.Discard:
-		made.Handler = g.plainHandler(func(p *plain) conn.Handler { return &discardStream{plain: *p} })
 	default:
-		made.Handler = g.webHandler()
+		made.Handler, err = g.handlers(f)
 	}
-	return made, err
+	if err == nil {
+		g.fronts = append(g.fronts, f)
+	}
+	return f, made, err
+}
+
+// handlers are what serves the connections of a listener.
+func (g *generation) handlers(f *front) (func() conn.Handler, error) {
+	switch f.config.Protocol {
+	case config.StreamTCP:
+		return g.streamHandler(f)
+	case config.Echo:
+		return g.plainHandler(func(p *plain) conn.Handler { return &echoStream{plain: *p} }), nil
+	case config.Discard:
+		return g.plainHandler(func(p *plain) conn.Handler { return &discardStream{plain: *p} }), nil
+	}
+	f.web = g.webFront()
+	return f.web.handler, nil
 }
 
 // specOf describes the listening socket.
@@ -115,24 +138,47 @@ func alone(s listen.Spec, group *listen.Group) func(int) (int, error) {
 	}
 }
 
-// webHandler makes the handlers of one listener. Each loop gets a server of its own, because the counters of a server
-// are shared by its handlers, and what two loops count in one place they pay for. Models without loops, which make
-// handlers by the thousand, share a few.
-func (g *generation) webHandler() func() conn.Handler {
-	servers := make([]*web.Server, max(g.plan.Loops, sharedServers))
-	for i := range servers {
-		servers[i] = g.server()
-		g.counters.Add(servers[i].Counts)
+// webFront is the servers of one listener. Each loop gets a server of its own, because the counters of a server are
+// shared by its handlers, and what two loops count in one place they pay for. Models without loops, which make handlers
+// by the thousand, share a few.
+type webFront struct {
+	servers   []atomic.Pointer[web.Server]
+	latencies []*meter.Histogram
+	next      atomic.Uint32
+}
+
+func (g *generation) webFront() *webFront {
+	n := max(g.plan.Loops, sharedServers)
+	f := &webFront{servers: make([]atomic.Pointer[web.Server], n)}
+	for i := range n {
+		f.latencies = append(f.latencies, new(meter.Histogram))
+		s := g.server(f.latencies[i])
+		g.counters.Add(s.Counts)
+		f.servers[i].Store(s)
 	}
-	var next atomic.Uint32
-	return func() conn.Handler { return servers[int(next.Add(1)-1)%len(servers)].Handler() }
+	g.sight.watch(f.latencies)
+	return f
+}
+
+// handler makes one more handler.
+func (f *webFront) handler() conn.Handler {
+	return f.servers[int(f.next.Add(1)-1)%len(f.servers)].Load().Handler()
+}
+
+// replace has the servers of another generation answer from now on.
+func (f *webFront) replace(g *generation) {
+	for i := range f.servers {
+		next := g.server(f.latencies[i])
+		f.servers[i].Load().Replace(next)
+		f.servers[i].Store(next)
+	}
 }
 
 // sharedServers is how many servers the handlers of a model without loops share.
 const sharedServers = 8
 
 // server is the web server of the configuration.
-func (g *generation) server() *web.Server {
+func (g *generation) server(latencies *meter.Histogram) *web.Server {
 	c := g.plan.Config
 	s := &web.Server{
 		Root: g.root,
@@ -155,7 +201,7 @@ func (g *generation) server() *web.Server {
 	s.LargestBody = largestBody(c)
 	s.AnyMethod = proxies(c)
 	s.Started = g.prewarm
-	g.attend(s)
+	g.attend(s, latencies)
 	if c.Limits.Body == 0 {
 		s.Limits.BodyBytes = -1 // none at all, where zero would be the default
 	}

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"reflect"
 	"time"
 
 	"github.com/myriad-server/myriad/balance"
@@ -60,17 +61,37 @@ func (g *generation) proxy(r *config.Route, where string) (web.Handler, error) {
 	if u.Key.Source == "" && group.Snapshot().Policy == (balance.Maglev{}).Name() {
 		o.Key.Of = proxy.KeyClient // the other policies look at no key
 	}
-	h, err := proxy.New(o)
-	if err != nil {
+	return g.passing(o)
+}
+
+// passing is what passes requests on: that of the generation before, if there is one that does the same.
+func (g *generation) passing(o proxy.Options) (*proxy.Handler, error) {
+	made := passing{of: o, group: o.Group}
+	made.of.Group = nil
+	if g.before != nil {
+		for _, was := range g.before.passings {
+			if was.group == made.group && reflect.DeepEqual(was.of, made.of) && !g.passes(was.handler) {
+				g.passings = append(g.passings, was)
+				return was.handler, nil
+			}
+		}
+	}
+	var err error
+	if made.handler, err = proxy.New(o); err != nil {
 		return nil, err
 	}
-	g.proxies = append(g.proxies, h)
-	return h, nil
+	g.passings = append(g.passings, made)
+	return made.handler, nil
 }
 
 // tunnels is what all routes have counted of theirs.
 func (a *App) tunnels() (sum proxy.TunnelCounts) {
-	for _, h := range a.now().proxies {
+	for _, p := range a.now().passings {
+		for i, n := range p.handler.Tunnels() {
+			sum[i] += n
+		}
+	}
+	for _, h := range a.fates.passed() {
 		for i, n := range h.Tunnels() {
 			sum[i] += n
 		}

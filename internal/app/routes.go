@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"runtime/debug"
 	"slices"
 	"time"
@@ -94,11 +95,19 @@ func (g *generation) files(r *config.Route) (web.Handler, error) {
 	for _, coding := range f.Precompressed {
 		o.Precompressed = append(o.Precompressed, string(coding))
 	}
+	if g.before != nil {
+		for _, was := range g.before.folders {
+			if reflect.DeepEqual(was.of, o) && !g.serves(was.files) {
+				g.folders = append(g.folders, was)
+				return was.files, nil
+			}
+		}
+	}
 	files, err := static.Open(o)
 	if err != nil {
 		return nil, err
 	}
-	g.closers = append(g.closers, files.Close)
+	g.folders = append(g.folders, folder{o, files})
 	return files, nil
 }
 

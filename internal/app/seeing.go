@@ -1,6 +1,7 @@
 package app
 
 import (
+	"sync"
 	"time"
 
 	"github.com/myriad-server/myriad/conn"
@@ -12,7 +13,8 @@ import (
 
 // sight is what the server remembers of what it has done, beyond the counters of its loops.
 type sight struct {
-	requests []*meter.Histogram // of each web server, and of answers that took less than a turn
+	mu       sync.Mutex
+	requests []*meter.Histogram // of each web server, and of answers that took less than a turn; under mu
 	failures observe.Tally      // answers by cause
 	ends     observe.Tally      // connections by cause
 	recorder *observe.Recorder
@@ -32,6 +34,24 @@ func (a *App) openSight() {
 	}
 }
 
+// watch has more histograms read.
+func (s *sight) watch(more []*meter.Histogram) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.requests = append(s.requests, more...)
+}
+
+// latencies is the sum of all histograms.
+func (s *sight) latencies() *meter.Latencies {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sum := new(meter.Latencies)
+	for _, h := range s.requests {
+		sum.Merge(h.Snapshot())
+	}
+	return sum
+}
+
 // records says that events of connections are recorded.
 func (g *generation) records() bool { return g.plan.Config.Recorder > 0 }
 
@@ -45,22 +65,21 @@ func (g *generation) recording() conn.Recording {
 			g.sight.recorder.Ended(r, events)
 		}
 		prompt := new(meter.Histogram)
-		g.sight.requests = append(g.sight.requests, prompt)
+		g.sight.watch([]*meter.Histogram{prompt})
 		r.Prompt = func(n int, took time.Duration) { prompt.RecordMany(took, n) }
 	}
 	return r
 }
 
 // attend has a web server tell of each request that is over.
-func (g *generation) attend(s *web.Server) {
-	latencies, records, tracer := new(meter.Histogram), g.records(), g.sight.tracer
+func (g *generation) attend(s *web.Server, latencies *meter.Histogram) {
+	records, tracer := g.records(), g.sight.tracer
 	if !g.plan.Config.Metrics && !records && tracer == nil {
 		return
 	}
 	if tracer != nil {
 		s.Begun = tracer.Begun
 	}
-	g.sight.requests = append(g.sight.requests, latencies)
 	s.Done = func(x *web.Exchange) {
 		outcome := x.Outcome()
 		if outcome.Duration > 0 || !conn.CountPrompt(x.Conn()) {
@@ -91,14 +110,11 @@ func (a *App) Reading() observe.Reading {
 	r := observe.Reading{
 		Version: a.options.Version, Driver: a.now().plan.DriverName(), Model: a.now().plan.Model.Name(), Started: a.started,
 		Limit: a.now().plan.Capacity.First().At, Total: a.counters.Total(), Workers: a.counters.Workers(),
-		Requests: new(meter.Latencies), Failures: a.sight.failures.Counts(), Ends: a.sight.ends.Counts(),
+		Requests: a.sight.latencies(), Failures: a.sight.failures.Counts(), Ends: a.sight.ends.Counts(),
 		Tunnels: a.tunnels(), Upstreams: a.snapshots(), Lost: map[string]int64{"records": a.sight.recorder.Dropped()},
 	}
-	for _, h := range a.sight.requests {
-		r.Requests.Merge(h.Snapshot())
-	}
-	for _, of := range a.now().streams {
-		r.Streams = append(r.Streams, observe.StreamReading{Listener: of.listener, Counts: of.counts()})
+	for listener, counts := range a.sessions() {
+		r.Streams = append(r.Streams, observe.StreamReading{Listener: listener, Counts: counts})
 	}
 	if a.access != nil {
 		r.Lost["log_lines"] = a.access.Dropped()

@@ -34,8 +34,8 @@ func (a *App) load() load {
 			made.upstreams += int64(endpoint.Open)
 		}
 	}
-	for _, of := range a.now().streams {
-		made.sessions += of.counts()[stream.Open]
+	for _, counts := range a.sessions() {
+		made.sessions += counts[stream.Open]
 	}
 	// The loops count what they dialled among the rest. The two readings are of two moments.
 	made.upstreams = min(made.upstreams, made.clients)

@@ -10,27 +10,41 @@ import (
 )
 
 // streamHandler makes the handlers of a listener that passes connections on.
-func (g *generation) streamHandler(l *config.Listener, where string) (func() conn.Handler, error) {
-	group, err := g.group(l.Upstream, where)
+func (g *generation) streamHandler(f *front) (func() conn.Handler, error) {
+	group, err := g.group(f.config.Upstream, f.where)
 	if err != nil {
 		return nil, err
 	}
-	o := g.sessionOptions(l)
+	o := g.sessionOptions(f.config)
 	o.Group = group
-	made, err := stream.NewTCP(o)
+	f.of = o
+	if f.tcp == nil {
+		f.tcp, err = stream.NewTCP(o)
+	} else {
+		f.tcp, err = f.tcp.Successor(o)
+	}
 	if err != nil {
 		return nil, err
 	}
-	g.streams = append(g.streams, sessions{listener: l.Address.String(), counts: made.Counts})
-	return made.Handler, nil
+	return f.tcp.Handler, nil
 }
 
 // datagramHandler makes the handlers of a listener that passes datagrams on.
-func (g *generation) datagramHandler(l *config.Listener, where string) (func() conn.DatagramHandler, error) {
-	group, err := g.group(l.Upstream, where)
+func (g *generation) datagramHandler(f *front) (func() conn.DatagramHandler, error) {
+	o, err := g.datagramOptions(f)
+	if f.of = o; err == nil {
+		f.udp, err = stream.NewUDP(o)
+	}
 	if err != nil {
 		return nil, err
 	}
+	return f.udp.Handler, nil
+}
+
+// datagramOptions is what the configuration says of the datagrams of a listener.
+func (g *generation) datagramOptions(f *front) (stream.UDPOptions, error) {
+	l := f.config
+	group, err := g.group(l.Upstream, f.where)
 	u := g.timesOf(l)
 	o := stream.UDPOptions{
 		Name:     l.Address.String(),
@@ -48,16 +62,7 @@ func (g *generation) datagramHandler(l *config.Listener, where string) (func() c
 	if g.access != nil {
 		o.Records = g.access.Sessions()
 	}
-	made, err := stream.NewUDP(o)
-	if err != nil {
-		return nil, err
-	}
-	g.streams = append(g.streams, sessions{listener: l.Address.String(), counts: made.Counts, datagrams: made})
-	g.closers = append(g.closers, func() error { // before the access log, which was opened first
-		made.Finish()
-		return nil
-	})
-	return made.Handler, nil
+	return o, err
 }
 
 // timesOf are the timeouts of the upstream of a listener.
@@ -106,18 +111,31 @@ var sentHeader = map[config.ProxySend]stream.Header{
 	config.ProxySendV2:  stream.HeaderV2,
 }
 
-// sessions is what a listener that passes on has counted.
-type sessions struct {
-	listener  string
-	counts    func() stream.Counts
-	datagrams *stream.UDP // nil: it passes on bytes
-}
-
 // Datagrams yields the listeners that pass datagrams on, by their addresses, for whoever lists their sessions.
 func (a *App) Datagrams() iter.Seq2[string, *stream.UDP] {
 	return func(yield func(string, *stream.UDP) bool) {
-		for _, of := range a.now().streams {
-			if of.datagrams != nil && !yield(of.listener, of.datagrams) {
+		for _, f := range a.now().fronts {
+			if f.udp != nil && !yield(f.config.Address.String(), f.udp) {
+				return
+			}
+		}
+	}
+}
+
+// sessions yields what the listeners that pass on have counted, by their addresses.
+func (a *App) sessions() iter.Seq2[string, stream.Counts] {
+	return func(yield func(string, stream.Counts) bool) {
+		for _, f := range a.now().fronts {
+			var counts stream.Counts
+			switch {
+			case f.tcp != nil:
+				counts = f.tcp.Counts()
+			case f.udp != nil:
+				counts = f.udp.Counts()
+			default:
+				continue
+			}
+			if !yield(f.config.Address.String(), counts) {
 				return
 			}
 		}
@@ -132,12 +150,12 @@ type streamStatus struct {
 
 func (a *App) streamStatuses() []streamStatus {
 	var all []streamStatus
-	for _, of := range a.now().streams {
-		counts, numbers := of.counts(), make(map[string]int64)
+	for listener, counts := range a.sessions() {
+		numbers := make(map[string]int64)
 		for name, n := range counts.All() {
 			numbers[name.String()] = n
 		}
-		all = append(all, streamStatus{of.listener, numbers})
+		all = append(all, streamStatus{listener, numbers})
 	}
 	return all
 }

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"time"
 
@@ -23,6 +24,7 @@ type target struct {
 	name   string
 	config config.Upstream
 	uses   uses
+	own    bool // it has no name
 }
 
 // targets are all that is proxied to, those with names first. Upstreams that nobody uses are left out: nobody would ask
@@ -34,7 +36,7 @@ func targets(c *config.Config) []target {
 		if name == "" {
 			made := config.UpstreamTo()
 			made.To = to
-			own = append(own, target{where, made, u})
+			own = append(own, target{where, made, u, true})
 			return
 		}
 		if used[name] == nil {
@@ -58,7 +60,7 @@ func targets(c *config.Config) []target {
 	}
 	var all []target
 	for _, name := range slices.Sorted(maps.Keys(used)) {
-		all = append(all, target{name, c.Upstreams[name], *used[name]})
+		all = append(all, target{name, c.Upstreams[name], *used[name], false})
 	}
 	return append(all, own...)
 }
@@ -69,18 +71,43 @@ func routeName(i int) string    { return fmt.Sprintf("routes[%d]", i) }
 
 // openUpstreams makes the groups of all that is proxied to. Their checks run until the server has ended.
 func (g *generation) openUpstreams() error {
-	g.upstreams = make(map[string]*upstream.Group)
+	g.upstreams, g.made = make(map[string]*upstream.Group), make(map[string]upstream.Options)
+	g.moved = make(map[string]bool)
 	for _, t := range targets(g.plan.Config) {
 		o, err := groupOptions(&t)
 		if err == nil {
 			o.Log = g.options.Log
-			g.upstreams[t.name], err = upstream.New(o)
+			g.made[t.name] = o
+			if g.upstreams[t.name] = g.inherited(&t, &o); g.upstreams[t.name] == nil {
+				g.upstreams[t.name], err = upstream.New(o)
+			}
 		}
 		if err != nil {
+			delete(g.upstreams, t.name)
 			return fmt.Errorf("%s: %w", t.name, err)
 		}
-		group := g.upstreams[t.name]
-		g.closers = append(g.closers, func() error { group.Close(); return nil })
+	}
+	return nil
+}
+
+// inherited is the upstream of the generation before that serves as well: the one of the same name, if nothing but its
+// endpoints is other than it was, and for one without a name any with the same endpoints. Nil: there is none.
+func (g *generation) inherited(t *target, o *upstream.Options) *upstream.Group {
+	if g.before == nil {
+		return nil
+	}
+	for name, was := range g.before.made {
+		endpoints := was.Endpoints
+		was.Name, was.Endpoints = o.Name, o.Endpoints
+		group, same := g.before.upstreams[name], slices.Equal(endpoints, o.Endpoints)
+		switch {
+		case !reflect.DeepEqual(was, *o) || g.uses(group):
+		case t.own && same:
+			return group
+		case !t.own && name == t.name:
+			g.moved[name] = !same
+			return group
+		}
 	}
 	return nil
 }

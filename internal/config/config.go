@@ -137,7 +137,7 @@ type AccessLog struct {
 	Format AccessFormat `yaml:"format"`
 	// The file that lines are appended to. Empty is standard output. To rotate it, move it away and send the server SIGHUP
 	// or SIGUSR1: it makes a new file under this path and writes on there, without losing or cutting a line; those of the
-	// last moment before the signal may be in either file. Neither signal has the configuration read again.
+	// last moment before the signal may be in either file. SIGHUP has the configuration read again as well.
 	Path string `yaml:"path"`
 	// The share of requests that are logged: 1 is all of them, 0.01 one in a hundred.
 	Sample float64 `yaml:"sample" min:"0.000001" max:"1"`

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -57,6 +58,7 @@ func routes() []route {
 		{"POST /v1/upstreams/{name}/restore", "send to it again", (*Server).restore},
 		{"GET /v1/pools", "the pools of connections to endpoints", (*Server).pools},
 		{"GET /v1/config", "the configuration in effect, without secrets", (*Server).config},
+		{"POST /v1/reload", "read the configuration again; with dry_run=true only say what that would do", (*Server).reload},
 		{"GET /v1/log/level", "the least severe messages that are logged", (*Server).logLevel},
 		{"PUT /v1/log/level", "log less or more from now on", (*Server).setLogLevel},
 		{"GET /v1/events", "figures each second and ends that were not orderly, as server-sent events", (*Server).events},
@@ -358,6 +360,26 @@ func (s *Server) config(w http.ResponseWriter, _ *http.Request) {
 
 // levelText is a level in lower case, as the configuration writes it.
 func levelText(level *slog.LevelVar) string { return strings.ToLower(level.Level().String()) }
+
+// reloadMend is for those whose configuration is refused.
+const reloadMend = "mend the configuration, and ask again; the server goes on with the one that it has"
+
+func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
+	dry, err := strconv.ParseBool(cmp.Or(r.URL.Query().Get("dry_run"), "false"))
+	if err != nil {
+		refuse(w, http.StatusBadRequest, fmt.Errorf("dry_run=%s is neither true nor false", r.URL.Query().Get("dry_run")), "")
+		return
+	}
+	change, err := s.app.Again(dry)
+	switch {
+	case errors.Is(err, app.ErrNotServing), errors.Is(err, app.ErrNoSource):
+		refuse(w, http.StatusServiceUnavailable, err, "")
+	case err != nil:
+		refuse(w, http.StatusUnprocessableEntity, err, reloadMend)
+	default:
+		answer(w, http.StatusOK, change)
+	}
+}
 
 func (s *Server) logLevel(w http.ResponseWriter, _ *http.Request) {
 	answer(w, http.StatusOK, map[string]string{"level": levelText(s.level)})
