@@ -128,6 +128,22 @@ func (u *UDP) Replace(o UDPOptions) error {
 	return nil
 }
 
+// Dismiss ends all sessions, because the listener goes. It does not wait for the loops.
+func (u *UDP) Dismiss() {
+	u.making.Lock()
+	defer u.making.Unlock()
+	for _, r := range u.routers {
+		if r.dialer == nil {
+			continue
+		}
+		r.dialer.Do(func() {
+			for f := r.order.next; f != &r.order; f = r.order.next {
+				r.end(f, Stopped)
+			}
+		})
+	}
+}
+
 // Finish accounts for the sessions that were open when the loops ended: a socket that is closed tells nobody. It comes
 // after the model has returned.
 func (u *UDP) Finish() {

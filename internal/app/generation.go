@@ -52,7 +52,7 @@ func (g *generation) open() error {
 func (g *generation) close(kept *generation) error {
 	var errs []error
 	for _, f := range g.fronts {
-		if f.udp != nil && (kept == nil || !kept.listens(f)) {
+		if f.udp != nil && kept == nil { // those that a reload has taken away are dismissed
 			f.udp.Finish()
 		}
 	}
@@ -67,15 +67,6 @@ func (g *generation) close(kept *generation) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-func (g *generation) listens(f *front) bool {
-	for _, other := range g.fronts {
-		if other.udp == f.udp {
-			return true
-		}
-	}
-	return false
 }
 
 func (g *generation) serves(files *static.Files) bool {

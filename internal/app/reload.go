@@ -292,7 +292,7 @@ func (r *reform) make() error {
 		return nil
 	}
 	for _, f := range begun {
-		g.steering.Leave(f.number, 0, nil)
+		g.depart(f, 0, nil)
 	}
 	return errors.Join(err, g.close(r.was))
 }
@@ -322,7 +322,7 @@ func (r *reform) commit() {
 	for _, f := range r.removed {
 		g.fates.leave(f)
 		url := f.url()
-		g.steering.Leave(f.number, drain, func() { log.Info("a listener is gone, with its last connection", "url", url) })
+		g.depart(f, drain, func() { log.Info("a listener is gone, with its last connection", "url", url) })
 	}
 	for _, i := range r.added {
 		g.listening(g.fronts[i])
@@ -336,6 +336,14 @@ func (r *reform) commit() {
 	log.Info("reloaded", "routes_changed", r.change.Routes, "upstreams_changed", len(r.change.Upstreams),
 		"listeners_changed", len(r.change.Listeners), "connections", r.change.Connections,
 		"connections_touched", r.change.Touched)
+}
+
+// depart takes a listener away.
+func (g *generation) depart(f *front, drain time.Duration, gone func()) {
+	if f.udp != nil {
+		f.udp.Dismiss() // there is nothing to answer from any more
+	}
+	g.steering.Leave(f.number, drain, gone)
 }
 
 // place is where a listener stands in the configuration.

@@ -253,6 +253,117 @@ func TestReloadInVain(t *testing.T) {
 	}
 }
 
+// TestReloadDatagrams changes the upstream of a listener of datagrams, and takes it away: sessions that there are keep
+// their server, and end with the listener.
+func TestReloadDatagrams(t *testing.T) {
+	first, second := echoDatagrams(t, "first "), echoDatagrams(t, "second ")
+	stays := `{address: "127.0.0.1:0"}`
+	lines := func(to string) []string {
+		return []string{
+			"admin=off", "routes=[{respond: {body: x}}]", "upstreams.a={to: [" + to + "]}",
+			`listeners=[` + stays + `, {address: "udp://127.0.0.1:0", protocol: udp, upstream: a}]`,
+		}
+	}
+	s := apptest.Start(t, slog.New(slog.DiscardHandler), nil, lines(first)...)
+	at := strings.TrimPrefix(s.URLs()[1], "udp://")
+	old := dialDatagrams(t, at)
+	old.ask("a", "first a")
+	if _, err := s.Reload(replan(t, lines(second)...)); err != nil {
+		t.Fatal(err)
+	}
+	old.ask("b", "first b")
+	began := time.Now()
+	for fresh := ""; fresh != "second c"; { // the loops hear of it a moment later
+		if fresh = dialDatagrams(t, at).answer("c"); time.Since(began) > 30*time.Second {
+			t.Fatalf("new sessions are answered with %q", fresh)
+		}
+	}
+	if _, err := s.Reload(replan(t, "admin=off", "routes=[{respond: {body: x}}]", "listeners=["+stays+"]")); err != nil {
+		t.Fatal(err)
+	}
+	for l, err := net.ListenPacket("udp", at); ; l, err = net.ListenPacket("udp", at) {
+		if err == nil {
+			l.Close()
+			break
+		}
+		if time.Since(began) > 60*time.Second {
+			t.Fatalf("the address that was left is taken: %v", err)
+		}
+	}
+	if n := len(s.Listeners()); n != 2 {
+		t.Errorf("%d listeners are known; the one that is gone keeps its number", n)
+	}
+}
+
+// packets is a client of datagrams.
+type packets struct {
+	t *testing.T
+	net.Conn
+}
+
+func dialDatagrams(t *testing.T, at string) packets {
+	t.Helper()
+	c, err := net.Dial("udp", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return packets{t, c}
+}
+
+// answer asks until there is an answer: any datagram may be lost.
+func (p packets) answer(text string) string {
+	p.t.Helper()
+	buffer := make([]byte, 100)
+	for range 100 {
+		if _, err := p.Write([]byte(text)); err != nil {
+			p.t.Fatal(err)
+		}
+		if err := p.SetReadDeadline(time.Now().Add(300 * time.Millisecond)); err != nil {
+			p.t.Fatal(err)
+		}
+		for n, err := p.Read(buffer); err == nil; n, err = p.Read(buffer) {
+			if got := string(buffer[:n]); strings.HasSuffix(got, " "+text) { // no late answer to something else
+				return got
+			}
+		}
+	}
+	p.t.Fatalf("%q is not answered", text)
+	return ""
+}
+
+func (p packets) ask(text, wanted string) {
+	p.t.Helper()
+	if got := p.answer(text); got != wanted {
+		p.t.Errorf("%q is answered with %q; want %q", text, got, wanted)
+	}
+}
+
+// echoDatagrams is a server that says in turn what it gets, behind a name.
+func echoDatagrams(t *testing.T, name string) (address string) {
+	t.Helper()
+	l, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	t.Cleanup(func() { l.Close(); <-ended })
+	go func() {
+		defer close(ended)
+		p := make([]byte, 100)
+		for {
+			n, from, err := l.ReadFrom(p)
+			if err != nil {
+				return
+			}
+			if _, err := l.WriteTo(append([]byte(name), p[:n]...), from); err != nil {
+				return
+			}
+		}
+	}()
+	return l.LocalAddr().String()
+}
+
 // TestReloadUnderLoad reloads again and again under clients that ask without a pause: every one is answered, on the
 // connection that it has.
 func TestReloadUnderLoad(t *testing.T) {

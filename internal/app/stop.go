@@ -9,8 +9,11 @@ import (
 	"github.com/myriad-server/myriad/stream"
 )
 
-// drainSlack is how much longer than timeouts.drain the model is given, so that it is the server that ends the drain:
-// whoever ends it knows what is cut.
+// anyDrain is how long the model waits for the end of the drain: it is the server that ends it. It knows what is cut,
+// and how long the drain may take by now.
+const anyDrain = 365 * 24 * time.Hour
+
+// drainSlack is how much longer than timeouts.drain something is kept that may still be wanted.
 const drainSlack = time.Second
 
 // ending is how a stop goes.
@@ -46,9 +49,8 @@ func (a *App) load() load {
 // serve has the model serve the site, and ends the drain at its deadline or when kill is closed.
 func (a *App) serve(ctx context.Context, site *serve.Site, kill <-chan struct{}) (*ending, error) {
 	cut, ended, watched := make(chan struct{}), make(chan struct{}), make(chan *ending, 1)
-	drain := site.Limits.Drain
-	site.Kill, site.Limits.Drain = cut, drain+drainSlack
-	go func() { watched <- a.watch(ctx, drain, kill, ended, cut) }()
+	site.Kill, site.Limits.Drain = cut, anyDrain
+	go func() { watched <- a.watch(ctx, kill, ended, cut) }()
 	err := a.now().plan.Model.Serve(ctx, site)
 	close(ended)
 	return <-watched, err
@@ -56,13 +58,13 @@ func (a *App) serve(ctx context.Context, site *serve.Site, kill <-chan struct{})
 
 // watch waits for the stop, and closes cut when the drain has taken too long. It returns when ended is closed; without
 // a stop there is no ending.
-func (a *App) watch(ctx context.Context, drain time.Duration, kill, ended <-chan struct{}, cut chan<- struct{},
-) *ending {
+func (a *App) watch(ctx context.Context, kill, ended <-chan struct{}, cut chan<- struct{}) *ending {
 	select {
 	case <-ctx.Done():
 	case <-ended:
 		return nil
 	}
+	drain := max(time.Duration(a.now().plan.Config.Timeouts.Drain), time.Nanosecond)
 	e := &ending{began: time.Now(), before: a.load()}
 	deadline := time.NewTimer(drain)
 	defer deadline.Stop()

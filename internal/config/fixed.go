@@ -8,7 +8,10 @@ import (
 
 // fixed are the keys that a server cannot change while it runs, with everything below them: what it is made of, what it
 // has opened once, and who sees it.
-var fixed = []string{"engine", "limits.connections", "access_log", "log", "admin", "metrics", "recorder", "tracing"}
+var fixed = []string{
+	"engine", "limits.connections", "limits.output_per_connection", "access_log", "log", "admin", "metrics", "recorder",
+	"tracing",
+}
 
 // Fixed is a problem for each key of next that differs from c, and that a server cannot change while it runs. Keys that
 // have the same meaning as before are the same, however they are said.
