@@ -1,0 +1,297 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"hash/maphash"
+	"log/slog"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/myriad-server/myriad/internal/bus"
+	"github.com/myriad-server/myriad/proto/ws"
+	"github.com/myriad-server/myriad/web"
+	"github.com/myriad-server/myriad/web/socket"
+)
+
+const (
+	kept        = 1000 // messages of a room that the journal keeps, and that a client which comes back may have missed
+	shown       = 50   // of them, for one who is new
+	writers     = 16   // goroutines that append, each for a part of the people, so that what one says stays in order
+	waiting     = 256  // messages that may wait for one of them
+	patience    = 5 * time.Second
+	longestText = 4 << 10
+)
+
+// said is a message as people get it.
+type said struct {
+	Place uint64 `json:"place"` // its number, the same for all
+	From  string `json:"from"`
+	Text  string `json:"text"`
+	ID    string `json:"id"`   // the sender's own, by which it knows that it has been heard
+	Time  int64  `json:"time"` // in milliseconds since 1970
+}
+
+// saying is what a client sends.
+type saying struct {
+	Text string `json:"text"`
+	ID   string `json:"id"`
+}
+
+// trouble is told to a client whose message was not taken; it may send it again with the same ID.
+type trouble struct {
+	Error string `json:"error"`
+	ID    string `json:"id"`
+}
+
+// chat is all rooms of a server.
+type chat struct {
+	socket.Defaults
+	service *socket.Service
+	journal *bus.Journal
+	log     *slog.Logger
+	context context.Context
+	end     context.CancelFunc
+	group   sync.WaitGroup
+	queues  [writers]chan utterance
+	seed    maphash.Seed
+
+	mu    sync.Mutex
+	rooms map[string]*room
+}
+
+// utterance is a message on its way to the journal.
+type utterance struct {
+	who  *person
+	at   socket.Ref
+	said said
+}
+
+// person is somebody in a room. It is attached to the connection.
+type person struct {
+	room  *room
+	name  string
+	after uint64 // the place of the last message that the client has
+	fresh bool   // it has none
+}
+
+// room is the people in it, and what was said lately.
+type room struct {
+	subject string
+	mu      sync.Mutex
+	people  map[uint64]present
+	last    []entry // the oldest first
+	cancel  func()
+}
+
+// present is somebody in a room, and the place of the last message that there is no need to send.
+type present struct {
+	ref   socket.Ref
+	after uint64
+}
+
+type entry struct {
+	place   uint64
+	message *socket.Message
+}
+
+// newChat makes the rooms of a server on a bus.
+func newChat(ctx context.Context, b *bus.Bus, log *slog.Logger) (*chat, error) {
+	opening, cancel := context.WithTimeout(ctx, 4*patience)
+	defer cancel()
+	journal, err := b.Journal(opening, bus.JournalOptions{Name: "chat", Subjects: []string{"chat.>"}, CountEach: kept})
+	if err != nil {
+		return nil, err
+	}
+	c := &chat{journal: journal, log: log, rooms: make(map[string]*room), seed: maphash.MakeSeed()}
+	c.context, c.end = context.WithCancel(context.Background())
+	c.service = socket.New(c, socket.Options{Limits: ws.Limits{MessageBytes: 2 * longestText}})
+	for i := range c.queues {
+		c.queues[i] = make(chan utterance, waiting)
+		c.group.Go(func() { c.write(c.queues[i]) })
+	}
+	return c, nil
+}
+
+// close ends what runs beside the connections.
+func (c *chat) close() {
+	c.end()
+	c.group.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, r := range c.rooms {
+		r.cancel()
+	}
+}
+
+// names are what rooms and people may be called: a room's is part of a subject of the bus.
+var names = regexp.MustCompile(`^[\p{L}\p{N}_-]{1,32}$`)
+
+// Serve answers with the page, or lets somebody into a room: /rooms/NAME?name=WHO, with &after=PLACE of one who has
+// been there before.
+func (c *chat) Serve(x *web.Exchange) {
+	path := string(x.Path())
+	name, found := strings.CutPrefix(path, "/rooms/")
+	switch {
+	case path == "/":
+		x.Respond(pageAnswer)
+		return
+	case !found:
+		x.Fail(404)
+		return
+	}
+	query, err := url.ParseQuery(string(x.Query()))
+	p := &person{name: query.Get("name"), fresh: !query.Has("after")}
+	if err == nil && !p.fresh {
+		p.after, err = strconv.ParseUint(query.Get("after"), 10, 64)
+	}
+	if err != nil || !names.MatchString(name) || !names.MatchString(p.name) {
+		x.Fail(400)
+		return
+	}
+	if p.room, err = c.room(name); err != nil {
+		c.log.Warn("a room cannot be opened", "room", name, "cause", err)
+		x.Fail(503)
+		return
+	}
+	_ = c.service.Accept(x, p) // it answers what it refuses
+}
+
+// room is the room with a name, which is read from then on.
+func (c *chat) room(name string) (*room, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r := c.rooms[name]; r != nil {
+		return r, nil
+	}
+	r := &room{subject: "chat." + name, people: make(map[uint64]present)}
+	c.rooms[name] = r
+	r.cancel = func() {}
+	c.group.Go(func() { c.read(r) }) // the thread of a connection waits for nobody
+	return r, nil
+}
+
+// read has everybody in a room hear what is said, from the oldest that is kept on.
+func (c *chat) read(r *room) {
+	for c.context.Err() == nil {
+		cancel, err := c.journal.Read(c.context, []string{r.subject}, 0, r.hear)
+		if err == nil {
+			<-c.context.Done()
+			cancel()
+			return
+		}
+		c.log.Warn("a room is not heard yet", "room", r.subject, "cause", err)
+		select {
+		case <-time.After(time.Second):
+		case <-c.context.Done():
+		}
+	}
+}
+
+// hear takes a message from the journal.
+func (r *room) hear(e bus.Entry) {
+	var s said
+	if json.Unmarshal(e.Data, &s) != nil {
+		return // somebody else's
+	}
+	s.Place, s.Time = e.Place, e.Time.UnixMilli()
+	text, err := json.Marshal(s)
+	if err != nil {
+		return
+	}
+	message := socket.NewMessage(ws.Text, text)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.last) == kept {
+		r.last = append(r.last[:0], r.last[1:]...)
+	}
+	r.last = append(r.last, entry{e.Place, message})
+	for _, p := range r.people {
+		if e.Place > p.after { // a room that has just been opened hears what is old, too
+			tell(p.ref, message)
+		}
+	}
+}
+
+// tell sends a message to somebody. One who takes too little is asked to come back, and misses nothing then.
+func tell(to socket.Ref, m *socket.Message) {
+	if errors.Is(to.SendMessage(m), socket.ErrFull) {
+		to.Close(ws.CodeTryLater, "too slow")
+	}
+}
+
+// Opened lets somebody in: what was missed comes first.
+func (c *chat) Opened(conn *socket.Conn) {
+	p := conn.Attached().(*person)
+	r, ref := p.room, conn.Ref()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	missed := r.last
+	if p.fresh {
+		missed = missed[max(0, len(missed)-shown):]
+	}
+	for _, e := range missed {
+		if p.fresh || e.place > p.after {
+			tell(ref, e.message)
+		}
+	}
+	r.people[conn.Conn().ID()] = present{ref, p.after}
+}
+
+// Closed lets somebody out.
+func (c *chat) Closed(conn *socket.Conn, _ ws.Code, _ string) {
+	p := conn.Attached().(*person)
+	p.room.mu.Lock()
+	defer p.room.mu.Unlock()
+	delete(p.room.people, conn.Conn().ID())
+}
+
+// Message takes what somebody says.
+func (c *chat) Message(conn *socket.Conn, opcode ws.Opcode, text []byte) {
+	p := conn.Attached().(*person)
+	var s saying
+	if opcode != ws.Text || json.Unmarshal(text, &s) != nil || s.Text == "" || len(s.Text) > longestText ||
+		s.ID == "" || len(s.ID) > 64 {
+		conn.Close(ws.CodePolicy, "a text and its ID are wanted")
+		return
+	}
+	a := utterance{p, conn.Ref(), said{From: p.name, Text: s.Text, ID: s.ID}}
+	select {
+	case c.queues[maphash.String(c.seed, p.name)%writers] <- a:
+	default:
+		c.refuse(a, "too much is being said")
+	}
+}
+
+// write appends to the journal. The ID has what is sent again be kept once.
+func (c *chat) write(queue <-chan utterance) {
+	for {
+		select {
+		case <-c.context.Done():
+			return
+		case a := <-queue:
+			text, err := json.Marshal(a.said)
+			if err == nil {
+				ctx, cancel := context.WithTimeout(c.context, patience)
+				_, err = c.journal.Append(ctx, a.who.room.subject, text, a.who.name+"/"+a.said.ID)
+				cancel()
+			}
+			if err != nil {
+				c.log.Warn("a message was not taken", "cause", err)
+				c.refuse(a, "try again")
+			}
+		}
+	}
+}
+
+func (c *chat) refuse(a utterance, why string) {
+	text, err := json.Marshal(trouble{why, a.said.ID})
+	if err == nil {
+		_ = a.at.Send(ws.Text, text) // who is gone sends it again by itself
+	}
+}
