@@ -2,6 +2,8 @@ package app
 
 import (
 	"errors"
+	"maps"
+	"slices"
 
 	"github.com/myriad-server/myriad/upstream"
 	"github.com/myriad-server/myriad/web"
@@ -69,29 +71,15 @@ func (g *generation) close(kept *generation) error {
 	return errors.Join(errs...)
 }
 
+// serves, passes and uses report that the generation has a folder, what passes requests on, or an upstream.
 func (g *generation) serves(files *static.Files) bool {
-	for _, f := range g.folders {
-		if f.files == files {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(g.folders, func(f folder) bool { return f.files == files })
 }
 
 func (g *generation) passes(h *proxy.Handler) bool {
-	for _, p := range g.passings {
-		if p.handler == h {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(g.passings, func(p passing) bool { return p.handler == h })
 }
 
 func (g *generation) uses(group *upstream.Group) bool {
-	for _, other := range g.upstreams {
-		if other == group {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(slices.Collect(maps.Values(g.upstreams)), group)
 }

@@ -201,7 +201,7 @@ func (a *App) reform(next *Plan) (*reform, error) {
 			}))
 		}
 		r.kept[f] = i
-		if !sameMeaning(f.config, l) {
+		if !reflect.DeepEqual(f.config, l) {
 			r.change.Listeners = append(r.change.Listeners, Part{l.Address.String(), "changed"})
 		}
 	}
@@ -232,9 +232,6 @@ func (r *reform) same(l *config.Listener) *front {
 	}
 	return nil
 }
-
-// sameMeaning reports that two listeners at one address do the same.
-func sameMeaning(a, b *config.Listener) bool { return reflect.DeepEqual(a, b) }
 
 // compare finds what routes and upstreams are other than before.
 func (r *reform) compare() {

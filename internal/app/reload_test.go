@@ -14,32 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/myriad-server/myriad/internal/app"
 	"github.com/myriad-server/myriad/internal/app/apptest"
-	"github.com/myriad-server/myriad/internal/config"
 )
-
-// replan is a plan of lines, as apptest starts one.
-func replan(t *testing.T, lines ...string) *app.Plan {
-	t.Helper()
-	var overrides []config.Override
-	for _, line := range lines {
-		overrides = append(overrides, config.SetFlag(line))
-	}
-	c, _, err := app.Known().Load("", overrides)
-	if err != nil {
-		t.Fatal(err)
-	}
-	host, err := app.Examine()
-	if err != nil {
-		t.Fatal(err)
-	}
-	plan, err := app.NewPlan(c, host)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return plan
-}
 
 // line is a connection that asks and reads line by line.
 type line struct {
@@ -149,7 +125,7 @@ func TestReload(t *testing.T) {
 			if _, err := half.Write([]byte("GET / HTTP/1.1\r\nHo")); err != nil {
 				t.Fatal(err)
 			}
-			change, err := s.Reload(replan(t, lines("two", second)...))
+			change, err := s.Reload(apptest.Plan(t, nil, lines("two", second)...))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -183,7 +159,8 @@ func TestReloadListeners(t *testing.T) {
 	kept, going, left := dialLine(t, at(0)), dialLine(t, at(1)), at(1)
 	kept.ask("/")
 	going.ask("/")
-	next := replan(t, "admin=off", route, `listeners=[{address: "127.0.0.3:0"}, `+stays+`]`, "timeouts.drain=5s")
+	next := apptest.Plan(t, nil, "admin=off", route, "timeouts.drain=5s",
+		`listeners=[{address: "127.0.0.3:0"}, `+stays+`]`)
 	preview, err := s.Preview(next)
 	if err != nil {
 		t.Fatal(err)
@@ -243,7 +220,7 @@ func TestReloadInVain(t *testing.T) {
 			"address already in use",
 		},
 	} {
-		_, err := s.Reload(replan(t, append(in.lines, "admin=off")...))
+		_, err := s.Reload(apptest.Plan(t, nil, append(in.lines, "admin=off")...))
 		if err == nil || !strings.Contains(err.Error(), in.want) {
 			t.Errorf("%s: %v; want %q", name, err, in.want)
 		}
@@ -268,7 +245,7 @@ func TestReloadDatagrams(t *testing.T) {
 	at := strings.TrimPrefix(s.URLs()[1], "udp://")
 	old := dialDatagrams(t, at)
 	old.ask("a", "first a")
-	if _, err := s.Reload(replan(t, lines(second)...)); err != nil {
+	if _, err := s.Reload(apptest.Plan(t, nil, lines(second)...)); err != nil {
 		t.Fatal(err)
 	}
 	old.ask("b", "first b")
@@ -278,7 +255,8 @@ func TestReloadDatagrams(t *testing.T) {
 			t.Fatalf("new sessions are answered with %q", fresh)
 		}
 	}
-	if _, err := s.Reload(replan(t, "admin=off", "routes=[{respond: {body: x}}]", "listeners=["+stays+"]")); err != nil {
+	alone := apptest.Plan(t, nil, "admin=off", "routes=[{respond: {body: x}}]", "listeners=["+stays+"]")
+	if _, err := s.Reload(alone); err != nil {
 		t.Fatal(err)
 	}
 	for l, err := net.ListenPacket("udp", at); ; l, err = net.ListenPacket("udp", at) {
@@ -388,7 +366,7 @@ func TestReloadUnderLoad(t *testing.T) {
 			}
 			const reloads = 100
 			for i := 1; i <= reloads; i++ {
-				if _, err := s.Reload(replan(t, append(lines(i), "engine.model="+model)...)); err != nil {
+				if _, err := s.Reload(apptest.Plan(t, nil, append(lines(i), "engine.model="+model)...)); err != nil {
 					t.Fatal(err)
 				}
 			}

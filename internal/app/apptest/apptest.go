@@ -25,9 +25,8 @@ type Server struct {
 	stopped bool
 }
 
-// Start serves what overrides and lines, in this order, make of the default configuration, and returns when it is
-// ready. What it says goes to log. The server is stopped at the end of the test, and must end without an error.
-func Start(t testing.TB, log *slog.Logger, overrides []config.Override, lines ...string) *Server {
+// Plan is how overrides and lines, in this order, are served on top of the default configuration.
+func Plan(t testing.TB, overrides []config.Override, lines ...string) *app.Plan {
 	t.Helper()
 	for _, line := range lines {
 		overrides = append(overrides, config.SetFlag(line))
@@ -44,8 +43,17 @@ func Start(t testing.TB, log *slog.Logger, overrides []config.Override, lines ..
 	if err != nil {
 		t.Fatal(err)
 	}
+	return plan
+}
+
+// Start serves what overrides and lines, in this order, make of the default configuration, and returns when it is
+// ready. What it says goes to log. The server is stopped at the end of the test, and must end without an error.
+func Start(t testing.TB, log *slog.Logger, overrides []config.Override, lines ...string) *Server {
+	t.Helper()
+	plan := Plan(t, overrides, lines...)
 	s := &Server{t: t, done: make(chan error, 1)}
 	ready := make(chan struct{})
+	var err error
 	s.App, err = app.New(plan, app.Options{Version: "1.2.3", Log: log, Ready: func(*app.App) { close(ready) }})
 	if err != nil {
 		t.Fatal(err)
