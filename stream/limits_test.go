@@ -262,9 +262,12 @@ func TestHeaderIn(t *testing.T) {
 			}))
 			c := r.dial()
 			send(t, c, test.in[:3])
-			_, _ = io.WriteString(c, test.in[3:]) // it may be refused for what came first
+			_, err := io.WriteString(c, test.in[3:])
 			if test.client == "" {
-				wantReset(t, c)
+				// It may be refused for what came first. Then the write takes the error, and a read finds a plain end.
+				if !isReset(err) {
+					wantReset(t, c)
+				}
 				if is := await(t, told, "the record"); is.Cause != BadHeader || is.Err == nil || is.Upstream != "" {
 					t.Errorf("told %+v", is)
 				}

@@ -305,7 +305,7 @@ func to(servers ...*answerer) (list []upstream.EndpointOptions) {
 }
 
 func TestReuseUnderLoad(t *testing.T) {
-	const loops, callers, warming, questions = 2, 24, 50, 500
+	const loops, callers, warming, questions = 2, 24, 50, 2000
 	r := newRig(t, loops, upstream.Options{Endpoints: to(answer(t, "tcp", 0), answer(t, "unix", 0))})
 	var before upstream.Counts
 	for _, n := range []int{warming, questions} {
@@ -324,10 +324,10 @@ func TestReuseUnderLoad(t *testing.T) {
 	after := r.group.Snapshot().Counts
 	acquired := after[upstream.Acquired] - before[upstream.Acquired]
 	reused := after[upstream.Reused] - before[upstream.Reused]
-	if acquired != callers*questions || reused*1000 < acquired*999 {
+	// Nobody ever needs more than a link to each endpoint for each caller: that many questions may be somebody's first.
+	if acquired != callers*questions || acquired-reused > 2*callers {
 		t.Errorf("%d links were granted, %d of them for another time", acquired, reused)
 	}
-	// Nobody ever needs more than a link to each endpoint for each caller.
 	if dialled := after[upstream.Dialled]; dialled > 2*callers {
 		t.Errorf("%d links were dialled for %d callers", dialled, callers)
 	}
