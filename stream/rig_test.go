@@ -330,6 +330,14 @@ func wantReset(t testing.TB, c net.Conn) {
 	}
 }
 
+// wantResetAfter is wantReset behind a write: one that is refused takes the error, and a read finds a plain end.
+func wantResetAfter(t testing.TB, c net.Conn, write error) {
+	t.Helper()
+	if !isReset(write) {
+		wantReset(t, c)
+	}
+}
+
 func isReset(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "connection reset by peer")
 }
