@@ -45,6 +45,7 @@ var rooms = []room{
 	{3, "internal/secure"},
 
 	{4, "serve/*"},
+	{4, "internal/front"},
 
 	{5, "internal/standard"},
 	{5, "internal/observe"},
