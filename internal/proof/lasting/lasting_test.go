@@ -20,8 +20,11 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/myriad-server/myriad/internal/app/apptest"
 )
 
 // patience is how long anything may take that is going to happen.
@@ -29,9 +32,7 @@ const patience = 60 * time.Second
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if binary.folder != "" {
-		_ = os.RemoveAll(binary.folder)
-	}
+	apptest.Clean()
 	if folder := os.Getenv("OUT"); folder != "" && code == 0 {
 		if err := write(folder, rows); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -85,8 +86,8 @@ func try(t *testing.T, tr trial) {
 				s.ledger.now(fmt.Sprintf("%s %d", tr.name, i+1))
 				tr.act(t, s, i)
 				s.stepped()
-				if s.server.died() {
-					t.Fatalf("the server has died:\n%s", s.server.log)
+				if s.server.Gone() {
+					t.Fatalf("the server has died:\n%s", s.server.Log)
 				}
 			}
 			took := time.Since(began)
@@ -108,7 +109,7 @@ func TestReload(t *testing.T) {
 		if time%2 == 0 {
 			s.server.command(t, "reload")
 		} else {
-			s.server.signal(t, "reloaded", hup)
+			s.server.signal(t, "msg=reloaded", syscall.SIGHUP)
 		}
 	}})
 }

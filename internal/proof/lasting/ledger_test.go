@@ -131,7 +131,7 @@ func (s *stand) judge(tr trial) {
 		}
 	}
 	if s.t.Failed() {
-		s.t.Logf("%s%s", s.ledger, s.server.log)
+		s.t.Logf("%s%s", s.ledger, s.server.Log)
 	}
 }
 

@@ -112,7 +112,7 @@ func (s *stand) awaitClient(c *client, made, exchanges int64) {
 	await(s.t, func() bool {
 		return c.made.Load() >= made && (c.kind.patient || c.exchanges.Load() >= exchanges)
 	}, func() string {
-		return fmt.Sprintf("%s %d: %d exchanges\n%s\n%s", c.kind.name, c.number, exchanges, s.ledger, s.server.log)
+		return fmt.Sprintf("%s %d: %d exchanges\n%s\n%s", c.kind.name, c.number, exchanges, s.ledger, s.server.Log)
 	})
 }
 
@@ -159,6 +159,6 @@ func (s *stand) finish() {
 	select {
 	case <-done:
 	case <-time.After(patience):
-		s.t.Fatalf("the clients do not end\n%s\n%s", s.ledger, s.server.log)
+		s.t.Fatalf("the clients do not end\n%s\n%s", s.ledger, s.server.Log)
 	}
 }
