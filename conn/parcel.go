@@ -1,5 +1,10 @@
 package conn
 
+import "errors"
+
+// ErrNotPortable is the answer of who cannot go on with a connection of another process.
+var ErrNotPortable = errors.New("what serves the listener cannot go on with connections of another process")
+
 // Parcel is an established connection on its way to another process, or two that belong together. Whoever holds it owns
 // its descriptors.
 type Parcel struct {
@@ -16,7 +21,8 @@ type Parcel struct {
 	Ended, Final bool
 	// Unread is what was received and not used. It comes again, before anything else.
 	Unread []byte
-	// State is what the handler needs to go on: its own format, with a version of its own.
+	// State is what the handler needs to go on: its own format, with a version of its own. Without it the connection is
+	// one that was only accepted: the handler is told Opened.
 	State []byte
 	// Mate is the other connection of a pair, such as the upstream's of a tunnel; nil: there is none.
 	Mate *Parcel
@@ -29,13 +35,15 @@ type Portable interface {
 	// either from then on is not delivered here.
 	Leaves(c Conn) (mate Conn, ok bool)
 	// Pack appends to state what it takes to go on. Nothing is in flight on c and its mate, and nothing queued. Closed
-	// follows for both, with ErrMoved. If it is not ok, both go on here, and c is asked again later.
+	// follows for both, with ErrMoved. If it is not ok, or the process has no descriptor left that it takes, both go on
+	// here, and c is asked again later: Pack itself changes nothing.
 	Pack(c Conn, state []byte) (packed []byte, ok bool)
 	// Unpack begins with a connection that was packed by a handler of the same kind in another process, of this version
 	// or of one near to it. It comes in the place of Opened; what was unread follows. mate, if the connection has one,
-	// makes it, with a handler and what is attached to it, in the place of a dial; it must be called once. Nothing of
-	// state may be believed. After an error the connection, and its mate, go back to where they came from: Closed
-	// follows for what was attached, with ErrMoved.
+	// makes it, open, with a handler and what is attached to it, in the place of a dial and of its Opened; it must be
+	// called once. Ended follows for who has Ended, behind what was unread, also where it was told before. Timers, Pause
+	// and Pipe are the handler's to set anew. Nothing of state may be believed. After an error the connection, and its
+	// mate, go back to where they came from: Closed follows for what was attached, with ErrMoved.
 	Unpack(c Conn, state []byte, mate func(h Handler, v any) Conn) error
 }
 

@@ -72,11 +72,20 @@ func (l *Loop) goOnMoving(c *connection) {
 		m.refuse()
 		return
 	}
-	c.fd = -1
-	l.end(c, conn.ErrMoved)
-	l.close(c) // Closed has returned before anybody there can touch what both know
+	l.letGo(c) // Closed has returned before anybody there can touch what both know
 	if !m.to.Do(func() { m.to.receive(m, fd) }) {
 		_ = sys.Close(fd)
+	}
+}
+
+// letGo ends connections here whose descriptors are somebody else's.
+func (l *Loop) letGo(all ...*connection) {
+	for _, c := range all {
+		c.fd = -1
+		l.end(c, conn.ErrMoved)
+	}
+	for _, c := range all {
+		l.close(c)
 	}
 }
 
@@ -84,7 +93,7 @@ func (m *move) refuse() { m.to.Do(func() { m.taken(nil) }) }
 
 // receive takes in a connection of another loop.
 func (l *Loop) receive(m *move, fd int) {
-	if l.killed || l.open-l.shedding >= l.limit && l.shed() == 0 {
+	if l.killed || !l.takesIn(1) {
 		_ = sys.Close(fd)
 		m.taken(nil)
 		return

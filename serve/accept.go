@@ -49,6 +49,11 @@ func (b *Blocking) accept(l *listening, place func(Arrival)) {
 // admit counts a connection in, and has the model find somebody to serve it.
 func (b *Blocking) admit(fd int, l *listening, place func(Arrival)) {
 	b.open.Add(1)
+	b.enter(fd, l, place)
+}
+
+// enter is admit for a connection that counts as open already.
+func (b *Blocking) enter(fd int, l *listening, place func(Arrival)) {
 	b.meter.AddShared(meter.Accepted, 1)
 	b.meter.AddShared(meter.Open, 1)
 	l.users.Add(1)
@@ -81,6 +86,7 @@ func (b *Blocking) acceptAlone() {
 		if list[0].Found != 0 {
 			sys.Quiet(int(list[0].FD))
 		}
+		b.serveWaiting()
 		for _, l := range b.all() {
 			if l.Handler == nil || l.closed.Load() || b.stopping() {
 				continue
@@ -88,6 +94,9 @@ func (b *Blocking) acceptAlone() {
 			if l.stopping() {
 				b.emptyBacklog(l, place)
 				l.close()
+				continue
+			}
+			if l.post.fd < 0 {
 				continue
 			}
 			fd, err := sys.Accept(l.post.fd)
@@ -103,6 +112,18 @@ func (b *Blocking) acceptAlone() {
 			b.emptyBacklog(l, place)
 			l.close()
 		}
+	}
+	b.serveWaiting()
+}
+
+// serveWaiting serves what has arrived from other processes.
+func (b *Blocking) serveWaiting() {
+	for {
+		a, some := b.takeWaiting()
+		if !some {
+			return
+		}
+		b.Serve(a)
 	}
 }
 

@@ -49,6 +49,7 @@ type Blocking struct {
 	Crowded func() bool
 	patient bool // Crowded is set, or one thread serves all
 	begin   func(*listening)
+	place   func(Arrival)
 
 	accepting sync.WaitGroup
 	alone     bool                        // one thread accepts and serves
@@ -65,6 +66,7 @@ type Blocking struct {
 	making    sync.Mutex // around Listener.Handler and Listener.Datagram
 	mu        sync.Mutex // for what follows
 	listeners []*listening
+	waiting   []Arrival // for the one thread that serves all
 	seats     []*connection
 	room      chan struct{} // closed when a connection ends
 	memory    conn.Memory
@@ -101,10 +103,12 @@ func (b *Blocking) clock() int64 { return int64(time.Since(b.start)) + 1 }
 func (b *Blocking) stopping() bool { return b.deadline.Load() != 0 }
 
 // Run serves until ctx is done and the last connection has ended. It calls place for
-// each accepted connection, from one goroutine for each listener; place has
-// [Blocking.Serve] called, on whatever thread of control the model gives it, and may
-// wait until there is one: as long as it waits, its listener accepts nothing.
+// each accepted connection, from one goroutine for each listener and from any that has
+// a connection arrive; place has [Blocking.Serve] called, on whatever thread of control
+// the model gives it, and may wait until there is one: as long as it waits, its listener
+// accepts nothing.
 func (b *Blocking) Run(ctx context.Context, place func(Arrival)) error {
+	b.place = place
 	return b.run(ctx, func() {
 		b.accepting.Wait()
 	}, func(l *listening) {
@@ -318,6 +322,12 @@ func (b *Blocking) crowded() bool {
 	}
 	if !b.alone {
 		return false
+	}
+	b.mu.Lock()
+	waiting := len(b.waiting) > 0
+	b.mu.Unlock()
+	if waiting {
+		return true
 	}
 	list := slices.Clone((*b.doorstep.Load())[1:])
 	n, err := sys.AwaitAny(list, 0)

@@ -278,7 +278,7 @@ type post struct {
 
 func (b *Blocking) newPost(l *listening, fd int) (*post, error) {
 	p := &post{at: l, fd: fd}
-	if b.waits == OnThread {
+	if b.waits == OnThread || fd < 0 {
 		return p, nil
 	}
 	p.file = os.NewFile(uintptr(fd), "listener")
@@ -305,7 +305,7 @@ func (p *post) await(attempt func(fd uintptr) bool) bool {
 		{FD: int32(p.at.bell), Want: sys.Readable},
 	}
 	for !p.at.stopping() {
-		if attempt(uintptr(p.fd)) {
+		if p.fd >= 0 && attempt(uintptr(p.fd)) {
 			return true
 		}
 		list[0].Found, list[1].Found = 0, 0
@@ -326,7 +326,7 @@ func (p *post) stop() {
 func (p *post) close() {
 	if p.file != nil {
 		_ = p.file.Close()
-	} else {
+	} else if p.fd >= 0 {
 		_ = sys.Close(p.fd)
 	}
 }

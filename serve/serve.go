@@ -77,6 +77,26 @@ type Steering interface {
 	// Each calls f on each thread that can dial, and returns when all calls have. Models
 	// that cannot dial call it never.
 	Each(f func(d conn.Dialer))
+	// Arrive goes on with a connection that was accepted, or served, in another process. Where
+	// the parcel has no State it has only been accepted: the handler of its listener is told
+	// Opened, and every model can do it. Otherwise that handler must be [conn.Portable], and
+	// is told Unpack. Arrive returns when the thread that the connection is for has taken or
+	// refused it. Then the descriptors are the model's; after an error, such as [ErrFull],
+	// they are the caller's as before, under the numbers that p has by then. A connection
+	// that arrives where a departure is under way stays: it comes back, as a rule.
+	Arrive(p *conn.Parcel) error
+	// ArriveMany is Arrive for many at once, and waits but once: for those who get tens of
+	// thousands in a second. It returns as many errors, nil for each that was taken.
+	ArriveMany(parcels []*conn.Parcel) []error
+	// Depart has connections leave for another process, each as soon as its handler lets it:
+	// see [conn.Portable]. The listening sockets that are meant are closed at once, without
+	// a word to the kernel's queue, because the other process serves the same ones, and
+	// [Listener.Closed] is told. Datagram sockets are not read from any more; their
+	// sessions leave if the handler is [conn.PortableDatagrams], or else go on to send until
+	// the site ends. One departure goes on until stop is called, from any thread but those
+	// of the model: what has not left by then stays and goes on. Models that cannot say
+	// [ErrNotPortable], and nothing is changed.
+	Depart(d Departure) (stop func(), err error)
 }
 
 // Site is what a model serves. It is not changed while it is served, but by what Steer

@@ -246,6 +246,7 @@ func (r *running) place(from *worker) func(listener, fd int) bool {
 	return func(listener, fd int) bool {
 		s := (*r.served.Load())[listener]
 		if !s.placed {
+			from.given.Add(1)
 			return from.loop.Keep(int(s.number[from.number].Load()), fd)
 		}
 		i := r.picker.Pick(r.turn.Add(1), nil)

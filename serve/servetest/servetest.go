@@ -106,6 +106,9 @@ var behaviours = []behaviour{
 	{"listener of datagrams comes and goes", beginDatagrams},
 	{"listener goes in a stop", leaveAndStop},
 	{"listener is succeeded", succeed},
+	{"arrival", arrive},
+	{"arrival without a socket", arriveWithout},
+	{"arrival at the limits", arriveAtLimits},
 	{"descriptors run out", descriptorsRunOut},
 }
 

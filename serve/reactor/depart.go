@@ -1,0 +1,93 @@
+package reactor
+
+import (
+	"errors"
+
+	"github.com/myriad-server/myriad/conn"
+	"github.com/myriad-server/myriad/serve"
+)
+
+// Arrive goes on with a connection of another process.
+func (r *running) Arrive(p *conn.Parcel) error { return r.ArriveMany([]*conn.Parcel{p})[0] }
+
+// ArriveMany spreads connections of another process over the loops.
+func (r *running) ArriveMany(parcels []*conn.Parcel) []error {
+	r.listening.Wait()
+	errs := make([]error, len(parcels))
+	shares := make([][]int, len(r.workers))
+	for at, p := range parcels {
+		if i := r.loopFor(p); i >= 0 {
+			shares[i] = append(shares[i], at)
+		} else {
+			errs[at] = serve.ErrNotPortable
+		}
+	}
+	done := make(chan struct{}, len(r.workers))
+	asked := 0
+	for i, share := range shares {
+		if len(share) == 0 {
+			continue
+		}
+		w := r.workers[i]
+		w.given.Add(int64(len(share)))
+		arrive := func() {
+			for _, at := range share {
+				errs[at] = r.arriveAt(w, parcels[at])
+			}
+			done <- struct{}{}
+		}
+		if w.loop.Do(arrive) {
+			asked++
+			continue
+		}
+		for _, at := range share {
+			errs[at] = conn.ErrStopping
+		}
+	}
+	for range asked {
+		select {
+		case <-done:
+		case <-r.failure: // nobody knows any more whose the descriptors are
+			return errs
+		}
+	}
+	for at, err := range errs {
+		if errors.Is(err, serve.ErrFull) {
+			errs[at] = r.arriveElsewhere(parcels[at])
+		}
+	}
+	return errs
+}
+
+// loopFor is the number of the loop for a connection that arrives; -1 if there is nothing to serve it with.
+func (r *running) loopFor(p *conn.Parcel) int {
+	all := *r.served.Load()
+	if p.Listener < 0 || p.Listener >= len(all) || all[p.Listener].Handler == nil {
+		return -1
+	}
+	return max(r.picker.Pick(r.turn.Add(1), nil), 0)
+}
+
+// arriveAt is for the loop's thread. The connection counts as given already.
+func (r *running) arriveAt(w *worker, p *conn.Parcel) error {
+	s := (*r.served.Load())[p.Listener]
+	err := w.loop.Arrive(int(s.number[w.number].Load()), p)
+	if err != nil {
+		w.given.Add(-1)
+	}
+	return err
+}
+
+// arriveElsewhere asks all loops for one that has room.
+func (r *running) arriveElsewhere(p *conn.Parcel) (err error) {
+	for _, w := range r.workers {
+		w.given.Add(1)
+		if err = r.on(w, func() error { return r.arriveAt(w, p) }); !errors.Is(err, serve.ErrFull) {
+			return err
+		}
+	}
+	return err
+}
+
+// Depart is not offered yet by the loops.
+func (r *running) Depart(serve.Departure) (func(), error) { return nil, serve.ErrNotPortable }
