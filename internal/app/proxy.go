@@ -46,6 +46,7 @@ func (g *generation) proxy(r *config.Route, where string) (web.Handler, error) {
 		},
 	}
 	o.Events = g.records()
+	o.Counters = &g.sight.tunnels
 	if g.access != nil {
 		o.Tunnels = g.access.Tunnels()
 	}
@@ -82,21 +83,6 @@ func (g *generation) passing(o proxy.Options) (*proxy.Handler, error) {
 	}
 	g.passings = append(g.passings, made)
 	return made.handler, nil
-}
-
-// tunnels is what all routes have counted of theirs.
-func (a *App) tunnels() (sum proxy.TunnelCounts) {
-	for _, p := range a.now().passings {
-		for i, n := range p.handler.Tunnels() {
-			sum[i] += n
-		}
-	}
-	for _, h := range a.fates.passed() {
-		for i, n := range h.Tunnels() {
-			sum[i] += n
-		}
-	}
-	return sum
 }
 
 // orNone is a number for a package where 0 stands for the default and a negative number for none.

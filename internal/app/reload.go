@@ -15,7 +15,6 @@ import (
 	"github.com/myriad-server/myriad/serve"
 	"github.com/myriad-server/myriad/stream"
 	"github.com/myriad-server/myriad/upstream"
-	"github.com/myriad-server/myriad/web/proxy"
 )
 
 // Change is what a reload does, or would do.
@@ -27,6 +26,8 @@ type Change struct {
 	// Connections is how many clients are connected, and Touched how many of them are told to end.
 	Connections int64 `json:"connections"`
 	Touched     int64 `json:"connections_touched"`
+	// Rolled are the keys for whose change new workers take over from those that there are.
+	Rolled []string `json:"new_workers_for,omitempty"`
 }
 
 // Part is a part of the configuration that is other than before.
@@ -45,15 +46,8 @@ var ErrNotServing = errors.New("the server is not serving")
 // fates are those of what is not in effect any more, and not over.
 type fates struct {
 	mu       sync.Mutex
-	proxies  []*proxy.Handler
 	gone     []Listener                  // by number; the zero Listener is one that has not gone
 	retiring map[*generation]*generation // a generation, and the one that took over from it
-}
-
-func (f *fates) passed() []*proxy.Handler {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return slices.Clone(f.proxies)
 }
 
 func (f *fates) listeners() []Listener {
@@ -62,15 +56,10 @@ func (f *fates) listeners() []Listener {
 	return slices.Clone(f.gone)
 }
 
-// retire notes what of a generation another one has not taken over.
+// retire notes that another generation has taken over.
 func (f *fates) retire(was, is *generation) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, p := range was.passings {
-		if !is.passes(p.handler) {
-			f.proxies = append(f.proxies, p.handler)
-		}
-	}
 	if f.retiring == nil {
 		f.retiring = make(map[*generation]*generation)
 	}
@@ -266,7 +255,7 @@ func (r *reform) make() error {
 		if i, stays := r.kept[f]; stays && err == nil {
 			l := &g.plan.Config.Listeners[i]
 			g.fronts = append(g.fronts, &front{
-				config: l, where: listenerName(i), group: f.group, number: f.number, web: f.web, tcp: f.tcp, udp: f.udp,
+				config: l, where: listenerName(i), group: f.group, number: f.number, more: f.more, web: f.web, tcp: f.tcp, udp: f.udp,
 				of: f.of,
 			})
 		}
@@ -340,6 +329,9 @@ func (g *generation) depart(f *front, drain time.Duration, gone func()) {
 	if f.udp != nil {
 		f.udp.Dismiss() // there is nothing to answer from any more
 	}
+	for _, number := range f.more {
+		g.steering.Leave(number, drain, nil)
+	}
 	g.steering.Leave(f.number, drain, gone)
 }
 
@@ -389,6 +381,11 @@ func (g *generation) takeOver(f *front) error {
 	handler, err := g.handlers(f)
 	if err != nil {
 		return err
+	}
+	for _, number := range f.more {
+		if err := g.steering.Succeed(number, handler); err != nil {
+			return err
+		}
 	}
 	return g.steering.Succeed(f.number, handler)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/myriad-server/myriad/internal/observe"
 	"github.com/myriad-server/myriad/upstream"
 	"github.com/myriad-server/myriad/web"
+	"github.com/myriad-server/myriad/web/proxy"
 )
 
 // sight is what the server remembers of what it has done, beyond the counters of its loops.
@@ -17,6 +18,7 @@ type sight struct {
 	requests []*meter.Histogram // of each web server, and of answers that took less than a turn; under mu
 	failures observe.Tally      // answers by cause
 	ends     observe.Tally      // connections by cause
+	tunnels  proxy.TunnelCounters
 	recorder *observe.Recorder
 	tracer   *observe.Tracer // nil: nothing is traced
 }
@@ -111,7 +113,8 @@ func (a *App) Reading() observe.Reading {
 		Version: a.options.Version, Driver: a.now().plan.DriverName(), Model: a.now().plan.Model.Name(), Started: a.started,
 		Limit: a.now().plan.Capacity.First().At, Total: a.counters.Total(), Workers: a.counters.Workers(),
 		Requests: a.sight.latencies(), Failures: a.sight.failures.Counts(), Ends: a.sight.ends.Counts(),
-		Tunnels: a.tunnels(), Upstreams: a.snapshots(), Lost: map[string]int64{"records": a.sight.recorder.Dropped()},
+		Tunnels: a.sight.tunnels.Counts(), Upstreams: a.snapshots(),
+		Lost: map[string]int64{"records": a.sight.recorder.Dropped()},
 	}
 	for listener, counts := range a.sessions() {
 		r.Streams = append(r.Streams, observe.StreamReading{Listener: listener, Counts: counts})

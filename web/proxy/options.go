@@ -68,6 +68,8 @@ type Options struct {
 
 	// Tunnels is told about tunnels that have ended; nil: nobody is.
 	Tunnels TunnelLog
+	// Counters count the tunnels; nil: those of nobody else.
+	Counters *TunnelCounters
 	// Events has connections record what they are used for, where the model records anything.
 	Events bool
 
@@ -123,6 +125,9 @@ type Edits struct {
 func (o Options) effective() Options {
 	if o.Name == "" {
 		o.Name = "myriad"
+	}
+	if o.Counters == nil {
+		o.Counters = new(TunnelCounters)
 	}
 	if o.Host == "" {
 		o.Host = HostClient

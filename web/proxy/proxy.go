@@ -49,7 +49,6 @@ type Handler struct {
 	extra     int       // bytes that a request head may grow by, besides what depends on the request
 	faults    [causes][]byte
 	agents    [maxThreads]atomic.Pointer[agent]
-	tunnels   [tunnelCauses]atomic.Int64 // begun, and ended by cause
 }
 
 // maxThreads is more than the numbers that dialers have.

@@ -75,7 +75,7 @@ func (s *session) switched(rest []byte) (used int) {
 	c := x.Conn()
 	now := uint32(c.Now() / tick)
 	t := &tunnel{agent: s.agent, link: l, client: c, active: [2]uint32{now, now}, state: tunnelBegins}
-	h.tunnels[unknown].Add(1)
+	h.options.Counters.n[unknown].Add(1)
 	l.Owner, s.link = t, nil
 	var noted *tally
 	if h.options.Tunnels != nil {

@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/myriad-server/myriad/conn"
@@ -69,10 +70,14 @@ func causeOf(why error, otherwise tunnelCause) tunnelCause {
 // TunnelCauses.
 type TunnelCounts [tunnelCauses]int64
 
-// Tunnels is what the handler has counted. Any goroutine may ask.
-func (h *Handler) Tunnels() (n TunnelCounts) {
+// TunnelCounters count tunnels. Handlers may share them, and any goroutine may read them. The zero value has counted
+// none.
+type TunnelCounters struct{ n [tunnelCauses]atomic.Int64 }
+
+// Counts is what has been counted.
+func (c *TunnelCounters) Counts() (n TunnelCounts) {
 	for i := range n {
-		n[i] = h.tunnels[i].Load()
+		n[i] = c.n[i].Load()
 	}
 	return n
 }
@@ -111,7 +116,7 @@ func (t *tunnel) tell(c conn.Conn, why error) {
 	} else {
 		t.because(causeOf(why, clientFailed))
 	}
-	t.agent.proxy.tunnels[t.cause].Add(1)
+	t.agent.proxy.options.Counters.n[t.cause].Add(1)
 	y := t.tally
 	if y == nil {
 		return

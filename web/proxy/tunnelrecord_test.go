@@ -35,7 +35,8 @@ func TestTunnelRecord(t *testing.T) {
 	} {
 		t.Run(c.cause, func(t *testing.T) {
 			var told tunnelLog
-			r := tunnelled(t, with(func(o *proxy.Options) { o.Tunnels = &told }))
+			var counters proxy.TunnelCounters // of two handlers
+			r := tunnelled(t, with(func(o *proxy.Options) { o.Tunnels, o.Counters = &told, &counters }))
 			r.send("ping")
 			r.answer("pong, and more")
 			r.advance(time.Second)
@@ -49,15 +50,16 @@ func TestTunnelRecord(t *testing.T) {
 				got.Connection != r.client.ID() || got.Upstream == "" || !got.Client.IsValid() || got.Wall == 0 {
 				t.Errorf("the log was told %+v", got)
 			}
-			unlogged := tunnelled(t)
+			unlogged := tunnelled(t, with(func(o *proxy.Options) { o.Counters = &counters }))
 			c.do(unlogged)
 			unlogged.turn()
-			for _, r := range []*rig{r, unlogged} {
-				n := r.proxy.Tunnels()
-				for i, cause := range proxy.TunnelCauses {
-					if counted := n[i] == 1; n[i] > 1 || counted != (cause == c.cause || cause == "") {
-						t.Errorf("counted: %v", n)
-					}
+			for i, n := range counters.Counts() {
+				cause, want := proxy.TunnelCauses[i], int64(0)
+				if cause == c.cause || cause == "" {
+					want = 2
+				}
+				if n != want {
+					t.Errorf("%q is counted %d times; want %d", cause, n, want)
 				}
 			}
 		})
