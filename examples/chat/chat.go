@@ -26,6 +26,7 @@ const (
 	waiting     = 256  // messages that may wait for one of them
 	patience    = 5 * time.Second
 	longestText = 4 << 10
+	remembered  = time.Hour // how long a message that is sent again is known to be the same
 )
 
 // said is a message as people get it.
@@ -72,6 +73,9 @@ type utterance struct {
 	said said
 }
 
+// id is what makes it the same message when it is sent again: people of one name may be in several rooms.
+func (u *utterance) id() string { return u.who.room.subject + "/" + u.who.name + "/" + u.said.ID }
+
 // person is somebody in a room. It is attached to the connection.
 type person struct {
 	room  *room
@@ -100,11 +104,13 @@ type entry struct {
 	message *socket.Message
 }
 
-// newChat makes the rooms of a server on a bus.
-func newChat(ctx context.Context, b *bus.Bus, log *slog.Logger) (*chat, error) {
+// newChat makes the rooms of a server on a bus, whose cluster keeps so many copies of the journal.
+func newChat(ctx context.Context, b *bus.Bus, copies int, log *slog.Logger) (*chat, error) {
 	opening, cancel := context.WithTimeout(ctx, 4*patience)
 	defer cancel()
-	journal, err := b.Journal(opening, bus.JournalOptions{Name: "chat", Subjects: []string{"chat.>"}, CountEach: kept})
+	journal, err := b.Journal(opening, bus.JournalOptions{
+		Name: "chat", Subjects: []string{"chat.>"}, CountEach: kept, Copies: copies, Window: remembered,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -278,7 +284,7 @@ func (c *chat) write(queue <-chan utterance) {
 			text, err := json.Marshal(a.said)
 			if err == nil {
 				ctx, cancel := context.WithTimeout(c.context, patience)
-				_, err = c.journal.Append(ctx, a.who.room.subject, text, a.who.name+"/"+a.said.ID)
+				_, err = c.journal.Append(ctx, a.who.room.subject, text, a.id())
 				cancel()
 			}
 			if err != nil {

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net"
@@ -13,28 +11,27 @@ import (
 
 	"github.com/myriad-server/myriad"
 	"github.com/myriad-server/myriad/internal/bus"
-	"github.com/myriad-server/myriad/proto/ws"
 )
 
 // hang is how long anything may take that is going to happen.
 const hang = 20 * time.Second
 
-// place is one server of the chat, on a bus that it shares.
-type place struct {
+// server is one server of the chat, on a bus that it shares.
+type server struct {
 	t       *testing.T
 	address string
 	end     func()
 }
 
 // serveChat starts a server of the chat.
-func serveChat(t *testing.T, own *bus.Server) *place {
+func serveChat(t *testing.T, own *bus.Server) *server {
 	t.Helper()
 	b, err := bus.Connect(bus.Options{Server: own})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	c, err := newChat(ctx, b, slog.New(slog.DiscardHandler))
+	c, err := newChat(ctx, b, 1, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +39,7 @@ func serveChat(t *testing.T, own *bus.Server) *place {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &place{t: t, address: l.Addr().String()}
+	p := &server{t: t, address: l.Addr().String()}
 	_ = l.Close()
 	ready, done := make(chan struct{}), make(chan error, 1)
 	s := &myriad.Server{Listen: []string{p.address}, HTTP: c, Drain: hang, Ready: func() { close(ready) }}
@@ -67,54 +64,28 @@ func serveChat(t *testing.T, own *bus.Server) *place {
 
 // client is somebody in a room.
 type client struct {
-	t       *testing.T
-	conn    net.Conn
-	decoder ws.Decoder
-	encoder ws.Encoder
-	in      []byte
-	last    uint64 // the place of what came last
+	*line
+	t    *testing.T
+	last uint64 // the place of what came last
 }
 
 // enter goes into a room, as one who is new or who comes back.
-func (p *place) enter(name string, query string) *client {
+func (p *server) enter(name string, query string) *client {
 	p.t.Helper()
-	c, err := net.Dial("tcp", p.address)
+	l, err := enterRoom(p.t.Context(), p.address, "lobby", name, query)
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.t.Cleanup(func() { c.Close() })
-	if err := c.SetDeadline(time.Now().Add(hang)); err != nil {
+	p.t.Cleanup(func() { l.Close() })
+	if err := l.SetDeadline(time.Now().Add(hang)); err != nil {
 		p.t.Fatal(err)
 	}
-	r := ws.Request{Host: p.address, Target: "/rooms/lobby?name=" + name + query}
-	if _, err := c.Write(r.Append(nil)); err != nil {
-		p.t.Fatal(err)
-	}
-	reader := bufio.NewReader(c)
-	answer, err := http.ReadResponse(reader, nil)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	agreed, _, err := r.Check(ws.Answer{Status: answer.StatusCode, Field: answer.Header.Get})
-	if err != nil {
-		p.t.Fatalf("%v: %s", err, answer.Status)
-	}
-	k := &client{t: p.t, conn: c, encoder: ws.Encoder{Masks: ws.NewMasks([32]byte{1})}}
-	k.decoder.Start(ws.NewRules(ws.Limits{}, true), agreed)
-	if n := reader.Buffered(); n > 0 {
-		rest, _ := reader.Peek(n)
-		k.in = append(k.in, rest...)
-	}
-	return k
+	return &client{line: l, t: p.t}
 }
 
 func (k *client) say(text, id string) {
 	k.t.Helper()
-	message, err := json.Marshal(saying{text, id})
-	if err != nil {
-		k.t.Fatal(err)
-	}
-	if _, err := k.conn.Write(k.encoder.AppendMessage(nil, ws.Text, message)); err != nil {
+	if err := k.line.say(saying{text, id}); err != nil {
 		k.t.Fatal(err)
 	}
 }
@@ -122,35 +93,14 @@ func (k *client) say(text, id string) {
 // hears waits for the next message.
 func (k *client) hears(from, text string) {
 	k.t.Helper()
-	for {
-		opcode, payload, used, err := k.decoder.Next(k.in)
-		if err != nil {
-			k.t.Fatal(err)
-		}
-		var s said
-		if opcode == ws.Text {
-			if err := json.Unmarshal(payload, &s); err != nil {
-				k.t.Fatal(err)
-			}
-		}
-		k.in = append([]byte(nil), k.in[used:]...)
-		if opcode == ws.Text {
-			if s.From != from || s.Text != text || s.Place <= k.last {
-				k.t.Fatalf("heard %+v behind %d; want %q of %s", s, k.last, text, from)
-			}
-			k.last = s.Place
-			return
-		}
-		if used > 0 {
-			continue
-		}
-		buffer := make([]byte, 4096)
-		n, err := k.conn.Read(buffer)
-		if err != nil {
-			k.t.Fatalf("waiting for %q: %v", text, err)
-		}
-		k.in = append(k.in, buffer[:n]...)
+	h, err := k.hear()
+	if err != nil {
+		k.t.Fatalf("waiting for %q: %v", text, err)
 	}
+	if h.From != from || h.Text != text || h.Place <= k.last {
+		k.t.Fatalf("heard %+v behind %d; want %q of %s", h, k.last, text, from)
+	}
+	k.last = h.Place
 }
 
 func oneBus(t *testing.T) *bus.Server {
@@ -174,7 +124,7 @@ func TestTwoServers(t *testing.T) {
 	bob.say("hi", "1")
 	ann.hears("bob", "hi")
 	bob.hears("bob", "hi")
-	ann.conn.Close()
+	ann.Close()
 	first.end()
 	for i := range 20 {
 		bob.say(fmt.Sprint("missed ", i), fmt.Sprint("m", i))

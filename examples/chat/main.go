@@ -2,7 +2,9 @@
 // loses one goes to another and misses nothing.
 //
 //	go run ./examples/chat                                   # one server, with a bus of its own
+//	go run ./examples/chat --workers 4                       # four worker processes and a bus, all of them supervised
 //	go run ./examples/chat --bus nats://127.0.0.1:4222       # one of several, on a bus that is there
+//	go run ./examples/chat users --users 10000               # many people, who talk and check what they hear
 //
 // A message is appended to the journal of the bus, and goes to people when it comes back from there, in the order and
 // with the number that it has for everybody. So a server keeps nothing that others do not have, and a client that comes
@@ -12,10 +14,8 @@ package main
 import (
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"os"
 	"os/signal"
 	"syscall"
@@ -24,38 +24,71 @@ import (
 
 	"github.com/myriad-server/myriad"
 	"github.com/myriad-server/myriad/internal/bus"
+	"github.com/myriad-server/myriad/internal/proc"
 	"github.com/myriad-server/myriad/web"
 )
 
 //go:embed page.html
 var page []byte
 
-type options struct {
+type commands struct {
+	Serve serving `cmd:"" default:"withargs" help:"Serve rooms."`
+	Bus   machine `cmd:"" help:"Run a bus alone: the third of a cluster, that has a majority when one of two is away."`
+	Users crowd   `cmd:"" help:"Be many people in many rooms, and tell what they heard."`
+}
+
+// place is where a server of the chat listens, and what it serves with: all that a worker has to know.
+type place struct {
 	Listen string `default:"127.0.0.1:8080" help:"Where people connect."`
 	Driver string `default:"auto" help:"How the kernel tells of connections."`
-	Bus    string `help:"The bus, nats://HOST:PORT; one of this process's own if it is not said."`
+	Bus    string `help:"The bus, nats://HOST:PORT; one of this program's own if it is not said."`
 	Token  string `env:"CHAT_BUS_TOKEN" help:"What the bus asks for."`
-	Offer  string `placeholder:"ADDR" help:"Let others use the bus of this process, at 127.0.0.1:4222 or the like."`
-	Dir    string `help:"Where the bus of this process keeps what was said; a temporary folder if it is not said."`
+	Copies int    `default:"1" help:"On how many machines of a cluster the journal is kept: 1, 3 or 5."`
+}
+
+// serving is one server, or several that share an address.
+type serving struct {
+	place   `embed:""`
+	machine `embed:""`
+	Workers int `help:"Worker processes; without any, this process serves."`
 }
 
 func main() {
-	var o options
-	kong.Parse(&o, kong.Name("chat"), kong.Description("Rooms over WebSocket."))
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, &o, slog.New(slog.NewTextHandler(os.Stderr, nil)))
-	stop()
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	var err error
+	if proc.IsChild() {
+		err = serveAsChild(log)
+	} else {
+		var c commands
+		chosen := kong.Parse(&c, kong.Name("chat"), kong.Description("Rooms over WebSocket."))
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT)
+		err = c.run(ctx, chosen.Command(), log)
+		stop()
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "chat:", err)
 		os.Exit(1)
 	}
 }
 
-// run serves until ctx is done.
-func run(ctx context.Context, o *options, log *slog.Logger) error {
-	at := bus.Options{URLs: []string{o.Bus}, Token: o.Token, Name: "chat", Log: log}
-	if o.Bus == "" {
-		own, end, err := o.ownBus(log)
+func (c *commands) run(ctx context.Context, command string, log *slog.Logger) error {
+	switch command {
+	case "users":
+		return c.Users.run(ctx, os.Stdout)
+	case "bus":
+		return c.Bus.run(ctx, log)
+	}
+	if c.Serve.Workers > 0 {
+		return c.Serve.supervise(ctx, log, nil)
+	}
+	return c.Serve.run(ctx, log)
+}
+
+// run serves until ctx is done, in this process.
+func (s *serving) run(ctx context.Context, log *slog.Logger) error {
+	at := bus.Options{URLs: []string{s.Bus}, Token: s.Token, Name: "chat", Log: log}
+	if s.Bus == "" {
+		own, end, err := s.open(s.Token, log)
 		if err != nil {
 			return err
 		}
@@ -70,44 +103,19 @@ func run(ctx context.Context, o *options, log *slog.Logger) error {
 		return err
 	}
 	defer b.Close()
-	chat, err := newChat(ctx, b, log)
+	return s.serve(ctx, b, log, func() { log.Info("open for everybody", "page", "http://"+s.Listen+"/") })
+}
+
+// serve lets people in until ctx is done. ready is called when they can come.
+func (p *place) serve(ctx context.Context, b *bus.Bus, log *slog.Logger, ready func()) error {
+	chat, err := newChat(ctx, b, p.Copies, log)
 	if err != nil {
 		return err
 	}
 	defer chat.close()
-	s := &myriad.Server{Listen: []string{o.Listen}, HTTP: chat, Driver: o.Driver, Log: log}
-	s.Ready = func() { log.Info("open for everybody", "page", "http://"+o.Listen+"/") }
-	return s.Serve(ctx)
-}
-
-// ownBus starts a bus within this process.
-func (o *options) ownBus(log *slog.Logger) (*bus.Server, func(), error) {
-	dir, remove := o.Dir, func() {}
-	if dir == "" {
-		made, err := os.MkdirTemp("", "chat-")
-		if err != nil {
-			return nil, nil, err
-		}
-		dir, remove = made, func() { _ = os.RemoveAll(made) }
-	}
-	options := bus.ServerOptions{Dir: dir, Log: log, Token: o.Token}
-	if o.Offer != "" {
-		var err error
-		if options.Listen, err = netip.ParseAddrPort(o.Offer); err != nil {
-			remove()
-			return nil, nil, fmt.Errorf("--offer: %w", err)
-		}
-		if o.Token == "" {
-			remove()
-			return nil, nil, errors.New("--offer needs CHAT_BUS_TOKEN, which the other servers say as well")
-		}
-	}
-	s, err := bus.Serve(options)
-	if err != nil {
-		remove()
-		return nil, nil, err
-	}
-	return s, func() { s.Close(); remove() }, nil
+	// With two loops or more the address can be shared, also with other processes.
+	server := &myriad.Server{Listen: []string{p.Listen}, HTTP: chat, Driver: p.Driver, Loops: 2, Log: log, Ready: ready}
+	return server.Serve(ctx)
 }
 
 var pageAnswer = web.NewAnswer(200, "text/html; charset=utf-8", page)

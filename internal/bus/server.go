@@ -36,7 +36,7 @@ type ServerOptions struct {
 	// Name is the server's, unique in its cluster.
 	Name string
 	// Log gets the server's own lines, those about every client not.
-	Log *slog.Logger
+	Log *slog.Logger `json:"-"`
 }
 
 // Cluster is how servers of several machines find each other.
