@@ -17,12 +17,11 @@ import (
 )
 
 const (
-	mostQueued   = 1024                   // connections that wait for one worker, those under way included
-	fullTime     = 100 * time.Millisecond // how long a worker that gave something back is given nothing
-	stuckTime    = time.Second            // without an answer, from when on a worker is given nothing more
-	acceptPause  = 100 * time.Millisecond // when something ran out
-	logPause     = 10 * time.Second       // between two lines of a pressure that comes and goes
-	glanceAtMost = 10 * time.Millisecond  // how old what a worker has shown may be
+	mostQueued  = 1024                   // connections that wait for one worker, those under way included
+	fullTime    = 100 * time.Millisecond // how long a worker that gave something back is given nothing
+	stuckTime   = time.Second            // without an answer, from when on a worker is given nothing more
+	acceptPause = 100 * time.Millisecond // when something ran out
+	logPause    = 10 * time.Second       // between two lines of a pressure that comes and goes
 )
 
 // Worker is a process that takes connections.
@@ -31,9 +30,8 @@ type Worker struct {
 	ID uint64
 	// Channel leads to Receive in the worker; it belongs to the Acceptor from Join on.
 	Channel *proc.Channel
-	// Shown gives how many connections the worker has, as it said last, and when it said so, on any clock. Nil: nobody
-	// knows, and it has those that it was given.
-	Shown func() (open int64, at time.Duration)
+	// Shown may be nil: the worker has those that it was given.
+	Shown Shown
 }
 
 // Options are what an Acceptor is made of.
@@ -58,6 +56,7 @@ type Acceptor struct {
 	logged    time.Time
 	recheck   *time.Timer
 	closed    bool
+	ending    bool // closed, and nothing is accepted any more
 
 	group sync.WaitGroup
 }
@@ -72,7 +71,9 @@ type arrival struct {
 type listener struct {
 	name string
 	file *os.File
+	raw  syscall.RawConn
 	left bool // under Acceptor.mu
+	done chan struct{}
 }
 
 // New makes an acceptor without listeners and workers. It must be closed.
@@ -100,9 +101,8 @@ func (a *Acceptor) Listen(name string, fd int) error {
 	if err != nil {
 		return fmt.Errorf("listener %s: %w", name, err)
 	}
-	l := &listener{name: name, file: os.NewFile(uintptr(own), name)}
-	raw, err := l.file.SyscallConn()
-	if err != nil {
+	l := &listener{name: name, file: os.NewFile(uintptr(own), name), done: make(chan struct{})}
+	if l.raw, err = l.file.SyscallConn(); err != nil {
 		return fmt.Errorf("listener %s: %w", name, err)
 	}
 	a.mu.Lock()
@@ -112,32 +112,40 @@ func (a *Acceptor) Listen(name string, fd int) error {
 		return fmt.Errorf("listener %s: it is served already, or nothing is any more", name)
 	}
 	a.listeners[name] = l
-	a.group.Go(func() { a.accept(l, raw.Read) })
+	go a.accept(l)
 	return nil
 }
 
-// Leave accepts no more at a listener. What has been accepted goes to workers; the backlog stays in the socket.
+// Leave accepts no more at a listener, but what its backlog holds. What was accepted goes to workers.
 func (a *Acceptor) Leave(name string) {
 	a.mu.Lock()
 	l := a.listeners[name]
 	delete(a.listeners, name)
-	if l != nil {
-		l.left = true
-	}
-	a.room.Broadcast()
 	a.mu.Unlock()
 	if l != nil {
-		_ = l.file.Close()
+		a.leave(l)
 	}
 }
 
-// accept takes what comes, while somebody has room for it. attempt calls a function with the descriptor until it is
-// true, and waits for the poller in between.
-func (a *Acceptor) accept(l *listener, attempt func(func(fd uintptr) bool) error) {
+func (a *Acceptor) leave(l *listener) {
+	a.mu.Lock()
+	l.left = true
+	a.room.Broadcast()
+	a.mu.Unlock()
+	_ = l.file.SetReadDeadline(time.Unix(1, 0)) // long ago: who waits at it looks up
+	<-l.done
+}
+
+// accept takes what comes, while somebody has room for it, and in the end what the kernel has accepted already: those
+// clients are connected and know nothing of the end.
+func (a *Acceptor) accept(l *listener) {
+	defer close(l.done)
+	defer func() { _ = l.file.Close() }()
+	defer func() { _ = l.raw.Control(func(fd uintptr) { a.emptyBacklog(l, int(fd)) }) }()
 	for a.awaitRoom(l) {
 		var fd int
 		var err error
-		ended := attempt(func(from uintptr) bool {
+		ended := l.raw.Read(func(from uintptr) bool {
 			fd, err = sys.Accept(int(from))
 			return !errors.Is(err, syscall.EAGAIN)
 		})
@@ -152,6 +160,16 @@ func (a *Acceptor) accept(l *listener, attempt func(func(fd uintptr) bool) error
 			a.complain(l, err)
 			time.Sleep(acceptPause) // what ran out comes back when somebody else lets go of it, and nobody tells
 		}
+	}
+}
+
+func (a *Acceptor) emptyBacklog(l *listener, from int) {
+	for {
+		fd, err := sys.Accept(from)
+		if err != nil {
+			return
+		}
+		a.place(arrival{fd, l.name})
 	}
 }
 
@@ -209,13 +227,15 @@ func (a *Acceptor) lookAgain() {
 	for _, c := range waiting {
 		a.settle(c)
 	}
-	a.finish()
+	if a.ending {
+		a.finish()
+	}
 	a.room.Broadcast()
 }
 
 // finish lets the workers go when all is closed, and nobody waits for one.
 func (a *Acceptor) finish() {
-	for a.closed && len(a.workers) > 0 && len(a.homeless) == 0 {
+	for len(a.workers) > 0 && len(a.homeless) == 0 {
 		a.retire(a.workers[0])
 	}
 }
@@ -249,15 +269,14 @@ func (a *Acceptor) Close(ctx context.Context) error {
 	a.closed = true
 	left := a.listeners
 	a.listeners = map[string]*listener{}
-	for _, l := range left {
-		l.left = true
-	}
-	a.finish()
-	a.room.Broadcast()
 	a.mu.Unlock()
 	for _, l := range left {
-		_ = l.file.Close()
+		a.leave(l)
 	}
+	a.mu.Lock()
+	a.ending = true
+	a.finish()
+	a.mu.Unlock()
 	stop := context.AfterFunc(ctx, a.abandon)
 	defer stop()
 	a.group.Wait()

@@ -122,14 +122,17 @@ func (r *rig) begin(letter byte, c *proc.Channel) *staff {
 	return s
 }
 
-func (s *staff) arrive(listener string, fd int) error {
+func (s *staff) arrive(listener string, fds []int) (back []int) {
 	if listener != "web" || s.full.Load() {
-		return errors.New("there is no room")
+		return fds
 	}
-	s.taken.Add(1)
-	file := os.NewFile(uintptr(fd), "connection")
-	_, _ = file.Write([]byte{s.letter})
-	return file.Close()
+	for _, fd := range fds {
+		s.taken.Add(1)
+		file := os.NewFile(uintptr(fd), "connection")
+		_, _ = file.Write([]byte{s.letter})
+		_ = file.Close()
+	}
+	return nil
 }
 
 // dial connects, and gives what is answered, 0 if that is nothing.
@@ -386,7 +389,7 @@ func TestWorkerBelievesNothing(t *testing.T) {
 			if err := ours.Send(context.Background(), m); err != nil {
 				t.Fatal(err)
 			}
-			if err := Receive(other, func(string, int) error { return nil }); !errors.Is(err, ErrProtocol) {
+			if err := Receive(other, func(string, []int) []int { return nil }); !errors.Is(err, ErrProtocol) {
 				t.Errorf("it says %v", err)
 			}
 		})
@@ -412,9 +415,12 @@ func BenchmarkPass(b *testing.B) {
 	var group sync.WaitGroup
 	came := make(chan struct{}, 1024)
 	group.Go(func() {
-		_ = Receive(other, func(_ string, fd int) error {
-			came <- struct{}{}
-			return sys.Close(fd)
+		_ = Receive(other, func(_ string, fds []int) []int {
+			for _, fd := range fds {
+				came <- struct{}{}
+				_ = sys.Close(fd)
+			}
+			return nil
 		})
 	})
 	b.ReportAllocs()

@@ -10,10 +10,10 @@ import (
 )
 
 // Receive is the worker's side: it takes connections from the parent until the parent has gone or the channel is
-// closed, and gives each to arrive, with the name of the listener that accepted it. The descriptor, which is
-// non-blocking and close-on-exec, belongs to arrive unless it fails; then the connection goes back, for another worker.
-// Receive closes the channel.
-func Receive(c *proc.Channel, arrive func(listener string, fd int) error) error {
+// closed, and gives them to arrive, some at once, with the name of the listener that accepted them. The descriptors,
+// which are non-blocking and close-on-exec, belong to arrive, but for those that it returns because there is no room:
+// they go back, for another worker. Receive closes the channel.
+func Receive(c *proc.Channel, arrive func(listener string, fds []int) (back []int)) error {
 	defer c.Close()
 	ctx := context.Background()
 	for last := uint64(0); ; {
@@ -48,17 +48,12 @@ func Receive(c *proc.Channel, arrive func(listener string, fd int) error) error 
 
 // take says that a message has come, and only then gives its connections to arrive: until the parent knows, nobody has
 // read from them, and it may give them to another if this process dies.
-func take(c *proc.Channel, m proc.Message, number uint64, listener string, arrive func(string, int) error) error {
+func take(c *proc.Channel, m proc.Message, number uint64, listener string, arrive func(string, []int) []int) error {
 	if err := answer(c, numbered(kindTaken, number)); err != nil {
 		m.Close() // it goes to another
 		return err
 	}
-	var back []int
-	for _, fd := range m.Descriptors {
-		if arrive(listener, fd) != nil {
-			back = append(back, fd)
-		}
-	}
+	back := arrive(listener, m.Descriptors)
 	if len(back) == 0 {
 		return nil
 	}

@@ -35,10 +35,7 @@ type worker struct {
 	stuck   bool
 	patient *time.Timer // while something is under way
 
-	recent  int64 // that it was given, and that are not in open
-	open    int64
-	at      time.Duration
-	glanced time.Time
+	busyness
 }
 
 // flight is a message that has no answer yet.
@@ -50,7 +47,7 @@ type flight struct {
 // Join has a worker be given connections from now on. When its channel is at its end, because it has died as a rule,
 // it is given none any more.
 func (a *Acceptor) Join(of Worker) {
-	w := &worker{Worker: of, of: a, wake: sync.NewCond(&a.mu), allowed: mostQueued}
+	w := &worker{Worker: of, of: a, wake: sync.NewCond(&a.mu), allowed: mostQueued, busyness: busyness{shown: of.Shown}}
 	w.patient = time.AfterFunc(time.Hour, w.suspect)
 	w.patient.Stop()
 	a.mu.Lock()
@@ -135,23 +132,9 @@ func (w *worker) takes() bool {
 	return waiting < w.allowed
 }
 
-// load is how many connections the worker has, as far as it is known: what it has shown, and what it was given since.
-func (w *worker) load() int64 {
-	if w.Shown == nil {
-		return w.recent
-	}
-	if now := time.Now(); now.Sub(w.glanced) > glanceAtMost {
-		w.glanced = now
-		if open, at := w.Shown(); at != w.at {
-			w.open, w.at, w.recent = open, at, 0
-		}
-	}
-	return w.open + w.recent
-}
-
 // give has a connection wait for the worker.
 func (w *worker) give(c arrival) {
-	w.recent++
+	w.given++
 	w.queue = append(w.queue, c)
 	w.wake.Signal()
 }
@@ -159,7 +142,7 @@ func (w *worker) give(c arrival) {
 func (w *worker) takeQueue() []arrival {
 	list := w.queue
 	w.queue = nil
-	w.recent -= int64(len(list))
+	w.given -= int64(len(list))
 	return list
 }
 
@@ -230,7 +213,7 @@ func (w *worker) receive() {
 	}
 }
 
-// heard acts on an answer, and returns what the worker has taken.
+// heard acts on an answer, and returns what is to be closed here: what the worker has taken.
 func (w *worker) heard(m proc.Message) (taken []arrival, err error) {
 	a := w.of
 	a.mu.Lock()
@@ -238,8 +221,12 @@ func (w *worker) heard(m proc.Message) (taken []arrival, err error) {
 	if m.Kind == kindBack {
 		w.refused()
 		for _, fd := range m.Descriptors {
-			a.settle(arrival{fd, string(m.Payload)})
+			taken = append(taken, arrival{fd, string(m.Payload)})
 		}
+		if a.listeners[string(m.Payload)] == nil && !a.closed {
+			return taken, nil // it was left, and so nobody will serve them
+		}
+		a.rehome(taken)
 		return nil, nil
 	}
 	m.Close()
