@@ -305,7 +305,7 @@ func to(servers ...*answerer) (list []upstream.EndpointOptions) {
 }
 
 func TestReuseUnderLoad(t *testing.T) {
-	const loops, callers, warming, questions = 2, 24, 50, 2000
+	const loops, callers, warming, questions = 2, 24, 50, 500
 	r := newRig(t, loops, upstream.Options{Endpoints: to(answer(t, "tcp", 0), answer(t, "unix", 0))})
 	var before upstream.Counts
 	for _, n := range []int{warming, questions} {

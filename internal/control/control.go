@@ -84,6 +84,7 @@ func (s *Server) Start(at config.AutoOrOffOrAddress) (address string, err error)
 	ctx, end := context.WithCancel(context.Background())
 	s.end = end
 	s.http.BaseContext = func(net.Listener) context.Context { return ctx }
+	s.sampler.sample(s.app)
 	s.group.Go(func() { s.sampler.run(ctx, s.app) })
 	s.group.Go(func() {
 		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {

@@ -99,8 +99,8 @@ type sampler struct {
 
 const sampleTime = time.Second
 
+// run takes another sample each second. The first has been taken before: who asks waits for the next.
 func (s *sampler) run(ctx context.Context, a *app.App) {
-	s.sample(a)
 	ticker := time.NewTicker(sampleTime)
 	defer ticker.Stop()
 	for {

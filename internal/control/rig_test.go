@@ -23,7 +23,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // hang is how long a test waits for what must happen.
-const hang = 10 * time.Second
+const hang = 30 * time.Second
 
 // server is a server under test, with its admin API on a socket of its own.
 type server struct {

@@ -298,6 +298,9 @@ func TestDrain(t *testing.T) {
 // TestEvents follows the events until an end that was not orderly is told.
 func TestEvents(t *testing.T) {
 	s := serve(t, "engine.loops=1")
+	if _, next := s.admin.sampler.figures(s.App); next == nil {
+		t.Fatal("who follows from the first moment on is never told anything")
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), hang)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://x/v1/events", http.NoBody)
