@@ -37,6 +37,7 @@ var rooms = []room{
 	{2, "loop"},
 	{2, "web"},
 	{2, "upstream"},
+	{2, "internal/handover"},
 
 	{3, "driver/*"},
 	{3, "serve"},
