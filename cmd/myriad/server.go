@@ -15,6 +15,8 @@ import (
 	"github.com/myriad-server/myriad/internal/app"
 	"github.com/myriad-server/myriad/internal/config"
 	"github.com/myriad-server/myriad/internal/control"
+	"github.com/myriad-server/myriad/internal/proc"
+	"github.com/myriad-server/myriad/internal/supervise"
 )
 
 // serverFlags are the flags of every command that serves.
@@ -23,6 +25,10 @@ type serverFlags struct {
 	Driver string   `placeholder:"NAME" help:"How the kernel tells of connections: see myriad drivers."`
 	Model  string   `placeholder:"NAME" help:"Who runs which connection: see myriad models."`
 	Loops  string   `placeholder:"N" help:"How many event loops, or auto."`
+
+	Processes    string `placeholder:"N" help:"How many worker processes; 0 serves in this one."`
+	ProcessModel string `placeholder:"NAME" help:"How connections come to worker processes: reuseport or shared."`
+
 	Config string   `placeholder:"FILE" help:"The configuration; flags win over it."`
 	Admin  string   `placeholder:"ADDR" help:"Where the admin API listens: unix:PATH, 127.0.0.1:PORT, auto or off."`
 	Set    []string `sep:"none" placeholder:"KEY=VALUE" help:"Set any key, such as timeouts.idle=15m."`
@@ -33,6 +39,9 @@ const cutShort = time.Second
 
 // run serves until a signal, by the configuration, the overrides of a command, and the flags that all commands have.
 func (f *serverFlags) run(c console, overrides []config.Override) error {
+	if proc.IsChild() {
+		return f.runWorker(c, overrides)
+	}
 	loaded, warnings, err := app.Known().Load(f.Config, append(overrides, f.overrides()...))
 	if err != nil {
 		return usage(err)
@@ -50,16 +59,12 @@ func (f *serverFlags) run(c console, overrides []config.Override) error {
 	if err != nil {
 		return err
 	}
+	if loaded.Engine.Processes > 0 {
+		return f.supervise(overrides, log)
+	}
 	again := func() (*app.Plan, error) {
-		loaded, _, err := app.Known().Load(f.Config, append(overrides, f.overrides()...))
-		if err != nil {
-			return nil, err
-		}
-		host, err := app.Examine()
-		if err != nil {
-			return nil, err
-		}
-		return app.NewPlan(loaded, host)
+		source, err := f.source(overrides)
+		return source.Plan, err
 	}
 	server, err := app.New(plan, app.Options{Version: version, Log: log, Plan: again})
 	if err != nil {
@@ -71,6 +76,28 @@ func (f *serverFlags) run(c console, overrides []config.Override) error {
 	}
 	adviseAtStart(loaded, log)
 	return errors.Join(serveUntilSignal(server, log), admin.Close())
+}
+
+// source reads and plans the configuration.
+func (f *serverFlags) source(overrides []config.Override) (source supervise.Source, err error) {
+	source.Name = f.Config
+	if f.Config != "" {
+		text, err := config.Read(f.Config)
+		if err != nil {
+			return source, err
+		}
+		source.Text = []byte(text)
+	}
+	loaded, _, err := app.Known().Parse(source.Name, string(source.Text), append(overrides, f.overrides()...))
+	if err != nil {
+		return source, err
+	}
+	host, err := app.Examine()
+	if err != nil {
+		return source, err
+	}
+	source.Plan, err = app.NewPlan(loaded, host)
+	return source, err
 }
 
 // startAdmin starts the admin API, if there is to be one. A place that nobody has named is none to fail for.
@@ -122,6 +149,8 @@ func (f *serverFlags) overrides() []config.Override {
 		{"--driver", "engine.driver", f.Driver},
 		{"--model", "engine.model", f.Model},
 		{"--loops", "engine.loops", f.Loops},
+		{"--processes", "engine.processes", f.Processes},
+		{"--process-model", "engine.process_model", f.ProcessModel},
 		{"--admin", "admin", f.Admin},
 	} {
 		if flag.value != "" {
@@ -172,9 +201,11 @@ func serveUntilSignal(server *app.App, log *slog.Logger) error {
 			}
 		}
 	}()
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
-	defer signal.Stop(signals)
+	return serveUntilStop(server, log, stopSignals(), nil)
+}
+
+// serveUntilStop serves until a signal or until drain is closed, and drains; the next signal ends the drain at once.
+func serveUntilStop(server *app.App, log *slog.Logger, signals <-chan os.Signal, drain <-chan struct{}) error {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	kill, done := make(chan struct{}), make(chan error, 1)
@@ -184,8 +215,10 @@ func serveUntilSignal(server *app.App, log *slog.Logger) error {
 	case err := <-done:
 		return err
 	case first = <-signals:
+		log.Info("stopping", "signal", first.String())
+	case <-drain:
+		log.Info("stopping")
 	}
-	log.Info("stopping", "signal", first.String())
 	stop()
 	var second os.Signal
 	select {

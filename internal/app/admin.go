@@ -68,6 +68,12 @@ func (a *App) Listeners() []Listener {
 			all = append(all, Listener{})
 		}
 		all[f.number] = f.about()
+		for _, number := range f.more {
+			for len(all) <= number {
+				all = append(all, Listener{})
+			}
+			all[number] = f.about()
+		}
 	}
 	return all
 }

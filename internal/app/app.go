@@ -32,6 +32,10 @@ type Options struct {
 	Ready func(a *App)
 	// Plan, if set, plans anew what the plan came from, for Again.
 	Plan func() (*Plan, error)
+	// Worker says that the process above opens the listening sockets, and Given are those for the plan. They belong to
+	// the server, also if New fails.
+	Worker bool
+	Given  []Given
 }
 
 // App is a server: what its configuration became, and what stays when that changes.
@@ -50,11 +54,14 @@ type App struct {
 	reloads  sync.Mutex // one at a time
 	steering serve.Steering
 	fates    fates
+
+	giving sync.Mutex
+	given  []Given // sockets that no listener has taken yet
 }
 
 // New makes a server of a plan. It opens no listening socket yet.
 func New(p *Plan, o Options) (*App, error) {
-	a := &App{options: o, started: time.Now()}
+	a := &App{options: o, started: time.Now(), given: o.Given}
 	g := &generation{App: a, plan: p}
 	a.current.Store(g)
 	a.openSight()
@@ -104,6 +111,7 @@ func (a *App) Serve(ctx context.Context, kill <-chan struct{}) error {
 
 // close gives back what New opened. The sockets are the model's, and closed already.
 func (a *App) close() error {
+	a.Ungive()
 	errs := []error{a.fates.end(), a.now().close(nil)}
 	for _, end := range slices.Backward(a.closers) {
 		errs = append(errs, end())
@@ -171,7 +179,7 @@ func (a *App) announce() {
 	for _, warning := range p.Warnings {
 		log.Warn(warning)
 	}
-	log.Info("capacity", p.Capacity.attributes()...)
+	log.Log(context.Background(), a.aloud(), "capacity", p.Capacity.attributes()...)
 }
 
 // ready says where the server listens.
@@ -179,7 +187,7 @@ func (a *App) ready() {
 	for _, f := range a.now().fronts {
 		a.listening(f)
 	}
-	a.options.Log.Info("serving", a.now().plan.attributes()...)
+	a.options.Log.Log(context.Background(), a.aloud(), "serving", a.now().plan.attributes()...)
 }
 
 // listening says where one listener is.
@@ -187,7 +195,15 @@ func (a *App) listening(f *front) {
 	if warning := f.group.Warning(); warning != "" {
 		a.options.Log.Warn(warning)
 	}
-	a.options.Log.Info("listening", "url", f.url())
+	a.options.Log.Log(context.Background(), a.aloud(), "listening", "url", f.url())
+}
+
+// aloud is how loud the server says what the process above its workers says for all of them.
+func (a *App) aloud() slog.Level {
+	if a.options.Worker {
+		return slog.LevelDebug
+	}
+	return slog.LevelInfo
 }
 
 // URLs are where the server listens, in the order of the listeners; with their ports once it is ready.

@@ -21,7 +21,8 @@ type front struct {
 	config *config.Listener
 	where  string // what its upstream is called that has no name
 	group  *listen.Group
-	number int // the site's
+	number int   // the site's
+	more   []int // further ones: the sockets of seats of other workers that are gone
 	web    *webFront
 	tcp    *stream.TCP
 	udp    *stream.UDP
@@ -33,20 +34,24 @@ func (g *generation) listener(i int) (*front, serve.Listener, error) {
 	l := &g.plan.Config.Listeners[i]
 	spec := specOf(l, g.plan.Accept == serve.ReusePort && g.plan.Loops > 1)
 	f := &front{config: l, where: listenerName(i), group: listen.NewGroup(spec), number: i}
+	if g.options.Worker {
+		var err error
+		if f.group, err = g.givenGroup(i, spec); err != nil {
+			return nil, serve.Listener{}, err
+		}
+	}
 	made := serve.Listener{
 		Name: l.Address.String(), Network: string(l.Address.Network), Open: f.group.Open, Closed: f.group.Closed,
 	}
-	if spec.ReusePort && l.ReusePort == config.Auto {
+	if spec.ReusePort && l.ReusePort == config.Auto && !g.options.Worker {
 		made.Open = alone(spec, f.group)
 	}
 	var err error
 	switch {
 	case l.Protocol == config.StreamUDP:
 		made.Datagram, err = g.datagramHandler(f)
-	case l.Address.Network == config.UDP && l.Protocol == config.Echo:
-		made.Datagram = func() conn.DatagramHandler { return echo{} }
 	case l.Address.Network == config.UDP:
-		made.Datagram = func() conn.DatagramHandler { return discard{} }
+		made.Datagram = plainDatagrams(l)
 	default:
 		made.Handler, err = g.handlers(f)
 	}
@@ -54,6 +59,14 @@ func (g *generation) listener(i int) (*front, serve.Listener, error) {
 		g.fronts = append(g.fronts, f)
 	}
 	return f, made, err
+}
+
+// plainDatagrams are what answers datagrams that are not passed on.
+func plainDatagrams(l *config.Listener) func() conn.DatagramHandler {
+	if l.Protocol == config.Echo {
+		return func() conn.DatagramHandler { return echo{} }
+	}
+	return func() conn.DatagramHandler { return discard{} }
 }
 
 // handlers are what serves the connections of a listener.

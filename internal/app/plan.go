@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -65,7 +66,7 @@ func NewPlan(c *config.Config, h Host) (*Plan, error) {
 			return nil, err
 		}
 		if p.Loops = int(c.Engine.Loops); p.Loops == 0 {
-			p.Loops = min(h.Processors, loop.MaxLoops)
+			p.Loops = min(max(h.Processors/max(c.Engine.Processes, 1), 1), loop.MaxLoops)
 		}
 	}
 	p.Unused = c.Unused(p.Driver.Name)
@@ -115,8 +116,13 @@ func (p *Plan) cacheEntries(f *config.Files) int {
 
 // acceptOf decides how connections come to the loops. A listener that may not share its address has one acceptor.
 func acceptOf(c *config.Config, loops int) (serve.Accept, error) {
-	if c.Engine.Accept == config.AcceptAcceptor {
+	shared := c.Engine.Processes > 0 && c.Engine.ProcessModel == config.ProcessShared
+	if c.Engine.Accept == config.AcceptAcceptor || shared && c.Engine.Accept == config.AcceptAuto {
 		return serve.OneAcceptor, nil
+	}
+	if shared {
+		return 0, errors.New("engine.accept is reuseport, and engine.process_model is shared: all workers accept from the " +
+			"same sockets; leave one of the two out")
 	}
 	for i, l := range c.Listeners {
 		if loops < 2 || l.ReusePort != config.No || l.Address.Network == config.Unix {

@@ -26,6 +26,8 @@ type Change struct {
 	// Connections is how many clients are connected, and Touched how many of them are told to end.
 	Connections int64 `json:"connections"`
 	Touched     int64 `json:"connections_touched"`
+	// Rolled are the keys for whose change new workers take over from those that there are.
+	Rolled []string `json:"new_workers_for,omitempty"`
 }
 
 // Part is a part of the configuration that is other than before.
@@ -253,8 +255,8 @@ func (r *reform) make() error {
 		if i, stays := r.kept[f]; stays && err == nil {
 			l := &g.plan.Config.Listeners[i]
 			g.fronts = append(g.fronts, &front{
-				config: l, where: listenerName(i), group: f.group, number: f.number, web: f.web, tcp: f.tcp, udp: f.udp,
-				of: f.of,
+				config: l, where: listenerName(i), group: f.group, number: f.number, more: f.more, web: f.web, tcp: f.tcp,
+				udp: f.udp, of: f.of,
 			})
 		}
 	}
@@ -327,6 +329,9 @@ func (g *generation) depart(f *front, drain time.Duration, gone func()) {
 	if f.udp != nil {
 		f.udp.Dismiss() // there is nothing to answer from any more
 	}
+	for _, number := range f.more {
+		g.steering.Leave(number, drain, nil)
+	}
 	g.steering.Leave(f.number, drain, gone)
 }
 
@@ -376,6 +381,11 @@ func (g *generation) takeOver(f *front) error {
 	handler, err := g.handlers(f)
 	if err != nil {
 		return err
+	}
+	for _, number := range f.more {
+		if err := g.steering.Succeed(number, handler); err != nil {
+			return err
+		}
 	}
 	return g.steering.Succeed(f.number, handler)
 }

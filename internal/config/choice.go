@@ -16,6 +16,18 @@ const (
 // Values are the words that a file may say.
 func (Protocol) Values() []string { return words(HTTP, StreamTCP, StreamUDP, Echo, Discard) }
 
+// ProcessModel is how connections come to several worker processes.
+type ProcessModel string
+
+// The process models.
+const (
+	ProcessReusePort ProcessModel = "reuseport"
+	ProcessShared    ProcessModel = "shared"
+)
+
+// Values are the words that a file may say.
+func (ProcessModel) Values() []string { return words(ProcessReusePort, ProcessShared) }
+
 // Accept is who accepts connections for the loops.
 type Accept string
 

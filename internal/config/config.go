@@ -47,6 +47,9 @@ type Config struct {
 	Recorder CountOrOff `yaml:"recorder" min:"1" max:"1000000"`
 	// Which requests are followed through several programs, and where that is told.
 	Tracing Tracing `yaml:"tracing"`
+	// A file for the number of the process that takes the signals. It is locked for as long as the process lives: a second
+	// server with the same file does not start. Empty is none.
+	PIDFile string `yaml:"pid_file"`
 
 	source *source // where each key was said, for the positions of problems; nil when built in code
 }
@@ -105,6 +108,12 @@ type Engine struct {
 	// Event loops, each with its own driver and thread. "auto" is one for each processor that the process may use, and
 	// 256 at most. Models without event loops refuse a number.
 	Loops CountOrAuto `yaml:"loops" min:"1" max:"256"`
+	// Worker processes. 0 has this process serve by itself. With more of them it supervises: it opens the sockets, starts
+	// the workers, and starts one anew that has died. docs/workers.md describes it.
+	Processes int `yaml:"processes" min:"0" max:"256"`
+	// How connections come to the worker processes: "reuseport" gives each of them listening sockets of its own, and the
+	// kernel spreads; under "shared" all accept from the same ones.
+	ProcessModel ProcessModel `yaml:"process_model"`
 	// Workers of the workpool model, one connection each.
 	Workers int `yaml:"workers" min:"1" max:"100000"`
 	// Accepted connections that wait for a worker of the workpool model.

@@ -25,7 +25,7 @@ func TestExampleOfTheProxyCanBeRun(t *testing.T) {
 		}
 	}
 	file := strings.ReplaceAll(strings.Join(example, ""), "/var/www", t.TempDir())
-	c, warnings, err := known.load("proxy.md", file, nil)
+	c, warnings, err := known.Parse("proxy.md", file, nil)
 	if err != nil || len(warnings) > 0 {
 		t.Fatalf("%s\nof\n%s", report(warnings, err), file)
 	}

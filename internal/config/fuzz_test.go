@@ -25,7 +25,7 @@ func FuzzLoad(f *testing.F) {
 	}
 	f.Add("routes: [{status: {}}]", `routes[0].headers["a b"]=c`)
 	f.Fuzz(func(t *testing.T, text, set string) {
-		c, warnings, err := known.load("fuzz.yaml", text, nil)
+		c, warnings, err := known.Parse("fuzz.yaml", text, nil)
 		var problems Problems
 		if errors.As(err, &problems); err != nil && len(problems) == 0 {
 			t.Fatalf("an error without problems: %v", err)
@@ -48,7 +48,7 @@ func FuzzLoad(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, _, err := known.load("again.yaml", string(whole), nil)
+		again, _, err := known.Parse("again.yaml", string(whole), nil)
 		if err != nil {
 			t.Fatalf("%v\n%s", err, whole)
 		}

@@ -35,14 +35,15 @@ func Load(path string, overrides []Override) (*Config, error) {
 func (k Known) Load(path string, overrides []Override) (c *Config, warnings []Problem, err error) {
 	text := ""
 	if path != "" {
-		if text, err = read(path); err != nil {
+		if text, err = Read(path); err != nil {
 			return nil, nil, err
 		}
 	}
-	return k.load(path, text, overrides)
+	return k.Parse(path, text, overrides)
 }
 
-func (k Known) load(name, text string, overrides []Override) (*Config, []Problem, error) {
+// Parse is Load for a text that was read already; name is what problems call its file.
+func (k Known) Parse(name, text string, overrides []Override) (*Config, []Problem, error) {
 	c := Default()
 	text = strings.TrimPrefix(text, byteOrderMark)
 	c.source = newSource(name, text)
@@ -70,7 +71,8 @@ const byteOrderMark = "\ufeff"
 // largestFile is far beyond what a person writes, and bounds what a mistaken path can cost.
 const largestFile = 256 << 10
 
-func read(path string) (string, error) {
+// Read reads a configuration's file. The error is a Problems.
+func Read(path string) (string, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		message, mend := err.Error(), ""

@@ -100,12 +100,12 @@ func TestFileThatIsTooLarge(t *testing.T) {
 	if _, err := Load(path, nil); err == nil || !strings.Contains(err.Error(), "262145 bytes") {
 		t.Errorf("got %v", err)
 	}
-	if _, _, err := known.load("many.yaml", "routes: ["+strings.Repeat("{},", mostItems+1)+"]", nil); err == nil ||
+	if _, _, err := known.Parse("many.yaml", "routes: ["+strings.Repeat("{},", mostItems+1)+"]", nil); err == nil ||
 		!strings.Contains(err.Error(), "the list has 10001 items") {
 		t.Errorf("got %v", err)
 	}
 	var problems Problems
-	_, _, err := known.load("wrong.yaml", strings.Repeat("wrong: 1\n", 2*mostProblems), nil)
+	_, _, err := known.Parse("wrong.yaml", strings.Repeat("wrong: 1\n", 2*mostProblems), nil)
 	if !errors.As(err, &problems) || len(problems) != mostProblems || problems[mostProblems-1].Line != mostProblems {
 		t.Errorf("got %d problems", len(problems))
 	}
@@ -141,7 +141,7 @@ func TestMarshalledConfigurationLoadsEqual(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		again, _, err := Known{}.load(name, string(text), nil)
+		again, _, err := Known{}.Parse(name, string(text), nil)
 		if err != nil {
 			t.Errorf("%s: %v\n%s", name, err, text)
 		} else if diff := cmp.Diff(c, again, sameConfig); diff != "" {
@@ -158,9 +158,9 @@ func TestByteOrderMark(t *testing.T) {
 		"engine:\r\n  driver: none\r\n",
 		"",
 	} {
-		plain, warnings, err := known.load("a.yaml", text, nil)
+		plain, warnings, err := known.Parse("a.yaml", text, nil)
 		want := report(warnings, err)
-		marked, warnings, err := known.load("a.yaml", "\ufeff"+text, nil)
+		marked, warnings, err := known.Parse("a.yaml", "\ufeff"+text, nil)
 		if diff := cmp.Diff(want, report(warnings, err)); diff != "" {
 			t.Errorf("%q is read otherwise with a mark (-without +with):\n%s", text, diff)
 		}
@@ -168,7 +168,7 @@ func TestByteOrderMark(t *testing.T) {
 			t.Errorf("%q means something else with a mark (-without +with):\n%s", text, diff)
 		}
 	}
-	if _, _, err := known.load("a.yaml", "\ufeff\ufeffengine: {driver: poll}\n", nil); err == nil {
+	if _, _, err := known.Parse("a.yaml", "\ufeff\ufeffengine: {driver: poll}\n", nil); err == nil {
 		t.Error("a second mark is taken for a first")
 	}
 }

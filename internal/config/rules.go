@@ -184,6 +184,10 @@ func (r *rules) engine() {
 		r.refuse(fmt.Sprintf("the %s model has no event loops to have %d of", e.Model, e.Loops), r.loopsMend(),
 			"engine.loops", "engine.model")
 	}
+	if e.Processes > 0 && e.ProcessModel == ProcessShared && e.Driver == "rtsig" {
+		r.refuse("real-time signals of a socket have one owner, and under shared all workers accept from one socket",
+			"write process_model: reuseport, or choose another driver", "engine.process_model", "engine.driver")
+	}
 	if e.Block&(e.Block-1) != 0 {
 		lower := Size(1) << int(math.Log2(float64(e.Block)))
 		r.refuse(fmt.Sprintf("a block of %s is no power of two", e.Block),

@@ -236,7 +236,7 @@ func TestSchemaRefuses(t *testing.T) {
 		if err := v.check(schema, plainValue(t, []byte(text)), ""); err == nil {
 			t.Errorf("the schema takes %s", text)
 		}
-		if _, _, err := known.load("refused.yaml", text, nil); err == nil {
+		if _, _, err := known.Parse("refused.yaml", text, nil); err == nil {
 			t.Errorf("Load takes %s", text)
 		}
 	}
@@ -247,7 +247,7 @@ func TestEveryKeyIsInSchemaAndExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, _, err := known.load("full.yaml", string(text), nil)
+	c, _, err := known.Parse("full.yaml", string(text), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,8 +13,9 @@ func TestUnused(t *testing.T) {
 	values := map[string]string{
 		"accept": "acceptor", "balance": "random", "workers": "7", "queue": "9", "direct": "always", "sweep": "5ms",
 		"trigger": "level", "signal": "per_descriptor", "block": "32KiB", "blocks": "64", "loops": "auto",
+		"processes": "2", "process_model": "shared",
 	}
-	everywhere := []string{"loops", "block", "blocks"}
+	everywhere := []string{"processes", "process_model", "loops", "block", "blocks"}
 	for _, test := range []struct {
 		model, driver string
 		used          []string
@@ -36,7 +37,7 @@ func TestUnused(t *testing.T) {
 				t.Fatalf("the test has no value for engine.%s", key)
 			}
 			text := "engine:\n  model: " + test.model + "\n  " + key + ": " + values[key] + "\nroutes: [{respond: {body: a}}]\n"
-			c, _, err := known.load("a.yaml", text, nil)
+			c, _, err := known.Parse("a.yaml", text, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -15,6 +15,7 @@ type Group struct {
 	sockets map[int]*Socket // of workers that have theirs open
 	warning string
 	opened  bool
+	given   []int // inherited, by worker; -1: taken
 }
 
 // NewGroup makes a group that opens sockets from s. More than one worker needs s.ReusePort.
@@ -26,6 +27,9 @@ func (g *Group) Open(worker int) (int, error) {
 	defer g.mu.Unlock()
 	if g.sockets[worker] != nil {
 		return -1, fmt.Errorf("listen on %s: worker %d has opened it already", g.spec, worker)
+	}
+	if g.given != nil {
+		return g.take(worker)
 	}
 	socket, err := Open(g.spec)
 	if err != nil {
@@ -66,6 +70,7 @@ func (g *Group) Warning() string {
 func (g *Group) Close() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.drop()
 	for worker, socket := range g.sockets {
 		_ = sys.Close(socket.FD)
 		socket.RemoveFile()

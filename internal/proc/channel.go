@@ -239,3 +239,9 @@ func outcome(ctx context.Context, what string, waited, err error) error {
 	}
 	return nil
 }
+
+// RawPair makes the two ends of a channel, each for another process.
+func RawPair() (one, other int, err error) {
+	one, other, err = sys.SocketPair(sys.SeqPacket)
+	return one, other, os.NewSyscallError("socketpair", err)
+}

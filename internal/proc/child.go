@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -18,6 +19,8 @@ import (
 type Command struct {
 	// Path of the binary, which is not looked for in PATH.
 	Path string
+	// Name is what the program is called (argv[0]); empty is its path.
+	Name string
 	// Args behind the program's name.
 	Args []string
 	// Env is the whole environment as name=value, the last of a name counting; nil is this process's own. What belongs
@@ -91,7 +94,7 @@ func Start(c Command) (*Child, error) {
 	closeStrays()
 	began := time.Now()
 	pid, pidfd, err := sys.Spawn(sys.ChildSpec{
-		Path: c.Path, Args: append([]string{c.Path}, c.Args...), Env: c.environment(names, own), Dir: c.Dir,
+		Path: c.Path, Args: append([]string{cmp.Or(c.Name, c.Path)}, c.Args...), Env: c.environment(names, own), Dir: c.Dir,
 		Files: files, OwnGroup: c.OwnGroup,
 	})
 	if err != nil {

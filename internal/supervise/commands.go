@@ -104,11 +104,18 @@ func (s *Supervisor) carryOut(ctx context.Context, c Command) error {
 	case Terminate:
 		return s.Stop(ctx)
 	case ScaleUp:
-		return s.ScaleBy(ctx, 1)
+		return s.resize(ctx, 1)
 	case ScaleDown:
-		return s.ScaleBy(ctx, -1)
+		return s.resize(ctx, -1)
 	}
 	return nil
+}
+
+func (s *Supervisor) resize(ctx context.Context, more int) error {
+	if s.options.Resize != nil {
+		return s.options.Resize(ctx, more)
+	}
+	return s.ScaleBy(ctx, more)
 }
 
 // Scale changes the number of workers. It does not wait for them.

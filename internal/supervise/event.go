@@ -95,6 +95,7 @@ type Event struct {
 	Kind       Kind
 	Worker     ID
 	Slot       int
+	Seat       int
 	PID        int
 	Generation uint64
 	Cause      Cause

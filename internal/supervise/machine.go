@@ -28,7 +28,9 @@ type Action struct {
 	Do         Do
 	Worker     ID
 	Slot       int
+	Seat       int
 	Generation uint64
+	Heir       ID // of DoDrain: who may take over what the worker has; 0: nobody
 }
 
 // Vital is what can be seen of a worker from outside.
@@ -50,6 +52,7 @@ var (
 type worker struct {
 	id         ID
 	slot       int
+	seat       int
 	generation uint64
 	phase      Phase
 	cause      Cause
@@ -138,13 +141,13 @@ func (m *Machine) find(id ID) *worker {
 }
 
 func (m *Machine) do(d Do, w *worker) {
-	m.actions = append(m.actions, Action{d, w.id, w.slot, w.generation})
+	m.actions = append(m.actions, Action{Do: d, Worker: w.id, Slot: w.slot, Seat: w.seat, Generation: w.generation})
 }
 
 func (m *Machine) tell(kind Kind, w *worker, change func(*Event)) {
 	e := Event{Kind: kind}
 	if w != nil {
-		e.Worker, e.Slot, e.Generation, e.Cause = w.id, w.slot, w.generation, w.cause
+		e.Worker, e.Slot, e.Seat, e.Generation, e.Cause = w.id, w.slot, w.seat, w.generation, w.cause
 	}
 	if change != nil {
 		change(&e)
@@ -165,6 +168,7 @@ func (m *Machine) Ready(now time.Duration, id ID) {
 func (m *Machine) Refused(now time.Duration, id ID, why string) {
 	if w := m.find(id); w != nil && w.phase == Starting {
 		m.terminate(now, w, NotReady)
+		m.events[len(m.events)-1].Text = why
 		m.lost(now, w, why)
 	}
 	m.reconcile(now)
@@ -276,6 +280,7 @@ func (m *Machine) retire(now time.Duration, w *worker, cause Cause) {
 	}
 	w.phase, w.cause, w.deadline = Draining, cause, now+m.policy.DrainFor
 	m.do(DoDrain, w)
+	m.actions[len(m.actions)-1].Heir = m.heir(w)
 	m.tell(WorkerLeaving, w, nil)
 }
 

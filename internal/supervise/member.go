@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	placeVariable = "MYRIAD_PLACE" // the number of a worker, its slot and its generation
+	placeVariable = "MYRIAD_PLACE" // the number of a worker, its slot, its generation and its seat
 	boardName     = "board"
 )
 
@@ -25,42 +25,61 @@ type Member struct {
 	*proc.Inherited
 	Board *proc.Board
 	Slot  *proc.Slot
+	// Orders are those that have come in part.
+	Orders Orders
 }
 
 // Join takes over what a Supervisor has started this process for, and claims its slot for a number of loops. When it
 // fails after the parent can be told, the parent was told. proc.ErrNotChild: nobody has started this as a worker.
 func Join(loops int) (*Member, error) {
+	m, err := Enter()
+	if err != nil {
+		return nil, err
+	}
+	if err := m.Claim(loops); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// Enter is Join for a worker that does not know yet how many loops it will have, and claims its slot later.
+func Enter() (*Member, error) {
 	inherited, err := proc.Adopt()
 	if err != nil {
 		return nil, err
 	}
 	m := &Member{Inherited: inherited}
-	if err := m.claim(loops); err != nil {
+	if err := m.enter(); err != nil {
 		return nil, errors.Join(err, inherited.Fail(err))
 	}
 	return m, nil
 }
 
-func (m *Member) claim(loops int) error {
+// Claim claims the slot for a number of loops. When it fails the parent was told.
+func (m *Member) Claim(loops int) (err error) {
+	m.Slot, err = m.Board.Claim(m.Place.Slot, proc.Identity{
+		PID: os.Getpid(), Worker: uint64(m.Worker), Generation: m.Generation, Started: time.Now(), Loops: loops,
+	})
+	if err != nil {
+		return errors.Join(err, m.Fail(err))
+	}
+	return nil
+}
+
+func (m *Member) enter() error {
 	text := os.Getenv(placeVariable)
 	if err := os.Unsetenv(placeVariable); err != nil {
 		return err
 	}
-	if _, err := fmt.Sscan(text, &m.Worker, &m.Place.Slot, &m.Generation); err != nil {
+	if _, err := fmt.Sscan(text, &m.Worker, &m.Place.Slot, &m.Generation, &m.Seat); err != nil {
 		return fmt.Errorf("%s=%q was written by another program: %w", placeVariable, text, err)
 	}
 	fd, ok := m.File(boardName)
 	if !ok {
 		return errors.New("no board was inherited")
 	}
-	board, err := proc.OpenBoard(fd)
-	if err != nil {
-		return err
-	}
-	m.Board = board
-	m.Slot, err = board.Claim(m.Place.Slot, proc.Identity{
-		PID: os.Getpid(), Worker: uint64(m.Worker), Generation: m.Generation, Started: time.Now(), Loops: loops,
-	})
+	var err error
+	m.Board, err = proc.OpenBoard(fd)
 	return err
 }
 

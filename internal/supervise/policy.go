@@ -18,6 +18,7 @@ type Choice uint8
 const (
 	Newest            Choice = iota // the one that was started last: the others have the warmer caches
 	FewestConnections               // the one whose connections are fewest: least is moved or waited for
+	LastSeat                        // the one whose seat another has as well, or else the one in the last seat
 )
 
 // Policy is what a Machine goes by. Every limit is a limit: zero is refused where it would mean "without end".

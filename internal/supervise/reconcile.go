@@ -168,8 +168,11 @@ func (m *Machine) shrink(now time.Duration, left int, is func(*worker) bool, cau
 func (m *Machine) rather(a, b *worker) int {
 	byPhase := cmp.Compare(b.phase, a.phase)
 	byLoad := 0
-	if m.policy.Retire == FewestConnections {
+	switch m.policy.Retire {
+	case FewestConnections:
 		byLoad = cmp.Compare(b.open, a.open)
+	case LastSeat:
+		byPhase = cmp.Or(cmp.Compare(m.priority(a), m.priority(b)), cmp.Compare(a.seat, b.seat), byPhase)
 	}
 	return cmp.Or(byPhase, byLoad, cmp.Compare(a.id, b.id))
 }
@@ -195,7 +198,8 @@ func (m *Machine) start(now time.Duration) bool {
 	m.starts = append(m.starts, now)
 	m.last++
 	w := &worker{
-		id: m.last, slot: slot, generation: m.target(), began: now, deadline: now + m.policy.ReadyWithin,
+		id: m.last, slot: slot, seat: m.freeSeat(), generation: m.target(), began: now,
+		deadline: now + m.policy.ReadyWithin,
 	}
 	m.workers = append(m.workers, w)
 	m.do(DoStart, w)

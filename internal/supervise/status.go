@@ -36,6 +36,7 @@ type Status struct {
 type WorkerStatus struct {
 	ID         ID            `json:"id"`
 	Slot       int           `json:"slot"`
+	Seat       int           `json:"seat"` // whoever has it has its listening sockets
 	PID        int           `json:"pid"`
 	Generation uint64        `json:"generation"`
 	Phase      string        `json:"phase"`
@@ -60,7 +61,8 @@ func (m *Machine) Status(now time.Duration) Status {
 	}
 	for _, w := range m.workers {
 		status := WorkerStatus{
-			ID: w.id, Slot: w.slot, Generation: w.generation, Phase: w.phase.String(), Asked: w.isAsked, Age: now - w.began,
+			ID: w.id, Slot: w.slot, Seat: w.seat, Generation: w.generation, Phase: w.phase.String(), Asked: w.isAsked,
+			Age: now - w.began,
 		}
 		if w.cause != None {
 			status.Cause = w.cause.String()

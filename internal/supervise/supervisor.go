@@ -18,6 +18,7 @@ import (
 type Place struct {
 	Worker     ID
 	Slot       int // of the board
+	Seat       int // whoever has it has the same part of the work; in a roll two have it
 	Generation uint64
 }
 
@@ -35,6 +36,13 @@ type Options struct {
 	Log *slog.Logger
 	// Notify is told of every event too, if it is not nil, on the goroutine that all decisions wait for.
 	Notify func(Event)
+	// Started, if set, is called with each worker that was started, on a goroutine of its own.
+	Started func(Place, *proc.Child)
+	// Succeed, if set, has a worker that is to drain give what it has to another one, and drain then. It is called on a
+	// goroutine of its own. If it fails the worker is told to drain.
+	Succeed func(from, heir ID) error
+	// Resize, if set, changes the number of workers for ScaleUp and ScaleDown, which is Supervisor.ScaleBy otherwise.
+	Resize func(ctx context.Context, more int) error
 	// ObserveEvery is how often the board is looked at; a second, or less where HangAfter asks for it, if it is zero.
 	ObserveEvery time.Duration
 }
@@ -141,7 +149,7 @@ func (s *Supervisor) act() {
 		}
 		for _, a := range actions {
 			if a.Do == DoStart {
-				s.start(Place{Worker: a.Worker, Slot: a.Slot, Generation: a.Generation})
+				s.start(Place{Worker: a.Worker, Slot: a.Slot, Seat: a.Seat, Generation: a.Generation})
 				continue
 			}
 			if child := s.children[a.Worker]; child != nil {
@@ -206,7 +214,10 @@ func (s *Supervisor) start(p Place) {
 		return
 	}
 	s.children[p.Worker] = child
-	s.tell(Event{Kind: WorkerStarting, Worker: p.Worker, Slot: p.Slot, Generation: p.Generation})
+	s.tell(Event{Kind: WorkerStarting, Worker: p.Worker, Slot: p.Slot, Seat: p.Seat, Generation: p.Generation})
+	if s.options.Started != nil {
+		go s.options.Started(p, child)
+	}
 	go s.follow(p, child)
 }
 
@@ -263,6 +274,10 @@ func (s *Supervisor) reach(child *proc.Child, a Action) {
 		_ = child.Control().Send(soon, proc.Message{Kind: KindAsk})
 		cancel()
 	case DoDrain:
+		if a.Heir != 0 && s.options.Succeed != nil {
+			go s.bequeath(child, a)
+			return
+		}
 		err = child.Signal(SignalDrain)
 	case DoTerminate:
 		err = child.Signal(syscall.SIGTERM)
@@ -272,6 +287,19 @@ func (s *Supervisor) reach(child *proc.Child, a Action) {
 	if err != nil && !errors.Is(err, proc.ErrGone) {
 		s.options.Log.Error("a worker cannot be reached", "worker", uint64(a.Worker), "pid", child.PID(), "to", a.Do.String(),
 			"error", err)
+	}
+}
+
+// bequeath has a worker give what it has to its heir, or drain when that cannot be.
+func (s *Supervisor) bequeath(child *proc.Child, a Action) {
+	err := s.options.Succeed(a.Worker, a.Heir)
+	if err == nil {
+		return
+	}
+	s.options.Log.Warn("a worker drains by itself: its connections were not taken over", "worker", uint64(a.Worker),
+		"heir", uint64(a.Heir), "cause", err)
+	if err := child.Signal(SignalDrain); err != nil && !errors.Is(err, proc.ErrGone) {
+		s.options.Log.Error("a worker cannot be told to drain", "worker", uint64(a.Worker), "error", err)
 	}
 }
 
@@ -295,7 +323,7 @@ func (p Place) into(c proc.Command) proc.Command {
 		env = os.Environ()
 	}
 	place := strconv.FormatUint(uint64(p.Worker), 10) + " " + strconv.Itoa(p.Slot) + " " +
-		strconv.FormatUint(p.Generation, 10)
+		strconv.FormatUint(p.Generation, 10) + " " + strconv.Itoa(p.Seat)
 	c.Env = append(append([]string(nil), env...), placeVariable+"="+place)
 	return c
 }

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/myriad-server/myriad/internal/config"
+	"github.com/myriad-server/myriad/internal/proc"
+	"github.com/myriad-server/myriad/internal/supervise"
+)
+
+// supervisor is the process above the workers. It serves no connection itself.
+type supervisor struct {
+	log   *slog.Logger
+	fleet *supervise.Fleet
+}
+
+// supervise keeps worker processes that serve, until a signal.
+func (f *serverFlags) supervise(overrides []config.Override, log *slog.Logger) error {
+	s := &supervisor{log: log}
+	signals := make(chan os.Signal, 16)
+	signal.Ignore(syscall.SIGPIPE)
+	signal.Notify(signals, supervise.Signals()...)
+	source, err := f.source(overrides)
+	if err != nil {
+		return usage(err)
+	}
+	for _, warning := range source.Plan.Warnings {
+		log.Warn(warning)
+	}
+	s.fleet, err = supervise.NewFleet(supervise.FleetOptions{
+		Source: source, Load: func() (supervise.Source, error) { return f.source(overrides) },
+		Command: func() proc.Command { return s.command(sameBinary) }, Log: log, Ready: s.ready,
+	})
+	if err != nil {
+		return err
+	}
+	defer s.fleet.Close()
+	adviseAtStart(source.Plan.Config, log)
+	return s.run(signals)
+}
+
+// sameBinary is the program that this process runs, also when its file was replaced.
+const sameBinary = "/proc/self/exe"
+
+// command starts a worker of a binary, with the arguments of this process.
+func (s *supervisor) command(path string) proc.Command {
+	return proc.Command{
+		Path: path, Name: os.Args[0], Args: os.Args[1:], Stdout: os.Stdout, Stderr: os.Stderr, OwnGroup: true,
+	}
+}
+
+// ready says where the workers listen, when all serve.
+func (s *supervisor) ready() {
+	// It is called within the fleet, which answers when this has returned.
+	go func() {
+		urls, warnings := s.fleet.URLs()
+		for _, warning := range warnings {
+			s.log.Warn(warning)
+		}
+		for _, url := range urls {
+			s.log.Info("listening", "url", url)
+		}
+		s.log.Info("serving")
+	}()
+}
+
+// run keeps the workers until a signal has ended them. A second one is obeyed at once, and is the exit code.
+func (s *supervisor) run(signals <-chan os.Signal) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	obeyed, passed := make(chan os.Signal), make(chan struct{})
+	var second os.Signal
+	go func() {
+		defer close(passed)
+		second = pass(ctx, signals, obeyed)
+	}()
+	go s.fleet.Obey(ctx, obeyed, s.prepare)
+	err := s.fleet.Run(ctx)
+	cancel()
+	<-passed
+	if number, cut := second.(syscall.Signal); cut {
+		return coded{fmt.Errorf("cut short by a second signal (%s)", second), 128 + int(number)}
+	}
+	return err
+}
+
+// pass passes signals on until ctx ends. second is the one that came when the end had been asked for already.
+func pass(ctx context.Context, signals <-chan os.Signal, to chan<- os.Signal) (second os.Signal) {
+	ending := false
+	for {
+		var got os.Signal
+		select {
+		case got = <-signals:
+		case <-ctx.Done():
+			return second
+		}
+		if c, known := supervise.CommandOf(got); known && (c == supervise.Quit || c == supervise.Terminate) {
+			if ending && c == supervise.Terminate && second == nil {
+				second = got
+			}
+			ending = true
+		}
+		select {
+		case to <- got:
+		case <-ctx.Done():
+			return second
+		}
+	}
+}
+
+// prepare carries out the commands that need something new.
+func (s *supervisor) prepare(ctx context.Context, c supervise.Command) error {
+	switch c {
+	case supervise.Reopen:
+		s.fleet.Reopen()
+		return nil
+	case supervise.Reload:
+		s.fleet.Reopen()
+		_, err := s.fleet.Reload(ctx, false)
+		return err
+	case supervise.Upgrade:
+		path, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		return s.fleet.Upgrade(ctx, func() proc.Command { return s.command(path) })
+	}
+	return fmt.Errorf("nothing is prepared for %s", c)
+}

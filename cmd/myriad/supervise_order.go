@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/myriad-server/myriad/internal/app"
+	"github.com/myriad-server/myriad/internal/proc"
+	"github.com/myriad-server/myriad/internal/supervise"
+)
+
+// obey takes a message of the supervisor.
+func (w *worker) obey(m proc.Message) {
+	if m.Kind != supervise.KindOrder {
+		m.Close()
+		return
+	}
+	order, whole, err := w.member.Orders.Add(m)
+	switch {
+	case err != nil:
+		w.log.Error("an order cannot be read", "error", err)
+	case whole:
+		go w.carryOut(order) // a worker that is at work must still answer whether it hangs
+	}
+}
+
+// carryOut does what was ordered, and answers.
+func (w *worker) carryOut(order supervise.Order) {
+	answer := supervise.Answer{ID: order.ID}
+	var err error
+	switch order.Do {
+	case supervise.OrderPreview, supervise.OrderReload:
+		answer.Change, err = w.reload(&order)
+	case supervise.OrderAdopt:
+		w.server.Give(order.Sockets)
+		err = w.server.Adopt()
+	case supervise.OrderHandOver, supervise.OrderTakeOver:
+		err = w.pass(&order)
+	default:
+		proc.Message{Descriptors: order.Descriptors()}.Close()
+		err = fmt.Errorf("this version does not know the order %q", order.Do)
+	}
+	if err != nil {
+		answer.Error = err.Error()
+	}
+	if err := w.member.Answer(context.Background(), answer); err != nil {
+		w.log.Warn("the supervisor does not hear what came of an order", "order", order.Do, "error", err)
+	}
+}
+
+// reload previews or takes over another configuration.
+func (w *worker) reload(order *supervise.Order) (*app.Change, error) {
+	plan, err := w.plan(order)
+	if err != nil {
+		proc.Message{Descriptors: order.Descriptors()}.Close()
+		return nil, err
+	}
+	if order.Do == supervise.OrderPreview {
+		return w.server.Preview(plan)
+	}
+	w.server.Give(order.Sockets)
+	defer w.server.Ungive()
+	return w.server.Reload(plan)
+}
+
+var errNoHandOver = errors.New("connections are not handed over")
+
+// pass gives the connections to another worker, and drains then, or takes those of another.
+func (w *worker) pass(order *supervise.Order) error {
+	proc.Message{Descriptors: order.Descriptors()}.Close()
+	return errNoHandOver
+}

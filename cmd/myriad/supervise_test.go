@@ -1,0 +1,210 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/myriad-server/myriad/internal/app"
+	"github.com/myriad-server/myriad/internal/control"
+)
+
+// fleet is a server of several processes, as a user starts it.
+type fleet struct {
+	*process
+	t       *testing.T
+	address string
+}
+
+// startFleet runs the program, and waits until all workers serve.
+func startFleet(t *testing.T, arguments ...string) *fleet {
+	t.Helper()
+	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
+	binary, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &process{command: exec.Command(binary, append([]string{"serve"}, arguments...)...), ended: make(chan struct{})}
+	p.command.Args[0] = "myriad"
+	p.command.Stderr = &p.log
+	p.command.WaitDelay = patience
+	if err := p.command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		_ = p.command.Wait()
+		close(p.ended)
+	}()
+	f := &fleet{process: p, t: t}
+	t.Cleanup(func() {
+		_ = p.command.Process.Kill() // it may have ended; its workers end with it
+		<-p.ended
+		if t.Failed() {
+			text, _ := p.log.now()
+			t.Log(text)
+		}
+	})
+	text := f.heard("msg=serving")
+	if found := listening.FindStringSubmatch(text); found != nil {
+		f.address = found[1][len("http://"):]
+	}
+	return f
+}
+
+func (f *fleet) heard(text string) string {
+	f.t.Helper()
+	log, ok := f.await(text)
+	if !ok {
+		f.t.Fatalf("the log does not hold %q", text)
+	}
+	return log
+}
+
+func (f *fleet) signal(s syscall.Signal) {
+	f.t.Helper()
+	if err := f.command.Process.Signal(s); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f *fleet) ends(code int) {
+	f.t.Helper()
+	select {
+	case <-f.ended:
+	case <-time.After(patience):
+		f.t.Fatal("it does not end")
+	}
+	if got := f.command.ProcessState.ExitCode(); got != code {
+		f.t.Errorf("the exit code is %d, want %d", got, code)
+	}
+}
+
+var readyLine = regexp.MustCompile(`msg="worker is ready" worker=(\d+) slot=(\d+) pid=(\d+)`)
+
+// pid is the process of a worker that was ready.
+func (f *fleet) pid(worker int) (pid, slot int) {
+	f.t.Helper()
+	text := f.heard(fmt.Sprintf(`msg="worker is ready" worker=%d `, worker))
+	for _, found := range readyLine.FindAllStringSubmatch(text, -1) {
+		if found[1] == strconv.Itoa(worker) {
+			pid, _ = strconv.Atoi(found[3])
+			slot, _ = strconv.Atoi(found[2])
+		}
+	}
+	return pid, slot
+}
+
+// open is how many connections a worker has, as its own admin API says.
+func (f *fleet) open(slot int) int64 {
+	f.t.Helper()
+	client, err := control.Dial("unix:" + workerSocket(f.command.Process.Pid, slot))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	text, err := client.Ask(f.t.Context(), "GET", "/v1/status", nil, nil)
+	var status app.Status
+	if err == nil {
+		err = json.Unmarshal(text, &status)
+	}
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return status.Connections.Open
+}
+
+// client is a connection that stays.
+type client struct {
+	net.Conn
+	in *bufio.Reader
+}
+
+func (f *fleet) connect() *client {
+	f.t.Helper()
+	c, err := net.DialTimeout("tcp", f.address, patience)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() { _ = c.Close() })
+	return &client{c, bufio.NewReader(c)}
+}
+
+// ask asks once more, and gives the answer.
+func (c *client) ask() (string, error) {
+	_ = c.SetDeadline(time.Now().Add(patience))
+	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: fleet\r\n\r\n"); err != nil {
+		return "", err
+	}
+	answer, err := http.ReadResponse(c.in, nil)
+	if err != nil {
+		return "", err
+	}
+	text, err := io.ReadAll(answer.Body)
+	_ = answer.Body.Close()
+	return string(text), err
+}
+
+// kill ends a process as a crash would.
+func kill(t *testing.T, pid int) {
+	t.Helper()
+	p, err := os.FindProcess(pid)
+	if err == nil {
+		err = p.Kill()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestWorkerKilled kills one of two workers: its connections end, those of the other go on, and another is started.
+func TestWorkerKilled(t *testing.T) {
+	for _, model := range []string{"shared", "reuseport"} {
+		t.Run(model, func(t *testing.T) {
+			f := startFleet(t, "--listen", "127.0.0.1:0", "--respond", "hi", "--processes", "2", "--process-model", model)
+			pid, victim := f.pid(1)
+			another, other := f.pid(2)
+			var clients []*client
+			// The kernel may give all to one of them, where they wait at one socket.
+			for range 100 {
+				c := f.connect()
+				if text, err := c.ask(); text != "hi" {
+					t.Fatalf("%q was answered: %v", text, err)
+				}
+				clients = append(clients, c)
+			}
+			if f.open(victim) > f.open(other) {
+				pid, other = another, victim
+			}
+			alive := f.open(other)
+			if alive < int64(len(clients))/2 {
+				t.Fatalf("%d of %d connections are of the worker that has more", alive, len(clients))
+			}
+			kill(t, pid)
+			f.pid(3)
+			for _, c := range clients {
+				if text, err := c.ask(); err == nil && text == "hi" {
+					alive--
+				}
+			}
+			if alive != 0 {
+				t.Errorf("%d connections of the other worker are gone", alive)
+			}
+			for range 20 {
+				if text, err := f.connect().ask(); text != "hi" {
+					t.Fatalf("%q was answered: %v", text, err)
+				}
+			}
+			f.signal(syscall.SIGTERM)
+			f.ends(0)
+		})
+	}
+}

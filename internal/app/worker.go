@@ -1,0 +1,273 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/myriad-server/myriad/internal/config"
+	"github.com/myriad-server/myriad/internal/listen"
+	"github.com/myriad-server/myriad/internal/sys"
+	"github.com/myriad-server/myriad/serve"
+)
+
+// This file is the listening sockets of a server of several processes. The process above the workers opens and keeps
+// them, so that what waits in a backlog outlives a worker.
+
+// Given is one listening socket that a worker gets.
+type Given struct {
+	// Listener is its place in the configuration, and Place which of the worker's sockets for that listener it is.
+	Listener int `json:"listener"`
+	Place    int `json:"place"`
+	// Bound is the address with its port; it has none for a unix socket.
+	Bound netip.AddrPort `json:"bound"`
+	// Extra says that the socket is that of a seat that nobody has: it is accepted from besides the worker's own.
+	Extra bool `json:"extra,omitempty"`
+	FD    int  `json:"-"`
+}
+
+// Sockets are the listening sockets of all workers, by seat. A worker has a seat, and whoever follows it there has the
+// same sockets. It is used by one goroutine at a time.
+type Sockets struct {
+	sets  []*socketSet // by listener
+	seats int          // of the sets that are spread: how many have sockets
+}
+
+// socketSet is the sockets of one listener.
+type socketSet struct {
+	listener *config.Listener
+	spec     listen.Spec
+	each     int // how many a worker needs
+	spread   bool
+	lone     bool // one worker alone serves it: datagrams that cannot be spread
+	seats    []*seatSockets
+	deaf     []int // of a lone one: sockets at which nothing comes, for the others
+}
+
+// seatSockets are those of one seat; of the first alone where the sockets are not spread.
+type seatSockets struct {
+	group *listen.Group
+	fds   []int
+}
+
+// OpenSockets opens what the workers of a plan listen on, for a number of seats. What before has for the same addresses
+// is taken over; what it has besides stays open until Retire. With an error nothing new is open.
+func OpenSockets(p *Plan, seats int, before *Sockets) (*Sockets, error) {
+	s := &Sockets{seats: seats}
+	if before != nil {
+		s.seats = max(seats, before.seats)
+	}
+	for i := range p.Config.Listeners {
+		l := &p.Config.Listeners[i]
+		set := s.inherit(l, before)
+		if set == nil {
+			set = newSocketSet(p, l)
+		}
+		s.sets = append(s.sets, set)
+		if err := set.fill(s.seats); err != nil {
+			s.Retire(before)
+			return nil, fmt.Errorf("listeners[%d]: %w", i, err)
+		}
+	}
+	return s, nil
+}
+
+// inherit is the set of an earlier configuration for a listener, or nil.
+func (s *Sockets) inherit(l *config.Listener, before *Sockets) *socketSet {
+	if before == nil {
+		return nil
+	}
+	for _, set := range before.sets {
+		if set.listener.Address == l.Address && datagrams(set.listener) == datagrams(l) && !slices.Contains(s.sets, set) {
+			return set
+		}
+	}
+	return nil
+}
+
+func newSocketSet(p *Plan, l *config.Listener) *socketSet {
+	set := &socketSet{listener: l, each: 1}
+	internet := l.Address.Network != config.Unix
+	set.spread = internet && l.ReusePort != config.No &&
+		(p.Config.Engine.ProcessModel == config.ProcessReusePort || datagrams(l))
+	set.lone = datagrams(l) && !set.spread
+	if set.spread && p.Accept == serve.ReusePort {
+		set.each = max(p.Loops, 1)
+	}
+	set.spec = specOf(l, set.spread)
+	return set
+}
+
+// fill opens what is missing for a number of seats.
+func (s *socketSet) fill(seats int) error {
+	if !s.spread {
+		seats = 1
+	}
+	for len(s.seats) < seats {
+		spec := s.spec
+		if len(s.seats) > 0 {
+			spec = s.seats[0].group.Spec() // with the port
+		}
+		seat := &seatSockets{group: listen.NewGroup(spec)}
+		open := seat.group.Open
+		if len(s.seats) == 0 && spec.ReusePort && s.listener.ReusePort == config.Auto && !datagrams(s.listener) {
+			open = alone(spec, seat.group)
+		}
+		for i := range s.each {
+			fd, err := open(i)
+			if err != nil {
+				seat.group.Close()
+				return err
+			}
+			seat.fds = append(seat.fds, fd)
+		}
+		s.seats = append(s.seats, seat)
+	}
+	return nil
+}
+
+// Grow opens the sockets of more seats. With an error those that there are go on.
+func (s *Sockets) Grow(seats int) error {
+	for _, set := range s.sets {
+		if err := set.fill(seats); err != nil {
+			return err
+		}
+	}
+	s.seats = max(s.seats, seats)
+	return nil
+}
+
+// Retire closes what kept does not have too. Workers that still have a socket go on with it.
+func (s *Sockets) Retire(kept *Sockets) {
+	for _, set := range s.sets {
+		if kept != nil && slices.Contains(kept.sets, set) {
+			continue
+		}
+		for _, seat := range set.seats {
+			seat.group.Close()
+		}
+		for _, fd := range set.deaf {
+			_ = sys.Close(fd)
+		}
+	}
+}
+
+// For is what the worker of a seat gets when there are so many: its own sockets, and those of seats that nobody has any
+// more and that fall to it. The descriptors stay with s.
+func (s *Sockets) For(seat, workers int) ([]Given, error) {
+	var given []Given
+	for i, set := range s.sets {
+		some, err := set.of(seat)
+		if err != nil {
+			return nil, err
+		}
+		for place, fd := range some {
+			given = append(given, Given{Listener: i, Place: place, Bound: set.bound(), FD: fd})
+		}
+	}
+	for lost := workers; lost < s.seats; lost++ {
+		if lost%workers == seat {
+			given = append(given, s.Extra(lost)...)
+		}
+	}
+	return given, nil
+}
+
+// Extra is what another worker gets of a seat that nobody has any more, so that nobody waits at its sockets in vain.
+func (s *Sockets) Extra(seat int) (given []Given) {
+	for i, set := range s.sets {
+		if !set.spread || seat >= len(set.seats) {
+			continue
+		}
+		for place, fd := range set.seats[seat].fds {
+			given = append(given, Given{Listener: i, Place: place, Bound: set.bound(), Extra: true, FD: fd})
+		}
+	}
+	return given
+}
+
+// Seats is how many seats have sockets.
+func (s *Sockets) Seats() int { return s.seats }
+
+// Fresh is what For gives of listeners that before does not have.
+func (s *Sockets) Fresh(seat, workers int, before *Sockets) ([]Given, error) {
+	given, err := s.For(seat, workers)
+	return slices.DeleteFunc(given, func(g Given) bool { return slices.Contains(before.sets, s.sets[g.Listener]) }), err
+}
+
+func (s *socketSet) of(seat int) ([]int, error) {
+	switch {
+	case s.spread:
+		return s.seats[seat].fds, nil
+	case !s.lone || seat == 0:
+		return s.seats[0].fds, nil
+	}
+	for len(s.deaf) == 0 {
+		fd, err := sys.Socket(sys.Inet4, sys.Datagram, true)
+		if err != nil {
+			return nil, err
+		}
+		s.deaf = append(s.deaf, fd)
+	}
+	return s.deaf, nil
+}
+
+func (s *socketSet) bound() netip.AddrPort { return s.seats[0].group.Spec().Address }
+
+// URLs are where the sockets listen, in the order of the listeners, and what is to be said about them.
+func (s *Sockets) URLs() (urls, warnings []string) {
+	for _, set := range s.sets {
+		group := set.seats[0].group
+		urls = append(urls, url(set.listener.Protocol, group.Spec()))
+		if w := group.Warning(); w != "" {
+			warnings = append(warnings, w)
+		}
+	}
+	return urls, warnings
+}
+
+// errNoSocket is told of a listener for which a worker was given nothing.
+var errNoSocket = errors.New("this worker was given no socket for it")
+
+// givenGroup is the group of a listener whose sockets another process has opened. It takes them out of what was given.
+func (a *App) givenGroup(listener int, spec listen.Spec) (*listen.Group, error) {
+	a.giving.Lock()
+	defer a.giving.Unlock()
+	var fds []int
+	a.given = slices.DeleteFunc(a.given, func(g Given) bool {
+		if g.Listener != listener || g.Extra {
+			return false
+		}
+		for len(fds) <= g.Place {
+			fds = append(fds, -1)
+		}
+		fds[g.Place] = g.FD
+		if g.Bound.IsValid() {
+			spec.Address = g.Bound
+		}
+		return true
+	})
+	if fds == nil {
+		return nil, fmt.Errorf("listen on %s: %w", spec, errNoSocket)
+	}
+	return listen.Inherited(spec, fds), nil
+}
+
+// Give adds sockets for the listeners of a plan that is to be reloaded to, or, with Extra, for those in effect. They
+// belong to the server from then on.
+func (a *App) Give(given []Given) {
+	a.giving.Lock()
+	defer a.giving.Unlock()
+	a.given = append(a.given, given...)
+}
+
+// Ungive closes what was given and not taken.
+func (a *App) Ungive() {
+	a.giving.Lock()
+	defer a.giving.Unlock()
+	for _, g := range a.given {
+		_ = sys.Close(g.FD)
+	}
+	a.given = nil
+}

@@ -1,0 +1,316 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/myriad-server/myriad/internal/app"
+	"github.com/myriad-server/myriad/internal/config"
+	"github.com/myriad-server/myriad/internal/proc"
+	"github.com/myriad-server/myriad/internal/sys"
+)
+
+// keys that belong to the supervisor itself, which does not change while it runs.
+var keys = []string{"admin", "log", "pid_file", "engine.process_model"}
+
+// Reload reads the configuration again and has all workers serve it, or, to preview, only says what that would do. It
+// is checked here first, and previewed by every worker, before any of them changes. What workers cannot change while
+// they run is changed by new workers that take over one after the other; it is waited for.
+func (f *Fleet) Reload(ctx context.Context, preview bool) (*app.Change, error) {
+	f.changes.Lock()
+	defer f.changes.Unlock()
+	source, err := f.options.Load()
+	if err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	was, workers := f.work, f.workers
+	f.mu.Unlock()
+	rolled, err := fixed(&was, &source)
+	if err != nil {
+		return nil, err
+	}
+	next := task{Source: source, version: was.version + 1, launch: was.launch}
+	if next.sockets, err = app.OpenSockets(source.Plan, workers, was.sockets); err != nil {
+		return nil, err
+	}
+	var change *app.Change
+	switch {
+	case preview && len(rolled) > 0:
+		change = &app.Change{}
+	case preview:
+		change, err = f.orderAll(ctx, OrderPreview, &next, nil)
+	case len(rolled) > 0:
+		change, err = &app.Change{}, f.roll(ctx, next)
+	default:
+		change, err = f.reload(ctx, &was, &next)
+	}
+	if err != nil || preview {
+		next.sockets.Retire(was.sockets)
+	} else {
+		was.sockets.Retire(next.sockets)
+	}
+	if err != nil {
+		return nil, err
+	}
+	change.Rolled = rolled
+	if processes := source.Plan.Config.Engine.Processes; !preview && processes != was.Plan.Config.Engine.Processes {
+		err = f.scale(ctx, processes)
+	}
+	return change, err
+}
+
+// fixed are the keys for whose change there must be new workers; the error is about those that cannot change at all.
+func fixed(was *task, next *Source) (rolled []string, err error) {
+	var refused config.Problems
+	for _, problem := range was.Plan.Config.Fixed(next.Plan.Config) {
+		belongs := func(key string) bool { return problem.Path == key || strings.HasPrefix(problem.Path, key+".") }
+		switch {
+		case slices.ContainsFunc(keys, belongs):
+			refused = append(refused, problem)
+		case belongs("engine.processes") && next.Plan.Config.Engine.Processes == 0:
+			refused = append(refused, problem)
+		case belongs("engine.processes"):
+		default:
+			rolled = append(rolled, problem.Path)
+		}
+	}
+	if len(refused) > 0 {
+		return nil, refused
+	}
+	return rolled, nil
+}
+
+// reload has all workers preview the work and then do it.
+func (f *Fleet) reload(ctx context.Context, was, next *task) (*app.Change, error) {
+	if _, err := f.orderAll(ctx, OrderPreview, next, nil); err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	f.work = *next // who is started from now on begins with it
+	f.mu.Unlock()
+	return f.orderAll(ctx, OrderReload, next, was)
+}
+
+// orderAll has all workers that serve do something with the work, and adds up what they say. With was those that fail
+// are replaced; without, one that fails is the error of all.
+func (f *Fleet) orderAll(ctx context.Context, do string, next, was *task) (*app.Change, error) {
+	ctx, cancel := context.WithTimeout(ctx, orderTime)
+	defer cancel()
+	f.mu.Lock()
+	workers := f.workers
+	f.mu.Unlock()
+	var group sync.WaitGroup
+	var mu sync.Mutex
+	var total *app.Change
+	var failed []error
+	for _, l := range f.serving() {
+		group.Go(func() {
+			a, err := f.orderOne(ctx, do, l, next, was, workers)
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case errors.Is(err, errLost): // another is started in its place, and begins with the new work
+			case err != nil:
+				failed = append(failed, fmt.Errorf("worker %d: %w", l.place.Worker, err))
+			default:
+				total = add(total, a.Change)
+			}
+		})
+	}
+	group.Wait()
+	if total == nil {
+		total = &app.Change{}
+	}
+	if was != nil {
+		return total, nil
+	}
+	return total, errors.Join(failed...)
+}
+
+func (f *Fleet) orderOne(ctx context.Context, do string, l *link, next, was *task, workers int) (Answer, error) {
+	order := next.order(do, workers)
+	var err error
+	if was != nil {
+		f.mu.Lock()
+		order.Sockets, err = next.sockets.Fresh(l.place.Seat, workers, was.sockets)
+		f.mu.Unlock()
+	}
+	var a Answer
+	if err == nil {
+		a, err = l.order(ctx, order, descriptorsOf(order.Sockets))
+	}
+	switch {
+	case was == nil:
+	case err != nil:
+		f.replace(l, err)
+	default:
+		f.mu.Lock()
+		l.version = next.version
+		f.mu.Unlock()
+	}
+	return a, err
+}
+
+// add adds up what a change does to the connections of each worker. What it does to the configuration is the same.
+func add(total, more *app.Change) *app.Change {
+	if total == nil || more == nil {
+		return more
+	}
+	total.Connections += more.Connections
+	total.Touched += more.Touched
+	return total
+}
+
+// replace ends a worker in good order that could not do what the others do. Another is started in its place.
+func (f *Fleet) replace(l *link, why error) {
+	if errors.Is(why, errLost) {
+		return
+	}
+	f.options.Log.Error("a worker could not change as the others, and is replaced", "worker", uint64(l.place.Worker),
+		"cause", why)
+	if err := l.child.Signal(SignalDrain); err != nil && !errors.Is(err, proc.ErrGone) {
+		f.options.Log.Error("a worker cannot be told to drain", "worker", uint64(l.place.Worker), "error", err)
+	}
+}
+
+// catchUp has a worker that was started with an earlier configuration take the present one.
+func (f *Fleet) catchUp(l *link) {
+	f.changes.Lock()
+	defer f.changes.Unlock()
+	f.mu.Lock()
+	next, workers := f.work, f.workers
+	f.mu.Unlock()
+	if l.version >= next.version {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), orderTime)
+	defer cancel()
+	// Which sockets it has is not known any more: with listeners that it does not know it is replaced.
+	_, _ = f.orderOne(ctx, OrderReload, l, &next, &next, workers)
+}
+
+// roll has new workers with other work take over.
+func (f *Fleet) roll(ctx context.Context, next task) error {
+	f.mu.Lock()
+	f.coming = next
+	f.mu.Unlock()
+	return f.Roll(ctx, next.launch)
+}
+
+// Upgrade has workers of the binary that the command starts now take over, one after the other, and waits for it. When
+// one of them fails before it has settled, those that there were go on.
+func (f *Fleet) Upgrade(ctx context.Context, command func() proc.Command) error {
+	f.changes.Lock()
+	defer f.changes.Unlock()
+	f.mu.Lock()
+	next := f.work
+	f.mu.Unlock()
+	next.launch = func(Place) (proc.Command, error) { return command(), nil }
+	return f.roll(ctx, next)
+}
+
+// Scale changes the number of workers. It does not wait for them.
+func (f *Fleet) Scale(ctx context.Context, workers int) error {
+	f.changes.Lock()
+	defer f.changes.Unlock()
+	return f.scale(ctx, workers)
+}
+
+func (f *Fleet) resize(ctx context.Context, more int) error {
+	f.changes.Lock()
+	defer f.changes.Unlock()
+	f.mu.Lock()
+	workers := f.workers + more
+	f.mu.Unlock()
+	return f.scale(ctx, workers)
+}
+
+// scale opens sockets for those who come, and has those of seats that go accepted from by others first.
+func (f *Fleet) scale(ctx context.Context, workers int) error {
+	f.mu.Lock()
+	was, of := f.workers, f.work
+	var err error
+	if workers > was && workers <= f.Supervisor.options.Policy.MostWorkers {
+		err = of.sockets.Grow(workers)
+	}
+	f.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if workers >= 1 {
+		if err := f.leaveSeats(ctx, &of, was, workers); err != nil {
+			return err
+		}
+	}
+	if err := f.Supervisor.Scale(ctx, workers); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	f.workers = workers
+	f.mu.Unlock()
+	return nil
+}
+
+// leaveSeats gives the sockets of seats that go to workers that stay.
+func (f *Fleet) leaveSeats(ctx context.Context, of *task, was, workers int) error {
+	ctx, cancel := context.WithTimeout(ctx, orderTime)
+	defer cancel()
+	for seat := workers; seat < of.sockets.Seats(); seat++ {
+		if seat >= was && seat%was < workers {
+			continue // who has it stays
+		}
+		for _, l := range f.serving() {
+			if l.place.Seat != seat%workers {
+				continue
+			}
+			f.mu.Lock()
+			order := of.order(OrderAdopt, workers)
+			order.Sockets = of.sockets.Extra(seat)
+			f.mu.Unlock()
+			if len(order.Sockets) == 0 {
+				break
+			}
+			if _, err := l.order(ctx, order, descriptorsOf(order.Sockets)); err != nil {
+				return fmt.Errorf("worker %d does not take the sockets of another over: %w", l.place.Worker, err)
+			}
+		}
+	}
+	return nil
+}
+
+// succeed has a worker hand its connections over to another one. The one drains what is left.
+func (f *Fleet) succeed(from, heir ID) error {
+	f.mu.Lock()
+	giver, taker := f.links[from], f.links[heir]
+	f.mu.Unlock()
+	if giver == nil || taker == nil {
+		return errLost
+	}
+	one, other, err := proc.RawPair()
+	if err != nil {
+		return err
+	}
+	defer func() { _, _ = sys.Close(one), sys.Close(other) }()
+	ctx, cancel := context.WithTimeout(context.Background(), orderTime)
+	defer cancel()
+	if _, err := taker.order(ctx, Order{Do: OrderTakeOver, Channel: 1}, []int{one}); err != nil {
+		return err
+	}
+	_, err = giver.order(ctx, Order{Do: OrderHandOver, Channel: 1}, []int{other})
+	return err
+}
+
+// Reopen has every worker open its log files anew.
+func (f *Fleet) Reopen() {
+	for _, l := range f.serving() {
+		if err := l.child.Signal(syscall.SIGUSR1); err != nil && !errors.Is(err, proc.ErrGone) {
+			f.options.Log.Error("a worker cannot be told to reopen its logs", "worker", uint64(l.place.Worker), "error", err)
+		}
+	}
+}
