@@ -108,7 +108,7 @@ type entry struct {
 func newChat(ctx context.Context, b *bus.Bus, copies int, log *slog.Logger) (*chat, error) {
 	opening, cancel := context.WithTimeout(ctx, 4*patience)
 	defer cancel()
-	journal, err := b.Journal(opening, bus.JournalOptions{
+	journal, err := openJournal(opening, b, bus.JournalOptions{
 		Name: "chat", Subjects: []string{"chat.>"}, CountEach: kept, Copies: copies, Window: remembered,
 	})
 	if err != nil {
@@ -122,6 +122,22 @@ func newChat(ctx context.Context, b *bus.Bus, copies int, log *slog.Logger) (*ch
 		c.group.Go(func() { c.write(c.queues[i]) })
 	}
 	return c, nil
+}
+
+// openJournal waits for a cluster that has not come together yet: it refuses a journal until it has machines enough.
+func openJournal(ctx context.Context, b *bus.Bus, o bus.JournalOptions) (*bus.Journal, error) {
+	const pause = 500 * time.Millisecond
+	for {
+		journal, err := b.Journal(ctx, o)
+		if err == nil {
+			return journal, nil
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
 }
 
 // close ends what runs beside the connections.

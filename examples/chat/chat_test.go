@@ -72,7 +72,7 @@ type client struct {
 // enter goes into a room, as one who is new or who comes back.
 func (p *server) enter(name string, query string) *client {
 	p.t.Helper()
-	l, err := enterRoom(p.t.Context(), p.address, "lobby", name, query)
+	l, err := enterRoom(p.t.Context(), new(net.Dialer).DialContext, p.address, "lobby", name, query)
 	if err != nil {
 		p.t.Fatal(err)
 	}

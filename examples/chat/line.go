@@ -30,10 +30,12 @@ type heard struct {
 	Error string `json:"error"`
 }
 
+// dialer connects to an address.
+type dialer func(ctx context.Context, network, address string) (net.Conn, error)
+
 // enterRoom connects to a server of the chat, as somebody who is new or, with a query, as one who comes back.
-func enterRoom(ctx context.Context, address, room, name, query string) (*line, error) {
-	var d net.Dialer
-	c, err := d.DialContext(ctx, "tcp", address)
+func enterRoom(ctx context.Context, dial dialer, address, room, name, query string) (*line, error) {
+	c, err := dial(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}

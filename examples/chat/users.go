@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,7 +19,7 @@ import (
 // crowd is many people in rooms, some of whom talk. Everybody checks that what each of them says comes once and in
 // order, whatever happens to the servers.
 type crowd struct {
-	Address []string      `default:"127.0.0.1:8080" help:"Where the chat is; the users are spread over several."`
+	Address []string      `default:"127.0.0.1:8080" help:"Where the chat is; those of a room go to one after the other."`
 	Users   int           `default:"1000" help:"How many there are."`
 	Rooms   int           `default:"10" help:"How many rooms they are in."`
 	Talkers int           `default:"2" help:"How many in each room talk."`
@@ -26,6 +27,7 @@ type crowd struct {
 	Words   int           `default:"30" help:"How many messages each of them says."`
 	Within  time.Duration `default:"1m" help:"How long the last words may take to reach everybody."`
 
+	dial   dialer           // how to connect, if it is not nil
 	spoken func(number int) // is told of the first talker's messages when it has heard them, if it is not nil
 }
 
@@ -78,6 +80,9 @@ func (c *crowd) talk(ctx context.Context) (*finding, error) {
 		return nil, fmt.Errorf("%d users cannot be in %d rooms, the same number in each, with %d talkers who talk",
 			c.Users, c.Rooms, c.Talkers)
 	}
+	if c.dial == nil {
+		c.dial = new(net.Dialer).DialContext
+	}
 	f := &finding{latency: load.NewHistogram(), late: load.NewHistogram()}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -86,7 +91,7 @@ func (c *crowd) talk(ctx context.Context) (*finding, error) {
 	users := make([]*user, c.Users)
 	for i := range users {
 		u := &user{
-			crowd: c, f: f, address: c.Address[i%len(c.Address)], room: run + "-" + strconv.Itoa(i%c.Rooms),
+			crowd: c, f: f, address: c.Address[i/c.Rooms%len(c.Address)], room: run + "-" + strconv.Itoa(i%c.Rooms),
 			number: i / c.Rooms, next: make([]int, c.Talkers), open: c.Talkers, echo: make(chan struct{}, 1),
 		}
 		inside.Add(1)
@@ -142,7 +147,7 @@ func (u *user) stay(ctx context.Context, doors chan struct{}) {
 		doors <- struct{}{}
 		query := "&after=" + strconv.FormatUint(u.after, 10)
 		u.connected = time.Now()
-		l, err := enterRoom(ctx, u.address, u.room, "u"+strconv.Itoa(u.number), query)
+		l, err := enterRoom(ctx, u.dial, u.address, u.room, "u"+strconv.Itoa(u.number), query)
 		<-doors
 		if err == nil {
 			u.entering()
