@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"math"
 	"net/netip"
 	"sync"
 )
@@ -42,13 +43,18 @@ func client(a netip.Addr) netip.Addr {
 func (c *clients) shard(a netip.Addr) *clientShard { return &c.shards[keyOf(a)>>32%clientShards] }
 
 // enter counts a session in, and reports false if the client has as many as it may.
-func (c *clients) enter(a netip.Addr) bool {
+func (c *clients) enter(a netip.Addr) bool { return c.admit(a, c.most) }
+
+// reenter counts a session in that was counted in another process before, however many there are.
+func (c *clients) reenter(a netip.Addr) { c.admit(a, math.MaxInt) }
+
+func (c *clients) admit(a netip.Addr, most int) bool {
 	a = client(a)
 	s := c.shard(a)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.count[a]
-	if n >= c.most {
+	if n >= most {
 		return false
 	}
 	if s.count == nil {

@@ -7,7 +7,8 @@ import (
 )
 
 // Counter names one number of [Counts]. All but [Open] only grow. Each session that is not open any more is counted
-// once among those that tell how it ended.
+// once among those that tell how it ended; one that went on in other processes is counted so by the last of them, and
+// as begun by the first.
 type Counter uint8
 
 // The counters, in the order of [Counts.All].
@@ -34,6 +35,8 @@ const (
 	Lost                            // datagrams dropped because a queue was full
 	Unanswered                      // answers dropped because the client has no name
 	Undelivered                     // times that the kernel heard that a server of datagrams was not there
+	MovedIn                         // sessions that came from another process, which has counted them as begun
+	MovedOut                        // sessions that went to another process, which will count how they end
 	counters                        // how many there are
 )
 
@@ -69,6 +72,8 @@ var descriptions = [counters]struct{ name, text string }{
 	Lost:         {"datagrams_lost", "Datagrams dropped because a queue was full."},
 	Unanswered:   {"datagrams_unanswered", "Answers dropped because the client's Unix socket has no name."},
 	Undelivered:  {"datagrams_undelivered", "Times that the kernel heard that a server of datagrams was not there."},
+	MovedIn:      {"sessions_moved_in", "Sessions that came from another process, which has counted them as begun."},
+	MovedOut:     {"sessions_moved_out", "Sessions that went to another process, which will count how they end."},
 }
 
 // String returns the counter's name: lower case, underscores.
@@ -113,6 +118,17 @@ func (t *tally) begun() {
 func (t *tally) ended(why Cause) {
 	t.add(Open, -1)
 	t.add(ends[why], 1)
+}
+
+// movedIn counts a session that began in another process, and movedOut one that goes on there.
+func (t *tally) movedIn() {
+	t.add(MovedIn, 1)
+	t.add(Open, 1)
+}
+
+func (t *tally) movedOut() {
+	t.add(MovedOut, 1)
+	t.add(Open, -1)
 }
 
 // books are what the loops of one listener count, whatever has served it in turn.

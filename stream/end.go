@@ -78,6 +78,10 @@ func (h *near) drain(c conn.Conn) {
 
 // closed notes that the connection of a side is gone, and passes it on.
 func (h *near) closed(s *session, of way, c conn.Conn, why error) {
+	if why == conn.ErrMoved && s.phase == passing {
+		h.moved(s, of)
+		return
+	}
 	piped := s.facts[of]&isPiped != 0
 	s.facts[of] |= isGone
 	h.giveUp(s)
@@ -167,10 +171,7 @@ func (h *near) over(s *session, of way, c conn.Conn) {
 		}
 		h.tell(s, c, id, &traffic)
 	}
-	*s = session{}
-	if len(h.spare) < mostSpare {
-		h.spare = append(h.spare, s)
-	}
+	h.put(s)
 }
 
 // tell writes the session's record.

@@ -13,6 +13,7 @@ const (
 	Warmed                              // of these: begun before they were needed
 	DialFailed                          // connections that could not be made
 	Borrowed                            // links that came from another thread
+	Adopted                             // links, and uses by datagrams, that came from another process
 	StaleFound                          // idle links that a look found dead
 	StaleEnded                          // idle links that the endpoint ended
 	StaleUsed                           // links that ended without an answer when they were used again
@@ -42,6 +43,7 @@ var counterTexts = [counters][2]string{
 	Warmed:               {"warmed", "Connections begun before they were needed."},
 	DialFailed:           {"dial_failed", "Connections that could not be made."},
 	Borrowed:             {"borrowed", "Links that came from another thread."},
+	Adopted:              {"adopted", "Links, and sessions of datagrams, that came from another process."},
 	StaleFound:           {"stale_found", "Idle links that a look before use found dead."},
 	StaleEnded:           {"stale_ended", "Idle links that the endpoint ended."},
 	StaleUsed:            {"stale_used", "Links that ended without an answer when they were used again."},

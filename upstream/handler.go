@@ -104,7 +104,9 @@ func (a *Agent) Closed(c conn.Conn, why error) {
 		l.handler = nil
 		h.Closed(c, why)
 		a.freed()
-		a.lost(l.share)
+		if why != conn.ErrMoved {
+			a.lost(l.share)
+		}
 	case idle:
 		a.unshelve(l)
 		l.vacate()

@@ -18,6 +18,12 @@ type step any
 // play runs steps on a new connection of a server.
 func play(s *web.Server, steps ...step) *webtest.Conn {
 	c := webtest.New(s.Handler())
+	playOn(c, steps...)
+	return c
+}
+
+// playOn runs steps on a connection.
+func playOn(c *webtest.Conn, steps ...step) {
 	for _, what := range steps {
 		switch what := what.(type) {
 		case string:
@@ -28,7 +34,6 @@ func play(s *web.Server, steps ...step) *webtest.Conn {
 			what(c)
 		}
 	}
-	return c
 }
 
 var (

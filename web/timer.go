@@ -11,9 +11,9 @@ import (
 // never is a time that does not come.
 const never = math.MaxInt64
 
-// after is d behind t, or never.
+// after is d behind t, or never. t is negative for what began in another process before this one did.
 func after(t int64, d time.Duration) int64 {
-	if int64(d) > math.MaxInt64-t {
+	if d == Unlimited || int64(d) > math.MaxInt64-max(t, 0) {
 		return math.MaxInt64
 	}
 	return t + int64(d)

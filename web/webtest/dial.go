@@ -6,8 +6,8 @@ import (
 	"github.com/myriad-server/myriad/conn"
 )
 
-// Traffic is what was sent; what came in is not counted.
-func (c *Conn) Traffic() (in, out uint64) { return 0, c.left }
+// Traffic is what has come and what was sent.
+func (c *Conn) Traffic() (in, out uint64) { return c.came, c.left }
 
 // Room is what is left of Limit, or nothing if the connection is Crowded or was told that there will be no more.
 func (c *Conn) Room() int64 {

@@ -56,6 +56,7 @@ type Conn struct {
 	files    []piece
 	queued   int64
 	left     uint64 // bytes that have left in all
+	came     uint64 // bytes that have come in all
 	now      int64
 	stopping bool
 	ended    bool
@@ -86,6 +87,7 @@ func (c *Conn) Receive(p []byte) {
 	if c.state != conn.Open || c.ended {
 		return
 	}
+	c.came += uint64(len(p))
 	if len(c.rest) == 0 && !c.Paused {
 		used := c.received(p)
 		if used < len(p) && c.state == conn.Open {
