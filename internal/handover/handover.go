@@ -37,6 +37,7 @@ const (
 	kindBatch                   // a batch, or its end, and its descriptors
 	kindAcknowledge             // of a batch, with what was refused
 	kindDone                    // there are no more parcels
+	kindLeft                    // the sender has let go of the listening sockets
 )
 
 // Hello is what the one that takes over says of itself.

@@ -113,6 +113,7 @@ func TestMove(t *testing.T) {
 		sent = append(sent, p)
 	}
 	var arrived []*conn.Parcel
+	left := 0
 	received := make(chan error, 1)
 	go func() {
 		taken, err := Receive(within(t), b, func(p []*conn.Parcel) []error {
@@ -124,7 +125,7 @@ func TestMove(t *testing.T) {
 				}
 			}
 			return errs
-		})
+		}, func() { left++ })
 		if want := count - count/100; err == nil && taken != want {
 			err = fmt.Errorf("%d taken, and not %d", taken, want)
 		}
@@ -135,12 +136,16 @@ func TestMove(t *testing.T) {
 	for _, p := range sent {
 		s.Take(p)
 	}
+	told := s.Left()
 	tally, err := s.Finish()
-	if err := errors.Join(err, <-received); err != nil {
+	if err := errors.Join(err, told, <-received); err != nil {
 		t.Fatal(err)
 	}
 	for i, p := range arrived {
 		alike(t, p, sent[i])
+	}
+	if left != 1 {
+		t.Errorf("it was told %d times that the sockets are free", left)
 	}
 	mates := count / 4
 	if tally.Moved != count+mates-count/100 || tally.Returned != count/100 || tally.Refusals["not this one"] != count/100 {
@@ -296,7 +301,7 @@ func TestDescriptorsLost(t *testing.T) {
 				Close(one)
 			}
 			return nil
-		})
+		}, nil)
 		received <- err
 	}()
 	if err := sys.SetLimit(sys.LimitDescriptors, uint64(lowest), hard); err != nil {
@@ -339,7 +344,7 @@ func TestRoom(t *testing.T) {
 	for s.UnderWay() > 0 {
 		<-s.Progress()
 	}
-	go func() { _, _ = Receive(within(t), b, nil) }()
+	go func() { _, _ = Receive(within(t), b, nil, nil) }()
 	if tally, err := s.Finish(); err != nil || tally.Returned != 2 || len(back.parcels) != 2 {
 		t.Errorf("%+v: %v", tally, err)
 	}

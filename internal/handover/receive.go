@@ -15,7 +15,10 @@ import (
 // the hello. arrive answers with an error for each that it did not take, or with nil for all that it took: the
 // descriptors of what was taken are its own from then on, and what was not taken goes back. What was received is this
 // process's also when the other dies: then the error is io.EOF.
-func Receive(ctx context.Context, channel *proc.Channel, arrive func(p []*conn.Parcel) []error) (taken int, err error) {
+//
+// left, if set, is called when the other process has let go of the listening sockets.
+func Receive(ctx context.Context, channel *proc.Channel, arrive func(p []*conn.Parcel) []error, left func(),
+) (taken int, err error) {
 	r := receiver{channel: channel, arrive: arrive, next: 1}
 	for {
 		m, err := channel.Receive(ctx)
@@ -27,6 +30,10 @@ func Receive(ctx context.Context, channel *proc.Channel, arrive func(p []*conn.P
 		case err != nil:
 		case m.Kind == kindDone:
 			return r.taken, channel.Send(ctx, proc.Message{Kind: kindDone})
+		case m.Kind == kindLeft && len(m.Descriptors) == 0:
+			if left != nil {
+				left()
+			}
 		case m.Kind == kindPart && len(m.Descriptors) == 0 && len(r.part)+len(m.Payload) <= mostBatchBytes:
 			r.part = append(r.part, m.Payload...)
 		case m.Kind == kindBatch:

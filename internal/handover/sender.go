@@ -138,6 +138,9 @@ func (s *Sender) Failed() error {
 // Progress gets something when parcels have been acknowledged or have come back.
 func (s *Sender) Progress() <-chan struct{} { return s.progress }
 
+// Left tells the other side that the listening sockets are its own now.
+func (s *Sender) Left() error { return s.channel.Send(s.ctx, proc.Message{Kind: kindLeft}) }
+
 // UnderWay is how many parcels are neither acknowledged nor back.
 func (s *Sender) UnderWay() int {
 	s.mu.Lock()

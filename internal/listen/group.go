@@ -16,6 +16,7 @@ type Group struct {
 	warning string
 	opened  bool
 	given   []int // inherited, by worker; -1: taken
+	heir    bool  // of the process that has opened what is inherited
 }
 
 // NewGroup makes a group that opens sockets from s. More than one worker needs s.ReusePort.
@@ -31,6 +32,11 @@ func (g *Group) Open(worker int) (int, error) {
 	if g.given != nil {
 		return g.take(worker)
 	}
+	return g.open(worker)
+}
+
+// open opens the socket of a worker. Under mu.
+func (g *Group) open(worker int) (int, error) {
 	socket, err := Open(g.spec)
 	if err != nil {
 		return -1, err

@@ -18,6 +18,9 @@ func Inherited(s Spec, descriptors []int) *Group {
 // take gives away the descriptor of a worker that was inherited. Under mu.
 func (g *Group) take(worker int) (int, error) {
 	if worker >= len(g.given) || g.given[worker] < 0 {
+		if g.heir {
+			return g.open(worker)
+		}
 		return -1, fmt.Errorf("listen on %s: no socket was inherited for worker %d", g.spec, worker)
 	}
 	fd := g.given[worker]
