@@ -32,6 +32,7 @@ type listener struct {
 	called  bool // the accept in flight has been cancelled
 	dials   bool // the handler of connections that were dialled
 	leaving bool // Unlisten was called
+	departs bool // Depart was called
 	retired bool // Retire was called
 	users   int  // connections
 }
@@ -89,7 +90,7 @@ func (l *Loop) listen() {
 		}
 	}
 	for _, s := range l.listeners {
-		if s.token != 0 || s.fd < 0 || l.pressed || l.stopping {
+		if s.token != 0 || s.fd < 0 || s.departs || l.pressed || l.stopping {
 			continue
 		}
 		op := driver.Op{Code: driver.Accept, FD: s.fd, User: uint64(s.index), Many: l.limit-l.open > acceptMargin}

@@ -89,6 +89,9 @@ func (l *Loop) seat(fd, listener int, p *conn.Parcel) *connection {
 		c.flags |= flagLast | flagFinal
 	}
 	c.SetIdle(p.Idle)
+	if l.listeners[listener].departs {
+		c.flags |= flagStays
+	}
 	return c
 }
 

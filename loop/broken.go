@@ -12,7 +12,7 @@ import (
 // answer is there then, with the end or the error behind it, and the connection ends with why. It reports false if the
 // connection ends at once.
 func (l *Loop) outlives(c *connection, why error) bool {
-	const otherwise = flagEnded | flagPiped | flagFed | flagMoving
+	const otherwise = flagEnded | flagPiped | flagFed | flagMoving | flagLeaves
 	if !l.listeners[c.listener].dials || c.state != conn.Open || c.flags&otherwise != 0 {
 		return false
 	}

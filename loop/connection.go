@@ -68,6 +68,8 @@ const (
 	flagDenied                    // in Loop.denied or Loop.deaf
 	flagNoted                     // it has a ring of its last events
 	flagWarned                    // Stopped was called
+	flagLeaves                    // in Loop.exodus
+	flagStays                     // arrived where connections leave
 )
 
 // work is what a connection needs only while there is something to do. It comes from a free list and goes back as

@@ -63,7 +63,7 @@ func (l *Loop) deliver(c *connection, a arrival) {
 		return
 	}
 	w := l.has(c)
-	if c.flags&(flagPaused|flagRefeed) != 0 || w != nil && (len(w.rest) > 0 || len(w.waiting) > 0) {
+	if c.flags&(flagPaused|flagRefeed|flagLeaves) != 0 || w != nil && (len(w.rest) > 0 || len(w.waiting) > 0) {
 		w = l.workOf(c)
 		if !l.stow(c, w, a) {
 			w.waiting = append(w.waiting, a)
@@ -107,7 +107,7 @@ func (l *Loop) stow(c *connection, w *work, a arrival) bool {
 
 // feed delivers what waits, behind the rest, as long as the handler wants it.
 func (l *Loop) feed(c *connection, w *work) {
-	for c.state == conn.Open && c.flags&flagPaused == 0 && (len(w.waiting) > 0 || c.flags&flagRefeed != 0) {
+	for c.state == conn.Open && c.flags&(flagPaused|flagLeaves) == 0 && (len(w.waiting) > 0 || c.flags&flagRefeed != 0) {
 		c.flags &^= flagRefeed
 		if c.flags&flagPiped != 0 && l.forwardAll(c, w) {
 			break
@@ -136,7 +136,7 @@ func (l *Loop) feed(c *connection, w *work) {
 
 // tellEnd passes the peer's end on, once, behind all input and not while the handler pauses.
 func (l *Loop) tellEnd(c *connection) {
-	if c.state != conn.Open || c.flags&(flagEnded|flagPaused|flagRefeed|flagTold) != flagEnded {
+	if c.state != conn.Open || c.flags&(flagEnded|flagPaused|flagRefeed|flagTold|flagLeaves) != flagEnded {
 		return
 	}
 	if w := l.has(c); w != nil && len(w.waiting) > 0 {

@@ -54,7 +54,7 @@ func (l *Loop) Retire(listener int) { l.listeners[listener].retired = true }
 // It returns the loop's number for the listener from now on. Retire gives the old one free.
 func (l *Loop) Succeed(predecessor int, h conn.Handler) (successor int) {
 	was := l.listeners[predecessor]
-	s := &listener{handler: h, fd: was.fd, number: was.number, token: was.token, called: was.called}
+	s := &listener{handler: h, fd: was.fd, number: was.number, token: was.token, called: was.called, departs: was.departs}
 	l.install(s)
 	was.fd, was.called, was.successor = -1, true, s
 	l.settleIn(h)

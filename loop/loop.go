@@ -125,6 +125,7 @@ type Loop struct {
 	vectors   [][][]byte   // memory for SendMany
 	tickers   []*ticker
 	moves     []*move   // connections that are to go to another loop
+	exodus    *exodus   // connections that are to go to another process; nil: none
 	tickAt    int64     // when the first of them is due; zero: never
 	attempts  []attempt // connects that are to be tried again
 	redials   func()    // ends trying
@@ -295,7 +296,9 @@ func (l *Loop) complete(c *driver.Completion) {
 	case driver.Connect:
 		l.connected(l.at(uint32(c.User)), c)
 	case driver.Accept:
-		l.accepted(l.listeners[c.User], c)
+		if l.accepted(l.listeners[c.User], c); l.exodus != nil {
+			l.withdraw()
+		}
 	case driver.Shutdown:
 		l.shutDown(l.at(uint32(c.User)))
 	case driver.Close:

@@ -18,11 +18,16 @@ func (l *Loop) pump(c *connection) {
 	if c.flags&(flagPiped|flagFed) != 0 {
 		l.loosen(c)
 	}
-	if c.state == conn.Open && c.flags&(flagRefeed|flagPaused) == flagRefeed {
+	if c.state == conn.Open && c.flags&(flagRefeed|flagPaused|flagLeaves) == flagRefeed {
 		l.feed(c, l.workOf(c))
 	}
 	if c.flags&flagMoving != 0 {
 		if l.goOnMoving(c); c.state == conn.Closed {
+			return
+		}
+	}
+	if c.flags&flagLeaves != 0 {
+		if l.goOnLeaving(c); c.state == conn.Closed {
 			return
 		}
 	}
@@ -58,11 +63,14 @@ func (l *Loop) pump(c *connection) {
 		return
 	}
 	l.rest(c)
+	if l.exodus != nil && c.flags&flagIdle != 0 && l.exodus.room() > 0 {
+		l.offer(l.exodus, c)
+	}
 }
 
 // listenTo keeps a receive armed while bytes are wanted, and cancels it when they are not.
 func (l *Loop) listenTo(c *connection) {
-	wanted := c.flags&(flagPaused|flagEnded|flagHungry|flagBroad|flagMoving) == 0 && c.state <= conn.Draining
+	wanted := c.flags&(flagPaused|flagEnded|flagHungry|flagBroad|flagMoving|flagLeaves) == 0 && c.state <= conn.Draining
 	if c.flags&flagPiped != 0 {
 		l.listenToRoute(c, wanted)
 		return

@@ -19,14 +19,15 @@ const tellPace = 150 * time.Microsecond
 // listening is one listener that is being served.
 type listening struct {
 	*Listener
-	site   *Blocking
-	index  int
-	post   *post
-	bell   int // an eventfd that stays readable once the listener is to be closed
-	once   sync.Once
-	closed atomic.Bool
-	free   []*connection // seats that are not used; under Blocking.mu, as is life
-	life   int           // how often it was succeeded
+	site     *Blocking
+	index    int
+	post     *post
+	bell     int // an eventfd that stays readable once the listener is to be closed
+	once     sync.Once
+	closed   atomic.Bool
+	released atomic.Bool   // and Listener.Closed was told
+	free     []*connection // seats that are not used; under Blocking.mu, as is life
+	life     int           // how often it was succeeded
 
 	handler func() conn.Handler // under Blocking.making
 
@@ -120,6 +121,7 @@ func (l *listening) close() {
 		if l.Closed != nil {
 			l.Closed(0)
 		}
+		l.released.Store(true)
 		l.settle()
 	})
 }
@@ -133,7 +135,7 @@ func (l *listening) depart() {
 
 // settle tells, once, that a listener which is left has no connections any more.
 func (l *listening) settle() {
-	if !l.closed.Load() || l.users.Load() > 0 {
+	if !l.released.Load() || l.users.Load() > 0 {
 		return
 	}
 	if f := l.gone.Swap(nil); f != nil {

@@ -2,10 +2,15 @@ package reactor
 
 import (
 	"errors"
+	"sync"
 
 	"github.com/myriad-server/myriad/conn"
+	"github.com/myriad-server/myriad/loop"
 	"github.com/myriad-server/myriad/serve"
 )
+
+// errDeparting refuses a second departure beside the first.
+var errDeparting = errors.New("reactor: connections are leaving already")
 
 // Arrive goes on with a connection of another process.
 func (r *running) Arrive(p *conn.Parcel) error { return r.ArriveMany([]*conn.Parcel{p})[0] }
@@ -89,5 +94,39 @@ func (r *running) arriveElsewhere(p *conn.Parcel) (err error) {
 	return err
 }
 
-// Depart is not offered yet by the loops.
-func (r *running) Depart(serve.Departure) (func(), error) { return nil, serve.ErrNotPortable }
+// Depart has connections leave for another process. Who accepts for all gives that up first.
+func (r *running) Depart(d serve.Departure) (stop func(), err error) {
+	r.steers.Lock()
+	defer r.steers.Unlock()
+	r.listening.Wait()
+	if r.departing.Swap(true) {
+		return nil, errDeparting
+	}
+	for _, w := range r.workers {
+		closed := make(chan struct{})
+		err = r.on(w, func() error { return w.loop.Depart(loop.Departure(d), func() { close(closed) }) })
+		if err != nil {
+			break
+		}
+		select {
+		case <-closed:
+		case <-r.failure:
+		}
+		for number, s := range *r.served.Load() {
+			if s.Handler != nil && (d.Only == nil || d.Only(number)) {
+				s.closed(w.number)
+			}
+		}
+	}
+	end := sync.OnceFunc(func() {
+		for _, w := range r.workers {
+			_ = r.on(w, func() error { w.loop.EndDeparture(); return nil })
+		}
+		r.departing.Store(false)
+	})
+	if err != nil {
+		end()
+		return nil, err
+	}
+	return end, nil
+}

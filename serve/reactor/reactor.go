@@ -53,13 +53,14 @@ func (w *worker) load() int64 { return w.given.Load() - w.loop.Departed() }
 
 // running is one call of Serve.
 type running struct {
-	site    *serve.Site
-	workers []*worker
-	picker  balance.Picker
-	turn    atomic.Uint64
-	served  atomic.Pointer[[]*served] // by the numbers of the listeners
-	steers  sync.Mutex                // one change at a time
-	group   sync.WaitGroup
+	site      *serve.Site
+	workers   []*worker
+	picker    balance.Picker
+	turn      atomic.Uint64
+	served    atomic.Pointer[[]*served] // by the numbers of the listeners
+	steers    sync.Mutex                // one change at a time
+	departing atomic.Bool               // Depart was called, and is not over
+	group     sync.WaitGroup
 
 	listening sync.WaitGroup // loops that have no listeners yet: nothing may be placed there
 	mu        sync.Mutex

@@ -109,6 +109,9 @@ var behaviours = []behaviour{
 	{"arrival", arrive},
 	{"arrival without a socket", arriveWithout},
 	{"arrival at the limits", arriveAtLimits},
+	{"departure of idle connections", departIdle},
+	{"departure with half a line", departHalf},
+	{"departure in vain", departInVain},
 	{"descriptors run out", descriptorsRunOut},
 }
 
