@@ -138,7 +138,7 @@ func (s *Sockets) Grow(seats int) error {
 	return nil
 }
 
-// Retire closes what kept does not have too. Workers that still have a socket go on with it.
+// Retire closes what kept does not have too, once. Workers that still have a socket go on with it.
 func (s *Sockets) Retire(kept *Sockets) {
 	for _, set := range s.sets {
 		if kept != nil && slices.Contains(kept.sets, set) {
@@ -146,10 +146,12 @@ func (s *Sockets) Retire(kept *Sockets) {
 		}
 		for _, seat := range set.seats {
 			seat.group.Close()
+			seat.fds = nil
 		}
 		for _, fd := range set.deaf {
 			_ = sys.Close(fd)
 		}
+		set.deaf = nil
 	}
 }
 

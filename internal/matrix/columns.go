@@ -13,8 +13,10 @@ package matrix
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/myriad-server/myriad/driver"
+	"github.com/myriad-server/myriad/internal/config"
 	"github.com/myriad-server/myriad/internal/standard"
 	"github.com/myriad-server/myriad/serve"
 )
@@ -32,6 +34,8 @@ type Column struct {
 	Accept serve.Accept
 	// Lines say the same to a configuration, as "--set" takes them.
 	Lines []string
+	// Processes is the process model of two workers that run Model; empty: the server is one process.
+	Processes string
 	// AtOnce is how many connections are served at the same time; 0 is as many as come.
 	AtOnce int
 	// Short says that the column is run under the race detector and in short runs.
@@ -77,6 +81,7 @@ func Columns() []Column {
 			columns = append(columns, withoutDriver(m)...)
 		}
 	}
+	columns = append(columns, withProcesses(columns)...)
 	for i := range columns {
 		c := &columns[i]
 		c.AtOnce = atOnce[c.Model.Name()]
@@ -85,6 +90,41 @@ func Columns() []Column {
 	}
 	return columns
 }
+
+// processModels are the ways in which connections come to several worker processes.
+var processModels = config.ProcessModel("").Values()
+
+// processes is how many workers there are.
+const processes = 2
+
+// withProcesses has a column for each process model over each plain driver of the reactor that lasting is promised for,
+// and a hole for each of the others: what a worker runs is a server as in the columns of one process.
+func withProcesses(single []Column) []Column {
+	var columns []Column
+	for _, m := range processModels {
+		for _, c := range single {
+			_, mover, _ := strings.Cut(c.Name, " ")
+			if c.Model.Name() != "reactor" || mover != c.Driver.Name {
+				continue
+			}
+			c.Name, c.Processes = m+" "+mover, m
+			if m == string(config.ProcessShared) {
+				c.Accept = serve.OneAcceptor // as there is one socket
+			}
+			c.Lines = append(slices.DeleteFunc(slices.Clone(c.Lines), func(line string) bool {
+				return strings.HasPrefix(line, "engine.accept=") // it follows from the process model
+			}), fmt.Sprint("engine.processes=", processes), "engine.process_model="+m)
+			if !slices.Contains(lastingDrivers, mover) {
+				c.Hole = "workers are tested with the drivers uring and epoll; the others are tested in one process"
+			}
+			columns = append(columns, c)
+		}
+	}
+	return columns
+}
+
+// lastingDrivers are those that are promised to lose nothing when processes come and go.
+var lastingDrivers = []string{"uring", "epoll"}
 
 // withDrivers has a column for each driver and each variant of it.
 func withDrivers(m serve.Model) []Column {

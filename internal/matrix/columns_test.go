@@ -35,6 +35,13 @@ func TestColumnsAreComplete(t *testing.T) {
 			t.Errorf("the variant %s of %s has no column", v.name, v.driver)
 		}
 	}
+	for _, m := range processModels {
+		for _, f := range standard.Drivers() {
+			if !slices.Contains(names, m+" "+f.Name) {
+				t.Errorf("%s with %s is missing", m, f.Name)
+			}
+		}
+	}
 	for _, name := range short {
 		if !slices.Contains(names, name) {
 			t.Errorf("the short run names %s", name)
@@ -45,6 +52,12 @@ func TestColumnsAreComplete(t *testing.T) {
 func TestHolesHaveReasons(t *testing.T) {
 	for _, c := range Columns() {
 		brings := c.Model.Driver() != ""
+		if c.Processes != "" {
+			if slices.Contains(lastingDrivers, c.Driver.Name) != (c.Hole == "") {
+				t.Errorf("%s: %q", c.Name, c.Hole)
+			}
+			continue
+		}
 		if hole := brings && !strings.HasSuffix(c.Name, " "+c.Model.Driver()); hole != (c.Hole != "") {
 			t.Errorf("%s: %q", c.Name, c.Hole)
 		}

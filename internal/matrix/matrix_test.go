@@ -29,7 +29,9 @@ func TestMatrix(t *testing.T) {
 					t.Skipf("%s does not work here: %s; %s", c.Driver.Name, s.Why, s.Fix)
 				}
 			}
-			t.Run("model", func(t *testing.T) { c.model().Run(t) })
+			if c.Processes == "" {
+				t.Run("model", func(t *testing.T) { c.model().Run(t) })
+			}
 			t.Run("http", func(t *testing.T) { (&suite{column: c, transcripts: record}).run(t) })
 		})
 	}

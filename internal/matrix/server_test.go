@@ -7,13 +7,13 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/myriad-server/myriad/conn"
 	"github.com/myriad-server/myriad/internal/app"
-	"github.com/myriad-server/myriad/internal/config"
 	"github.com/myriad-server/myriad/internal/listen"
 	"github.com/myriad-server/myriad/serve"
 	"github.com/myriad-server/myriad/web"
@@ -31,29 +31,30 @@ type server struct {
 	ended   chan struct{}
 	err     error // of the end, once ended
 	before  footprint
+	entry   bool // clients have to ask the first listener for one that serves
 	stopped bool
 }
 
 // start serves the folder and some fixed answers, with a configuration changed by lines.
 func (s *suite) start(t *testing.T, lines ...string) *server {
 	t.Helper()
+	settled := append([]string{
+		"listeners[0].address=127.0.0.1:0", s.routes(),
+		"engine.loops=2", "engine.sweep=1ms", "engine.blocks=512", fmt.Sprint("timeouts.drain=", drain),
+	}, s.column.Lines...)
+	settled = append(settled, lines...)
+	if s.column.Processes != "" {
+		return s.startProcesses(t, settled)
+	}
+	settled = slices.DeleteFunc(settled, func(line string) bool { // what a model without loops does not want to hear of
+		return s.column.Model.Driver() != "" && strings.HasPrefix(line, "engine.loops=")
+	})
 	v := &server{t: t, before: measure(t)}
 	host, err := app.Examine()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var overrides []config.Override
-	settled := append([]string{
-		"listeners[0].address=127.0.0.1:0", s.routes(),
-		"engine.loops=2", "engine.sweep=1ms", "engine.blocks=512", fmt.Sprint("timeouts.drain=", drain),
-	}, s.column.Lines...)
-	for _, line := range append(settled, lines...) {
-		if s.column.Model.Driver() != "" && strings.HasPrefix(line, "engine.loops=") {
-			continue // it has none
-		}
-		overrides = append(overrides, config.SetFlag(line))
-	}
-	c, _, err := app.Known().Load("", overrides)
+	c, _, err := app.Known().Load("", overrides(settled))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,6 +78,9 @@ func (s *suite) start(t *testing.T, lines ...string) *server {
 // serve serves a handler, without a configuration: for what only programs can do.
 func (s *suite) serve(t *testing.T, template *web.Server) *server {
 	t.Helper()
+	if s.column.Processes != "" {
+		t.Skip("a handler belongs to a program that serves by itself; several processes are the server's alone")
+	}
 	v := &server{t: t, before: measure(t)}
 	spec, err := listen.Parse("127.0.0.1:0")
 	if err != nil {
@@ -173,6 +177,18 @@ func (v *server) address(listener int) (network, address string) {
 	return network, address
 }
 
+// reach connects to a listener, or to where that sends its clients; any goroutine.
+func (v *server) reach(listener int) (net.Conn, error) {
+	network, address := v.address(listener)
+	if v.entry && network == "tcp" {
+		var err error
+		if address, err = worker(address); err != nil {
+			return nil, err
+		}
+	}
+	return net.DialTimeout(network, address, patience)
+}
+
 // dial connects a client to the first listener.
 func (v *server) dial() *client {
 	v.t.Helper()
@@ -181,8 +197,7 @@ func (v *server) dial() *client {
 
 func (v *server) dialTo(listener int) *client {
 	v.t.Helper()
-	network, address := v.address(listener)
-	c, err := net.DialTimeout(network, address, patience)
+	c, err := v.reach(listener)
 	if err != nil {
 		v.t.Fatal(err)
 	}

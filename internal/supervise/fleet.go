@@ -64,6 +64,8 @@ type task struct {
 const slack = 3 * time.Second
 
 const (
+	// settleAfter is how long each worker of a roll is looked at before the next one is replaced.
+	settleAfter = time.Second
 	// orderTime is how long a worker has to carry out an order.
 	orderTime = 30 * time.Second
 	// spareLoops is for how many loops of a worker the board has room at least, whatever a reload says.
@@ -75,7 +77,7 @@ func NewFleet(o FleetOptions) (*Fleet, error) {
 	c := o.Source.Plan.Config
 	f := &Fleet{options: o, generation: 1, workers: c.Engine.Processes, links: map[ID]*link{}}
 	policy := Sensible(f.workers)
-	policy.Retire = LastSeat
+	policy.Retire, policy.SettleAfter = LastSeat, settleAfter
 	// A worker that was told to end does so within timeouts.drain by itself.
 	drain := time.Duration(c.Timeouts.Drain) + slack
 	policy.DrainFor, policy.TerminateFor = max(policy.DrainFor, drain), max(policy.TerminateFor, drain)
@@ -192,6 +194,8 @@ func (f *Fleet) notice(e Event) {
 			f.refused = errors.New(cmp.Or(e.Text, e.Cause.String()))
 			go func() { _ = f.Stop(context.Background()) }()
 		}
+	case StopBegan:
+		f.work.sockets.Retire(nil) // a worker that drains takes its backlog; behind it nobody would take what comes
 	case RollDone:
 		f.generation, f.work = e.Generation, f.coming
 	}

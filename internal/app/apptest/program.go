@@ -3,6 +3,7 @@ package apptest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -124,6 +125,15 @@ func Launch(t testing.TB, folder string, arguments ...string) *Program {
 // Outcome is the error of the process that was started, which must have ended: nil if it was content.
 func (p *Program) Outcome() error { return p.why }
 
+// ExitCode is that of the process that was started, which must have ended; -1 if a signal has ended it.
+func (p *Program) ExitCode() int {
+	var exit *exec.ExitError
+	if errors.As(p.why, &exit) {
+		return exit.ExitCode()
+	}
+	return 0
+}
+
 // Signal sends a signal to the process that was started.
 func (p *Program) Signal(t testing.TB, number syscall.Signal) {
 	t.Helper()
@@ -132,7 +142,26 @@ func (p *Program) Signal(t testing.TB, number syscall.Signal) {
 	}
 }
 
-// Await waits until the program has said something so often.
+// Says waits until the program has said something so often. It reports false when the context ends, or the process that
+// was started, before that.
+func (p *Program) Says(ctx context.Context, what string, times int) bool {
+	for {
+		n, changed := p.Log.Count(what)
+		if n >= times {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-p.Ended:
+			n, _ := p.Log.Count(what)
+			return n >= times
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// Await waits until the program, or what it has started, has said something so often.
 func (p *Program) Await(t testing.TB, what string, times int) {
 	t.Helper()
 	deadline := time.NewTimer(patience)
@@ -160,7 +189,7 @@ func (p *Program) URLs() (urls []string) {
 	return urls
 }
 
-// Members are the processes of the program: the one that was started, and what it has started, which work in its folder.
+// Members are the processes of the program: the one that was started, and what it has started. They work in its folder.
 func (p *Program) Members() (pids []int) {
 	entries, _ := os.ReadDir("/proc")
 	for _, entry := range entries {
