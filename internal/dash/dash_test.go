@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/myriad-server/myriad/internal/dash"
+	"github.com/myriad-server/myriad/internal/dash/browser"
 )
 
 // pages is a server of the page alone.
@@ -100,7 +101,7 @@ const hostile = `<img src=x onerror="window.pwned=1"></title><script>window.pwne
 
 // TestHostileTexts shows a page a server of which every text is an attack.
 func TestHostileTexts(t *testing.T) {
-	b := openBrowser(t)
+	b := browser.Start(t)
 	connection := `{"id": "HOSTILE", "state": "HOSTILE", "protocol": "HOSTILE", "peer": "HOSTILE", "upstream": "HOSTILE",
 		"endpoint": "HOSTILE", "tcp": {"state": "HOSTILE"}, "age_seconds": 1, "quiet_seconds": 1}`
 	server := told{
@@ -125,26 +126,26 @@ func TestHostileTexts(t *testing.T) {
 		server[pattern] = strings.ReplaceAll(document, "HOSTILE", strings.ReplaceAll(hostile, `"`, `\"`))
 	}
 	at, _ := server.serve(t, "127.0.0.1:0")
-	p := b.open("http://"+at, look{width: 1400, height: 900})
-	p.await("document.querySelectorAll('#table tbody tr').length === 1")
-	p.await("document.querySelectorAll('.findings details').length === 1")
-	p.await("document.querySelectorAll('#ended tbody tr').length > 1")
-	p.await("document.querySelectorAll('#upstreams .endpoint').length === 1")
-	p.await("document.querySelectorAll('#sessions tbody tr').length === 1")
-	p.eval("document.querySelector('#table tbody tr').click()")
-	p.press("Enter")
-	p.await("document.getElementById('dialog').open")
-	injected := p.eval("document.querySelectorAll('main img, main script, dialog img, [onerror]').length")
+	p := b.Open("http://"+at, browser.Look{Width: 1400, Height: 900})
+	p.Await("document.querySelectorAll('#table tbody tr').length === 1")
+	p.Await("document.querySelectorAll('.findings details').length === 1")
+	p.Await("document.querySelectorAll('#ended tbody tr').length > 1")
+	p.Await("document.querySelectorAll('#upstreams .endpoint').length === 1")
+	p.Await("document.querySelectorAll('#sessions tbody tr').length === 1")
+	p.Eval("document.querySelector('#table tbody tr').click()")
+	p.Press("Enter")
+	p.Await("document.getElementById('dialog').open")
+	injected := p.Eval("document.querySelectorAll('main img, main script, dialog img, [onerror]').length")
 	if injected != 0.0 {
 		t.Errorf("%v elements were made of texts", injected)
 	}
-	if p.eval("window.pwned === undefined") != true {
+	if p.Eval("window.pwned === undefined") != true {
 		t.Error("a text was run")
 	}
-	if text := p.eval("document.querySelector('#table tbody').innerText"); !strings.Contains(text.(string), "<img src=x") {
+	if text := p.Eval("document.querySelector('#table tbody').innerText"); !strings.Contains(text.(string), "<img src=x") {
 		t.Errorf("the text is not shown as it is: %q", text)
 	}
-	for _, complaint := range p.complaints() {
+	for _, complaint := range p.Complaints() {
 		if strings.Contains(complaint, "Security") || strings.Contains(complaint, "exceptionDetails") {
 			t.Errorf("the page complains: %s", complaint)
 		}

@@ -4,6 +4,8 @@ import (
 	"flag"
 	"path/filepath"
 	"testing"
+
+	"github.com/myriad-server/myriad/internal/dash/browser"
 )
 
 var (
@@ -17,20 +19,20 @@ func TestPictures(t *testing.T) {
 	if *pageFlag == "" || *picturesFlag == "" {
 		t.Skip("no server was named to take pictures of: use -page and -pictures")
 	}
-	b := openBrowser(t)
-	tabs := map[string]*tab{}
-	for name, l := range map[string]look{
-		"dashboard.png":       {width: 1440, height: 1220},
-		"dashboard-dark.png":  {width: 1440, height: 1220, dark: true},
-		"dashboard-phone.png": {width: 390, height: 844, phone: true},
+	b := browser.Start(t)
+	tabs := map[string]*browser.Tab{}
+	for name, l := range map[string]browser.Look{
+		"dashboard.png":       {Width: 1440, Height: 1220},
+		"dashboard-dark.png":  {Width: 1440, Height: 1220, Dark: true},
+		"dashboard-phone.png": {Width: 390, Height: 844, Phone: true},
 	} {
-		tabs[name] = b.open(*pageFlag, l)
+		tabs[name] = b.Open(*pageFlag, l)
 	}
 	for name, p := range tabs {
-		p.await(*untilFlag)
-		p.await("document.querySelectorAll('.findings details').length > 0")
-		p.picture(filepath.Join(*picturesFlag, name))
-		if bad := p.complaints(); len(bad) > 0 {
+		p.Await(*untilFlag)
+		p.Await("document.querySelectorAll('.findings details').length > 0")
+		p.Picture(filepath.Join(*picturesFlag, name))
+		if bad := p.Complaints(); len(bad) > 0 {
 			t.Errorf("%s: %q", name, bad)
 		}
 	}

@@ -16,7 +16,11 @@ import (
 	"github.com/myriad-server/myriad/internal/config"
 	"github.com/myriad-server/myriad/internal/control"
 	"github.com/myriad-server/myriad/internal/dash"
+	"github.com/myriad-server/myriad/internal/dash/browser"
 )
+
+// hang is how long a test waits for what must happen.
+const hang = 30 * time.Second
 
 // hello answers every request.
 var hello = config.Route{Respond: &config.Respond{Status: 200, Body: "hello", Type: "text/plain"}}
@@ -91,7 +95,7 @@ const rows = "document.querySelectorAll('#table tbody tr').length"
 // TestSearchSortClose looks at a server as an operator does: it finds some of its connections, sorts them, and closes
 // one by the keyboard and the others at once.
 func TestSearchSortClose(t *testing.T) {
-	b := openBrowser(t)
+	b := browser.Start(t)
 	address, admin := serve(t)
 	for range 70 {
 		client(t, "127.0.0.1", address, 1)
@@ -100,18 +104,18 @@ func TestSearchSortClose(t *testing.T) {
 	for i := range 4 {
 		some = append(some, client(t, "127.0.0.7", address, 2+3*i))
 	}
-	p := b.open("http://"+admin+"/", look{width: 1500, height: 1000})
-	p.await(rows + " === 50 && document.getElementById('matched').textContent === '74 open'")
-	p.await("document.getElementById('link').dataset.state === 'live'")
-	p.await("document.querySelector('#tiles b').textContent === '74'")
-	p.press("n")
-	p.await(rows + " === 24")
+	p := b.Open("http://"+admin+"/", browser.Look{Width: 1500, Height: 1000})
+	p.Await(rows + " === 50 && document.getElementById('matched').textContent === '74 open'")
+	p.Await("document.getElementById('link').dataset.state === 'live'")
+	p.Await("document.querySelector('#tiles b').textContent === '74'")
+	p.Press("n")
+	p.Await(rows + " === 24")
 
-	p.press("/")
-	p.write("127.0.0.7 idle")
-	p.await(rows + " === 4 && document.getElementById('matched').textContent === '4 found'")
-	p.press("Enter")
-	p.eval("document.querySelector('[data-sort=requests] button').click()")
+	p.Press("/")
+	p.Write("127.0.0.7 idle")
+	p.Await(rows + " === 4 && document.getElementById('matched').textContent === '4 found'")
+	p.Press("Enter")
+	p.Eval("document.querySelector('[data-sort=requests] button').click()")
 	order := func(conns ...net.Conn) string {
 		var all []string
 		for _, c := range conns {
@@ -120,38 +124,38 @@ func TestSearchSortClose(t *testing.T) {
 		return "[...document.querySelectorAll('#table tbody tr td:nth-child(4)')].map((c) => c.textContent).join() === '" +
 			strings.Join(all, ",") + "'"
 	}
-	p.await(order(some[3], some[2], some[1], some[0]))
-	p.eval("document.querySelector('[data-sort=requests] button').click()")
-	p.await(order(some[0], some[1], some[2], some[3]))
-	p.eval("document.activeElement.blur()")
+	p.Await(order(some[3], some[2], some[1], some[0]))
+	p.Eval("document.querySelector('[data-sort=requests] button').click()")
+	p.Await(order(some[0], some[1], some[2], some[3]))
+	p.Eval("document.activeElement.blur()")
 
-	p.press("j")
-	p.press("j")
-	p.press("x")
-	p.await("document.getElementById('dialog').open && document.getElementById('dialog-body').textContent.includes('" +
+	p.Press("j")
+	p.Press("j")
+	p.Press("x")
+	p.Await("document.getElementById('dialog').open && document.getElementById('dialog-body').textContent.includes('" +
 		some[1].LocalAddr().String() + "')")
-	p.press("Escape")
-	p.await("!document.getElementById('dialog').open")
-	p.press("x")
-	p.await("document.getElementById('dialog').open")
-	p.press("Enter")
+	p.Press("Escape")
+	p.Await("!document.getElementById('dialog').open")
+	p.Press("x")
+	p.Await("document.getElementById('dialog').open")
+	p.Press("Enter")
 	ended(t, some[1])
-	p.await(order(some[0], some[2], some[3]))
-	p.await("document.querySelector('#ended tbody').textContent.includes('" + some[1].LocalAddr().String() + "')")
-	p.await("document.querySelector('#ended .cause').textContent === 'operator'")
+	p.Await(order(some[0], some[2], some[3]))
+	p.Await("document.querySelector('#ended tbody').textContent.includes('" + some[1].LocalAddr().String() + "')")
+	p.Await("document.querySelector('#ended .cause').textContent === 'operator'")
 
-	p.eval("document.getElementById('close-all').click()")
-	p.await("document.getElementById('dialog-title').textContent === 'Close 3 connections?'")
-	p.eval("document.getElementById('dialog-yes').click()")
-	p.await(rows + " === 0")
+	p.Eval("document.getElementById('close-all').click()")
+	p.Await("document.getElementById('dialog-title').textContent === 'Close 3 connections?'")
+	p.Eval("document.getElementById('dialog-yes').click()")
+	p.Await(rows + " === 0")
 	for _, c := range []net.Conn{some[0], some[2], some[3]} {
 		ended(t, c)
 	}
-	p.press("/")
-	p.eval("document.getElementById('search').select()")
-	p.write("nonsense")
-	p.await("document.getElementById('search-problem').textContent.includes('there is no state')")
-	for _, complaint := range p.complaints() {
+	p.Press("/")
+	p.Eval("document.getElementById('search').select()")
+	p.Write("nonsense")
+	p.Await("document.getElementById('search-problem').textContent.includes('there is no state')")
+	for _, complaint := range p.Complaints() {
 		if !strings.Contains(complaint, "400 (Bad Request)") && !strings.Contains(complaint, "/v1/doctor") {
 			t.Errorf("the page complains: %s", complaint)
 		}
@@ -160,24 +164,24 @@ func TestSearchSortClose(t *testing.T) {
 
 // TestPhone fits on a narrow page, and keeps its most telling columns.
 func TestPhone(t *testing.T) {
-	b := openBrowser(t)
+	b := browser.Start(t)
 	address, admin := serve(t)
 	client(t, "127.0.0.1", address, 3)
-	p := b.open("http://"+admin+"/", look{width: 360, height: 740, phone: true, dark: true})
-	p.await(rows + " === 1")
-	if got := p.eval("document.documentElement.scrollWidth"); got != 360.0 {
+	p := b.Open("http://"+admin+"/", browser.Look{Width: 360, Height: 740, Phone: true, Dark: true})
+	p.Await(rows + " === 1")
+	if got := p.Eval("document.documentElement.scrollWidth"); got != 360.0 {
 		t.Errorf("the page is %v wide on a screen of 360", got)
 	}
-	if got := p.eval("getComputedStyle(document.body).backgroundColor"); got == "rgb(244, 245, 248)" {
+	if got := p.Eval("getComputedStyle(document.body).backgroundColor"); got == "rgb(244, 245, 248)" {
 		t.Error("the page is light in the dark")
 	}
-	p.eval("document.querySelector('#table tbody .close').scrollIntoView()")
-	p.await("[...document.querySelectorAll('#table tbody td')].filter((c) => c.offsetWidth > 0).length >= 5")
+	p.Eval("document.querySelector('#table tbody .close').scrollIntoView()")
+	p.Await("[...document.querySelectorAll('#table tbody td')].filter((c) => c.offsetWidth > 0).length >= 5")
 }
 
 // TestOtherSites closes nothing when the page of another site asks: neither by a form nor by a script.
 func TestOtherSites(t *testing.T) {
-	b := openBrowser(t)
+	b := browser.Start(t)
 	address, admin := serve(t)
 	c := client(t, "127.0.0.1", address, 1)
 	evil := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -186,13 +190,13 @@ func TestOtherSites(t *testing.T) {
 			<iframe name="f"></iframe>`, admin)
 	}))
 	defer evil.Close()
-	p := b.open(evil.URL, look{width: 800, height: 600})
-	p.eval(`fetch('http://` + admin + `/v1/conns/close?all=true', {method: 'POST', mode: 'no-cors'}).then(() => 1)`)
-	p.eval(`new Promise((done) => {
+	p := b.Open(evil.URL, browser.Look{Width: 800, Height: 600})
+	p.Eval(`fetch('http://` + admin + `/v1/conns/close?all=true', {method: 'POST', mode: 'no-cors'}).then(() => 1)`)
+	p.Eval(`new Promise((done) => {
 		document.querySelector('iframe').onload = done;
 		document.forms[0].submit();
 	}).then(() => 1)`)
-	if seen := p.eval(`fetch('http://` + admin + `/v1/conns').then(() => 'read', () => 'refused')`); seen != "refused" {
+	if seen := p.Eval(`fetch('http://` + admin + `/v1/conns').then(() => 'read', () => 'refused')`); seen != "refused" {
 		t.Errorf("another site has %v the connections", seen)
 	}
 	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {

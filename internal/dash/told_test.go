@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/myriad-server/myriad/internal/dash/browser"
 )
 
 // told are documents by the patterns of who asks for them; one that begins with "event:" is a stream of events.
@@ -71,50 +73,50 @@ func proxying() told {
 // TestTrafficOfProxies tells how much of what a pool gave had been used, lists sessions of datagrams and ends one, and
 // tells what happened to a connection last.
 func TestTrafficOfProxies(t *testing.T) {
-	b := openBrowser(t)
+	b := browser.Start(t)
 	server := proxying()
 	at, _ := server.serve(t, "127.0.0.1:0")
-	p := b.open("http://"+at, look{width: 1400, height: 900})
-	p.await("document.querySelector('#upstreams .map').textContent.includes('75 % reused')")
-	p.await("document.querySelector('#upstreams .map').textContent.includes('udp listener, 3 sessions')")
-	p.await("!document.getElementById('sessions').hidden")
-	p.await("document.querySelector('#sessions tbody').textContent.includes('192.0.2.9:40b:2 (not reached)')")
-	p.await("document.querySelector('#sessions .soft').textContent.includes('2 refused')")
-	p.eval("document.querySelector('#sessions .close').click()")
-	p.await("document.getElementById('dialog-title').textContent === 'End this session?'")
-	p.press("Enter")
-	p.await("performance.getEntriesByType('resource').some((e) => e.name.endsWith('/v1/sessions/0-5'))")
-	p.await("!document.getElementById('dialog').open && document.getElementById('alarm').hidden")
-	p.eval("document.activeElement.blur()")
-	p.press("j")
-	p.press("Enter")
-	p.await("document.querySelector('#dialog .events').textContent === '2.0 s agopaused, no block'")
-	if bad := p.complaints(); len(bad) > 0 {
+	p := b.Open("http://"+at, browser.Look{Width: 1400, Height: 900})
+	p.Await("document.querySelector('#upstreams .map').textContent.includes('75 % reused')")
+	p.Await("document.querySelector('#upstreams .map').textContent.includes('udp listener, 3 sessions')")
+	p.Await("!document.getElementById('sessions').hidden")
+	p.Await("document.querySelector('#sessions tbody').textContent.includes('192.0.2.9:40b:2 (not reached)')")
+	p.Await("document.querySelector('#sessions .soft').textContent.includes('2 refused')")
+	p.Eval("document.querySelector('#sessions .close').click()")
+	p.Await("document.getElementById('dialog-title').textContent === 'End this session?'")
+	p.Press("Enter")
+	p.Await("performance.getEntriesByType('resource').some((e) => e.name.endsWith('/v1/sessions/0-5'))")
+	p.Await("!document.getElementById('dialog').open && document.getElementById('alarm').hidden")
+	p.Eval("document.activeElement.blur()")
+	p.Press("j")
+	p.Press("Enter")
+	p.Await("document.querySelector('#dialog .events').textContent === '2.0 s agopaused, no block'")
+	if bad := p.Complaints(); len(bad) > 0 {
 		t.Errorf("the page complains: %q", bad)
 	}
 }
 
 // TestServerGoesAway says so, leaves the last figures, and goes on by itself with what another process tells.
 func TestServerGoesAway(t *testing.T) {
-	b := openBrowser(t)
+	b := browser.Start(t)
 	server := proxying()
 	at, end := server.serve(t, "127.0.0.1:0")
-	p := b.open("http://"+at, look{width: 1400, height: 900})
-	p.await(rows + " === 1 && document.querySelectorAll('#ended tbody tr').length === 1")
-	p.await("document.getElementById('link').dataset.state === 'live'")
+	p := b.Open("http://"+at, browser.Look{Width: 1400, Height: 900})
+	p.Await(rows + " === 1 && document.querySelectorAll('#ended tbody tr').length === 1")
+	p.Await("document.getElementById('link').dataset.state === 'live'")
 	end()
-	p.await("document.body.classList.contains('stale')")
-	p.await("document.getElementById('alarm').textContent.startsWith('The server has not answered since')")
-	p.await("document.querySelector('#tiles b').textContent === '1'")
+	p.Await("document.body.classList.contains('stale')")
+	p.Await("document.getElementById('alarm').textContent.startsWith('The server has not answered since')")
+	p.Await("document.querySelector('#tiles b').textContent === '1'")
 
 	server["GET /v1/status"] = strings.ReplaceAll(server["GET /v1/status"], `"pid": 1`, `"pid": 2`)
 	server["GET /v1/conns"] = `{"open": 0, "matched": 0, "states": {}, "connections": []}`
 	server["GET /v1/config"] = strings.ReplaceAll(server["GET /v1/config"], `"prefix": "/"`, `"prefix": "/new/"`)
 	server["GET /v1/closed"] = `{"closed": []}`
 	server.serve(t, at)
-	p.await("!document.body.classList.contains('stale') && document.getElementById('alarm').hidden")
-	p.await("document.getElementById('about').textContent.includes('process 2')")
-	p.await(rows + " === 0 && document.getElementById('none').innerText === 'no connection is open'")
-	p.await("document.querySelector('#upstreams .map').textContent.includes('/new/')")
-	p.await("document.querySelectorAll('#ended tbody tr').length === 0")
+	p.Await("!document.body.classList.contains('stale') && document.getElementById('alarm').hidden")
+	p.Await("document.getElementById('about').textContent.includes('process 2')")
+	p.Await(rows + " === 0 && document.getElementById('none').innerText === 'no connection is open'")
+	p.Await("document.querySelector('#upstreams .map').textContent.includes('/new/')")
+	p.Await("document.querySelectorAll('#ended tbody tr').length === 0")
 }

@@ -58,6 +58,7 @@ var rooms = []room{
 	{7, "internal/supervise"},
 	{7, "internal/control"},
 	{7, "internal/dash"},
+	{7, "internal/dash/browser"},
 	{7, "internal/lab"},
 	{7, "internal/doctor"},
 	{7, "internal/faults"},
@@ -76,7 +77,7 @@ var rooms = []room{
 // suites are the packages that exist to test others: any test may import them, whatever its rank.
 var suites = []string{
 	"driver/drivertest", "driver/sim", "proto/ws/wstest", "serve/servetest", "web/webtest", "internal/faults",
-	"internal/app/apptest",
+	"internal/app/apptest", "internal/dash/browser",
 }
 
 // lastEngineRank is the highest rank of the engine: public packages up to it stay free of other people's modules, also

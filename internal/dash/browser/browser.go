@@ -1,4 +1,6 @@
-package dash_test
+// Package browser has tests look at pages as people do: in a Chromium without a window, which is spoken to over its
+// DevTools protocol.
+package browser
 
 import (
 	"bufio"
@@ -19,8 +21,8 @@ import (
 // hang is how long a test waits for what must happen.
 const hang = 30 * time.Second
 
-// browser is a Chromium without a window, spoken to over its DevTools protocol.
-type browser struct {
+// Browser is a Chromium without a window, spoken to over its DevTools protocol.
+type Browser struct {
 	t  *testing.T
 	ws *websocket.Conn
 
@@ -42,8 +44,8 @@ type reply struct {
 	} `json:"error"`
 }
 
-// openBrowser starts a browser that ends with the test.
-func openBrowser(t *testing.T) *browser {
+// Start starts a browser that ends with the test, or skips the test where there is none.
+func Start(t *testing.T) *Browser {
 	t.Helper()
 	path, err := exec.LookPath("chromium")
 	if err != nil {
@@ -76,7 +78,7 @@ func openBrowser(t *testing.T) *browser {
 			}
 		}
 	}()
-	b := &browser{t: t, waiting: map[int]chan reply{}, told: map[string][]string{}}
+	b := &Browser{t: t, waiting: map[int]chan reply{}, told: map[string][]string{}}
 	select {
 	case address := <-where:
 		ctx, cancel := context.WithTimeout(t.Context(), hang)
@@ -100,7 +102,7 @@ func openBrowser(t *testing.T) *browser {
 }
 
 // read hands answers to those who wait for them, and keeps complaints.
-func (b *browser) read() {
+func (b *Browser) read() {
 	for {
 		_, text, err := b.ws.Read(context.Background())
 		if err != nil {
@@ -124,7 +126,7 @@ func (b *browser) read() {
 }
 
 // ask has the browser do something, in a page if session is not empty.
-func (b *browser) ask(session, method string, params any) json.RawMessage {
+func (b *Browser) ask(session, method string, params any) json.RawMessage {
 	b.t.Helper()
 	answer := make(chan reply, 1)
 	b.mu.Lock()
@@ -154,20 +156,20 @@ func (b *browser) ask(session, method string, params any) json.RawMessage {
 	return nil
 }
 
-// tab is a page in the browser.
-type tab struct {
-	*browser
+// Tab is a page in the browser.
+type Tab struct {
+	*Browser
 	session string
 }
 
-// look is how a page is looked at.
-type look struct {
-	width, height int
-	phone, dark   bool
+// Look is how a page is looked at.
+type Look struct {
+	Width, Height int
+	Phone, Dark   bool
 }
 
-// open opens a page.
-func (b *browser) open(url string, l look) *tab {
+// Open opens a page.
+func (b *Browser) Open(url string, l Look) *Tab {
 	b.t.Helper()
 	var target struct {
 		ID string `json:"targetId"`
@@ -177,26 +179,26 @@ func (b *browser) open(url string, l look) *tab {
 	}
 	parse(b.t, b.ask("", "Target.createTarget", map[string]any{"url": "about:blank"}), &target)
 	parse(b.t, b.ask("", "Target.attachToTarget", map[string]any{"targetId": target.ID, "flatten": true}), &attached)
-	p := &tab{b, attached.ID}
+	p := &Tab{b, attached.ID}
 	scale := 1
-	if l.phone {
+	if l.Phone {
 		scale = 2
 	}
 	scheme := "light"
-	if l.dark {
+	if l.Dark {
 		scheme = "dark"
 	}
 	p.do("Runtime.enable", nil)
 	p.do("Log.enable", nil)
 	p.do("Page.enable", nil)
 	p.do("Emulation.setDeviceMetricsOverride", map[string]any{
-		"width": l.width, "height": l.height, "deviceScaleFactor": scale, "mobile": l.phone,
+		"width": l.Width, "height": l.Height, "deviceScaleFactor": scale, "mobile": l.Phone,
 	})
 	p.do("Emulation.setEmulatedMedia", map[string]any{
 		"features": []map[string]string{{"name": "prefers-color-scheme", "value": scheme}},
 	})
 	p.do("Page.navigate", map[string]any{"url": url})
-	p.await("document.readyState === 'complete'")
+	p.Await("document.readyState === 'complete'")
 	return p
 }
 
@@ -207,7 +209,7 @@ func parse(t *testing.T, text json.RawMessage, v any) {
 	}
 }
 
-func (p *tab) do(method string, params map[string]any) json.RawMessage {
+func (p *Tab) do(method string, params map[string]any) json.RawMessage {
 	p.t.Helper()
 	if params == nil {
 		params = map[string]any{}
@@ -215,8 +217,8 @@ func (p *tab) do(method string, params map[string]any) json.RawMessage {
 	return p.ask(p.session, method, params)
 }
 
-// eval is the value of a JavaScript expression, or of what it promises.
-func (p *tab) eval(expression string) any {
+// Eval is the value of a JavaScript expression, or of what it promises.
+func (p *Tab) Eval(expression string) any {
 	p.t.Helper()
 	var answer struct {
 		Result struct {
@@ -238,10 +240,10 @@ func (p *tab) eval(expression string) any {
 	return answer.Result.Value
 }
 
-// await waits until an expression is true.
-func (p *tab) await(expression string) {
+// Await waits until an expression is true.
+func (p *Tab) Await(expression string) {
 	p.t.Helper()
-	if seen := p.eval(fmt.Sprintf(`new Promise((resolve) => {
+	if seen := p.Eval(fmt.Sprintf(`new Promise((resolve) => {
 		const until = performance.now() + %d;
 		const look = () => {
 			let seen = false;
@@ -252,12 +254,12 @@ func (p *tab) await(expression string) {
 		look();
 	})`, (hang * 2 / 3).Milliseconds(), expression)); seen != true {
 		p.t.Fatalf("it never came to be: %s; the page says %q; complaints: %q", expression,
-			p.eval("document.body.innerText.slice(0, 2000)"), p.complaints())
+			p.Eval("document.body.innerText.slice(0, 2000)"), p.Complaints())
 	}
 }
 
-// press presses a key.
-func (p *tab) press(key string) {
+// Press presses a key.
+func (p *Tab) Press(key string) {
 	p.t.Helper()
 	press := map[string]any{"type": "keyDown", "key": key, "text": key}
 	switch key {
@@ -273,14 +275,14 @@ func (p *tab) press(key string) {
 	p.do("Input.dispatchKeyEvent", press)
 }
 
-// write types a text.
-func (p *tab) write(text string) {
+// Write types a text.
+func (p *Tab) Write(text string) {
 	p.t.Helper()
 	p.do("Input.insertText", map[string]any{"text": text})
 }
 
-// picture writes what is to be seen to a file.
-func (p *tab) picture(file string) {
+// Picture writes what is to be seen to a file.
+func (p *Tab) Picture(file string) {
 	p.t.Helper()
 	var shot struct {
 		Data string `json:"data"`
@@ -295,8 +297,8 @@ func (p *tab) picture(file string) {
 	}
 }
 
-// complaints are exceptions, refusals of the policy, and answers that were errors.
-func (p *tab) complaints() []string {
+// Complaints are exceptions, refusals of the policy, and answers that were errors.
+func (p *Tab) Complaints() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.told[p.session]
