@@ -9,8 +9,10 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -24,6 +26,7 @@ type fleet struct {
 	*process
 	t       *testing.T
 	address string
+	config  string // the file of its configuration
 }
 
 // startFleet runs the program, and waits until all workers serve.
@@ -203,6 +206,102 @@ func TestWorkerKilled(t *testing.T) {
 					t.Fatalf("%q was answered: %v", text, err)
 				}
 			}
+			f.signal(syscall.SIGTERM)
+			f.ends(0)
+		})
+	}
+}
+
+// write writes the configuration of a fleet.
+func (f *fleet) write(lines ...string) {
+	f.t.Helper()
+	if err := os.WriteFile(f.config, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// configured starts a fleet with a configuration of its own.
+func configured(t *testing.T, model string, lines ...string) *fleet {
+	t.Helper()
+	f := &fleet{t: t, config: filepath.Join(t.TempDir(), "myriad.yaml")}
+	f.write(lines...)
+	started := startFleet(t, "--config", f.config, "--processes", "2", "--process-model", model, "--loops", "2")
+	started.config = f.config
+	return started
+}
+
+// expect asks on a connection, which must answer so.
+func (f *fleet) expect(c *client, want string) {
+	f.t.Helper()
+	if text, err := c.ask(); text != want {
+		f.t.Fatalf("%q was answered, want %q: %v", text, want, err)
+	}
+}
+
+// answers waits until what is asked anew is answered so, by everybody who is asked.
+func (f *fleet) answers(want string) {
+	f.t.Helper()
+	deadline := time.Now().Add(patience)
+	for same := 0; same < 40; same++ {
+		c := f.connect()
+		text, err := c.ask()
+		_ = c.Close()
+		if err != nil || time.Now().After(deadline) {
+			f.t.Fatalf("%q was answered, want %q: %v", text, want, err)
+		}
+		if text != want {
+			same = 0
+		}
+	}
+}
+
+// TestWorkersReload changes a route under connections that stay, has a wrong configuration refused, and changes a key
+// for which there must be new workers.
+func TestWorkersReload(t *testing.T) {
+	for _, model := range []string{"shared", "reuseport"} {
+		t.Run(model, func(t *testing.T) {
+			text := func(s string) string { return "routes: [{respond: {body: " + s + "}}]" }
+			f := configured(t, model, `listeners: [{address: "127.0.0.1:0"}]`, text("one"))
+			stays := f.connect()
+			f.expect(stays, "one")
+			f.write(`listeners: [{address: "127.0.0.1:0"}]`, text("two"))
+			f.signal(syscall.SIGHUP)
+			f.answers("two")
+			f.expect(stays, "two")
+			f.write(`listeners: [{address: "127.0.0.1:0"}]`, "routes: wrong")
+			f.signal(syscall.SIGHUP)
+			f.heard("a command was not carried out")
+			f.expect(stays, "two")
+			f.write(`listeners: [{address: "127.0.0.1:0"}]`, text("three"), "engine: {blocks: 512}")
+			f.signal(syscall.SIGHUP)
+			f.heard("the new generation has taken over")
+			f.heard(`msg="worker has ended" worker=1`)
+			f.heard(`msg="worker has ended" worker=2`)
+			f.answers("three")
+			f.signal(syscall.SIGQUIT)
+			f.ends(0)
+		})
+	}
+}
+
+// TestWorkersScale has more and fewer workers: nobody who comes is lost, also at the sockets of a seat that is gone.
+func TestWorkersScale(t *testing.T) {
+	for _, model := range []string{"shared", "reuseport"} {
+		t.Run(model, func(t *testing.T) {
+			f := configured(t, model, `listeners: [{address: "127.0.0.1:0"}]`, "routes: [{respond: {body: one}}]")
+			f.signal(syscall.SIGTTIN)
+			f.pid(3)
+			f.answers("one")
+			f.signal(syscall.SIGTTOU)
+			f.heard(`msg="worker has ended" worker=3`)
+			f.answers("one")
+			f.signal(syscall.SIGTTOU)
+			f.heard(`msg="worker has ended" worker=2`)
+			f.answers("one")
+			pid, _ := f.pid(1)
+			kill(t, pid)
+			f.pid(4)
+			f.answers("one")
 			f.signal(syscall.SIGTERM)
 			f.ends(0)
 		})

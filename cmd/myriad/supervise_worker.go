@@ -124,6 +124,9 @@ func (w *worker) attend(ctx context.Context, ready <-chan struct{}) {
 	case <-ctx.Done():
 		return
 	}
+	if err := w.server.Adopt(); err != nil {
+		w.log.Error("the sockets of a worker that is gone are not served", "error", err)
+	}
 	pulse := w.server.Pulse(w.member.Slot)
 	defer pulse.Stop()
 	if err := w.member.Ready(); err != nil {
