@@ -112,6 +112,8 @@ var behaviours = []behaviour{
 	{"departure of idle connections", departIdle},
 	{"departure with half a line", departHalf},
 	{"departure in vain", departInVain},
+	{"departure of tunnels under way", departTunnel},
+	{"departure of half a tunnel", departHalfClosed},
 	{"descriptors run out", descriptorsRunOut},
 }
 
