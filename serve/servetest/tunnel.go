@@ -91,7 +91,9 @@ func (h *tunnel) Leaves(c conn.Conn) (conn.Conn, bool) {
 }
 
 // Pack implements conn.Portable.
-func (h *tunnel) Pack(_ conn.Conn, state []byte) ([]byte, bool) { return append(state, "tunnel"...), true }
+func (h *tunnel) Pack(_ conn.Conn, state []byte) ([]byte, bool) {
+	return append(state, "tunnel"...), true
+}
 
 // Unpack implements conn.Portable.
 func (h *tunnel) Unpack(c conn.Conn, state []byte, mate func(h conn.Handler, v any) conn.Conn) error {
@@ -208,8 +210,9 @@ func departHalfClosed(t *testing.T, s Suite) {
 	}
 	for round := range 3 {
 		stop := two.depart(round % 2)
-		if p := await(t, two.moved, "the tunnel"); !p.Ended || p.Final || !p.Mate.Final || p.Mate.Ended || p.Mate.Listener != -1 {
-			t.Errorf("it left as %+v with %+v", p, p.Mate)
+		p := await(t, two.moved, "the tunnel")
+		if m := p.Mate; !p.Ended || p.Final || !m.Final || m.Ended || m.Listener != -1 {
+			t.Errorf("it left as %+v with %+v", p, m)
 		}
 		stop()
 		send(t, far, []byte("answer"))
