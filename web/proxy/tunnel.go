@@ -279,6 +279,10 @@ func (t *tunnel) Stopped(conn.Conn) {}
 
 // Closed is the end of the client's connection.
 func (t *tunnel) Closed(c conn.Conn, why error) {
+	if why == conn.ErrMoved {
+		t.left()
+		return
+	}
 	t.client = nil
 	t.tell(c, why)
 	if why == nil {
@@ -292,6 +296,9 @@ func (t *tunnel) Closed(c conn.Conn, why error) {
 // lost is the end of the link.
 func (t *tunnel) lost(why error) {
 	t.link = nil
+	if why == conn.ErrMoved {
+		return // the client goes as well
+	}
 	switch c := t.client; {
 	case c == nil:
 	case why == nil:

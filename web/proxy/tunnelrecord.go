@@ -46,13 +46,16 @@ const (
 	silence
 	stopped
 	stalled
+	moved
 	tunnelCauses
 )
 
 // TunnelCauses are the causes of a tunnel's end: a side said that it was done or failed, neither said anything for
-// Timeouts.Tunnel, the server stopped, or a side took nothing while memory was short.
+// Timeouts.Tunnel, the server stopped, or a side took nothing while memory was short. A tunnel that went on in another
+// process is counted as moved here and as begun there, and nobody is told of an end.
 var TunnelCauses = [tunnelCauses]string{
 	"", "client ended", "upstream ended", "client failed", "upstream failed", "idle", "stopped", "stalled",
+	"moved",
 }
 
 // causeOf is the cause of an end that was not in order.

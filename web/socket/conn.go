@@ -390,11 +390,15 @@ func (c *Conn) give() { c.conn.Abort(conn.ErrTimeout) }
 // Stopped closes the connection.
 func (c *Conn) Stopped(conn.Conn) { c.Close(ws.CodeGoingAway, "") }
 
-// Closed is the end.
-func (c *Conn) Closed(_ conn.Conn, _ error) {
+// Closed is the end, here.
+func (c *Conn) Closed(_ conn.Conn, why error) {
+	code := ws.CodeAbnormal
+	if why == conn.ErrMoved {
+		code = ws.CodeRestart
+	}
 	c.state = closed
 	c.decoder.Discard()
 	c.extra = nil
 	c.load.Add(gone)
-	c.tell(ws.CodeAbnormal, "")
+	c.tell(code, "")
 }

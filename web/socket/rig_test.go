@@ -2,6 +2,7 @@ package socket_test
 
 import (
 	"bytes"
+	"compress/flate"
 	"fmt"
 	"strings"
 	"testing"
@@ -128,3 +129,28 @@ func (g *rig) told(want ...string) {
 
 // newConn is a connection in memory to a server.
 func newConn(s *web.Server) *webtest.Conn { return webtest.New(s.Handler()) }
+
+// compressed is two messages of a peer whose compressor goes on from one to the next.
+func compressed(t *testing.T, one, two string) (first, second []byte) {
+	t.Helper()
+	var out bytes.Buffer
+	w, err := flate.NewWriter(&out, flate.BestCompression)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []*[]byte{&first, &second} {
+		out.Reset()
+		text := one
+		if p == &second {
+			text = two
+		}
+		if _, err := w.Write([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		*p = bytes.Clone(bytes.TrimSuffix(out.Bytes(), []byte{0, 0, 0xff, 0xff}))
+	}
+	return first, second
+}

@@ -43,7 +43,7 @@ type Handler interface {
 	// Flushed says that everything queued has left.
 	Flushed(c *Conn)
 	// Closed comes once, last; nothing can be sent any more. The code is ws.CodeNone if the peer closed without one, and
-	// ws.CodeAbnormal if it did not close at all.
+	// ws.CodeAbnormal if it did not close at all. With ws.CodeRestart it goes on in another process: see Packer.
 	Closed(c *Conn, code ws.Code, reason string)
 }
 
@@ -61,6 +61,9 @@ func (Defaults) Closed(*Conn, ws.Code, string) {}
 
 // Options says how connections are accepted and bounded. What is zero has its default.
 type Options struct {
+	// Name is what the service is called where its connections arrive in another process. By default it is the type of the
+	// handler: services of one server whose handlers are of one type need names.
+	Name string
 	// Protocols are the subprotocols that are spoken, the preferred one first. A client that names none of them gets
 	// none.
 	Protocols []string
@@ -109,6 +112,9 @@ type Service struct {
 
 // New makes a service.
 func New(h Handler, o Options) *Service {
+	if o.Name == "" {
+		o.Name = nameOf(h)
+	}
 	if o.QueueBytes <= 0 {
 		o.QueueBytes = defaultQueueBytes
 	}
