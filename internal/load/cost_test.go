@@ -46,10 +46,19 @@ func TestNothingIsAllocatedForARequest(t *testing.T) {
 			runtime.ReadMemStats(&after)
 			return after.Mallocs - before.Mallocs
 		}
-		short, long := count(1000), count(21_000)
-		if each := (float64(long) - float64(short)) / 20_000; each > 0.05 {
-			t.Errorf("%s: %.2f allocations for each request (%d in a short run, %d in a long one)", c.scheme, each, short,
-				long)
+		// What happens now and then, whatever is asked, only adds: it is not in each of many tries.
+		const tries = 10
+		for try := 1; ; try++ {
+			short, long := count(1000), count(21_000)
+			each := (float64(long) - float64(short)) / 20_000
+			if each <= 0.05 {
+				break
+			}
+			if try == tries {
+				t.Errorf("%s: %.2f allocations for each request (%d in a short run, %d in a long one)", c.scheme, each, short,
+					long)
+				break
+			}
 		}
 	}
 }

@@ -219,7 +219,10 @@ func decode(d *ws.Decoder, in []byte, cut func(at int) int) (things []thing, cod
 
 // FuzzDecoder compares the decoder with the oracle, and with itself when the bytes come in pieces.
 func FuzzDecoder(f *testing.F) {
-	for _, c := range wstest.Cases(1) {
+	for i, c := range wstest.Cases(1) {
+		if race && i%5 > 0 {
+			continue // there is one goroutine only
+		}
 		if s := c.Script(); len(s.Send) < 300 {
 			f.Add(s.Send, uint8(len(s.Frames)), c.Offer != "", false, false)
 		}
