@@ -65,9 +65,11 @@ func printChange(w io.Writer, change *app.Change, preview bool) {
 }
 
 // reload acts on a signal that says that the configuration has changed. What it does is logged by the server.
-func reload(server *app.App, log *slog.Logger, s os.Signal) {
-	if _, err := server.Again(false); err != nil {
+func reload(server *app.App, log *slog.Logger, s os.Signal) error {
+	_, err := server.Again(false)
+	if err != nil {
 		log.Error("the configuration is as it was", "signal", s.String(), "cause", err,
 			"fix", "mend it, try it with myriad check or myriad reload --dry-run, and send the signal again")
 	}
+	return err
 }

@@ -15,8 +15,9 @@ import (
 
 // supervisor is the process above the workers. It serves no connection itself.
 type supervisor struct {
-	log   *slog.Logger
-	fleet *supervise.Fleet
+	log     *slog.Logger
+	fleet   *supervise.Fleet
+	service *service
 }
 
 // supervise keeps worker processes that serve, until a signal.
@@ -32,9 +33,14 @@ func (f *serverFlags) supervise(overrides []config.Override, log *slog.Logger) e
 	for _, warning := range source.Plan.Warnings {
 		log.Warn(warning)
 	}
+	if s.service, err = openService(source.Plan.Config, log); err != nil {
+		return err
+	}
+	defer s.service.close()
 	s.fleet, err = supervise.NewFleet(supervise.FleetOptions{
 		Source: source, Load: func() (supervise.Source, error) { return f.source(overrides) },
 		Command: func() proc.Command { return s.command(sameBinary) }, Log: log, Ready: s.ready,
+		Stopping: s.service.stopping,
 	})
 	if err != nil {
 		return err
@@ -66,6 +72,11 @@ func (s *supervisor) ready() {
 			s.log.Info("listening", "url", url)
 		}
 		s.log.Info("serving")
+		s.service.ready("serves")
+		s.service.watch(func() error {
+			_, err := s.fleet.Status(context.Background())
+			return err
+		})
 	}()
 }
 
@@ -121,7 +132,9 @@ func (s *supervisor) prepare(ctx context.Context, c supervise.Command) error {
 		return nil
 	case supervise.Reload:
 		s.fleet.Reopen()
+		s.service.reloading()
 		_, err := s.fleet.Reload(ctx, false)
+		s.service.reloaded(err)
 		return err
 	case supervise.Upgrade:
 		path, err := os.Executable()

@@ -36,6 +36,15 @@ func (a *App) Pulse(s *proc.Slot) *proc.Pulse {
 	return proc.NewPulse(s, pulseEvery, posts...)
 }
 
+// Turn returns when every loop has turned; under models without loops at once.
+func (a *App) Turn() error {
+	if a.steering == nil {
+		return ErrNotServing
+	}
+	a.steering.Each(func(conn.Dialer) {})
+	return nil
+}
+
 // figures are those of a loop. Requests are counted in other places than by loop, and the first loop shows all.
 func (a *App) figures(loop, loops int) proc.Figures {
 	var f proc.Figures

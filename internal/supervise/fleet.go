@@ -30,6 +30,8 @@ type FleetOptions struct {
 	// Log is told of every event, and Ready, if set, is called once, when all workers serve.
 	Log   *slog.Logger
 	Ready func()
+	// Stopping, if set, is called once, when the end begins.
+	Stopping func()
 }
 
 // Fleet is a server of several worker processes, seen from above: their sockets, what they serve, and their supervisor.
@@ -195,6 +197,9 @@ func (f *Fleet) notice(e Event) {
 			go func() { _ = f.Stop(context.Background()) }()
 		}
 	case StopBegan:
+		if f.options.Stopping != nil {
+			f.options.Stopping()
+		}
 		f.work.sockets.Retire(nil) // a worker that drains takes its backlog; behind it nobody would take what comes
 	case RollDone:
 		f.generation, f.work = e.Generation, f.coming
