@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -87,27 +88,15 @@ func discover(folder string) (*Client, error) {
 
 // Ask sends a request and reads its answer into v, if that is not nil. The text of the answer is returned as well.
 func (c *Client) Ask(ctx context.Context, method, path string, query url.Values, v any) (text []byte, err error) {
-	target := c.base + path
-	if len(query) > 0 {
-		target += "?" + query.Encode()
-	}
-	request, err := http.NewRequestWithContext(ctx, method, target, http.NoBody)
-	if err != nil {
-		return nil, err
-	}
-	response, err := c.http.Do(request)
-	if err != nil {
-		return nil, c.explain(err)
-	}
-	defer func() { _ = response.Body.Close() }()
-	text, err = io.ReadAll(response.Body)
+	status, text, err := c.relay(ctx, method, path, query, nil)
 	switch {
 	case err != nil:
-		return nil, c.explain(err)
-	case response.StatusCode != http.StatusOK:
+		return nil, err
+	case status != http.StatusOK:
 		var problem Problem
 		if json.Unmarshal(text, &problem) != nil || problem.Text == "" {
-			return nil, fmt.Errorf("%s answers %s: it is no admin API of this version", c.Where, response.Status)
+			return nil, fmt.Errorf("%s answers %d %s: it is no admin API of this version", c.Where, status,
+				http.StatusText(status))
 		}
 		if problem.Mend != "" {
 			problem.Text += "; " + problem.Mend
@@ -120,6 +109,38 @@ func (c *Client) Ask(ctx context.Context, method, path string, query url.Values,
 		return nil, fmt.Errorf("%s answers what is no admin API of this version: %w", c.Where, err)
 	}
 	return text, nil
+}
+
+// relay sends a request and reads the whole answer, whatever it is.
+func (c *Client) relay(ctx context.Context, method, path string, query url.Values, content []byte,
+) (status int, text []byte, err error) {
+	response, err := c.open(ctx, method, path, query, content)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	if text, err = io.ReadAll(response.Body); err != nil {
+		return 0, nil, c.explain(err)
+	}
+	return response.StatusCode, text, nil
+}
+
+// open sends a request. The answer's content is the caller's to read and to close.
+func (c *Client) open(ctx context.Context, method, path string, query url.Values, content []byte,
+) (*http.Response, error) {
+	target := c.base + path
+	if len(query) > 0 {
+		target += "?" + query.Encode()
+	}
+	request, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(content))
+	if err != nil {
+		return nil, err
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return nil, c.explain(err)
+	}
+	return response, nil
 }
 
 // explain says what can be done about a server that does not answer.

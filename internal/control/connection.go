@@ -11,7 +11,9 @@ import (
 // Connection is a connection as the API tells of it.
 type Connection struct {
 	// ID is the number that the access log calls connection, as a text: it has more digits than JSON's numbers may have.
-	ID       string `json:"id"`
+	ID string `json:"id"`
+	// Worker is the number of the worker process that has it; 0: there is one process. Then ID begins with it.
+	Worker   uint64 `json:"worker,omitempty"`
 	Loop     int    `json:"loop"`
 	Listener string `json:"listener,omitempty"` // none: it was dialled
 	// Protocol is what the listener speaks, tunnel for what became of that by an upgrade, or upstream: it was dialled.

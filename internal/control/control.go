@@ -42,7 +42,10 @@ type Server struct {
 	mux   *http.ServeMux
 	lists chan struct{} // holds one for each listing that goes on
 
+	known   []route // what can be asked
 	mounted []route // what others have added
+	before  func()  // samples the figures, before anybody asks for them
+	behind  func(ctx context.Context)
 	sampler sampler
 	tracing tracing
 	group   sync.WaitGroup
@@ -56,13 +59,21 @@ const listsAtOnce = 2
 // New makes the admin API of a server. level is that of its log, for it to be changed.
 func New(a *app.App, level *slog.LevelVar) *Server {
 	s := &Server{app: a, level: level, log: a.Log(), lists: make(chan struct{}, listsAtOnce)}
-	s.mux = s.handler()
+	s.before = func() { s.sampler.sample(a) }
+	s.behind = func(ctx context.Context) { s.sampler.run(ctx, a) }
+	s.prepare(routes())
 	s.mountObserved()
+	return s
+}
+
+// prepare makes the server answer what is known.
+func (s *Server) prepare(known []route) {
+	s.known = known
+	s.mux = s.handler()
 	s.http = http.Server{
 		Handler: s.mux, ReadHeaderTimeout: headTime, IdleTimeout: idleTime, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
-	return s
 }
 
 // Start listens, answers from then on, and returns where it listens, such as "unix:/run/myriad/7.sock".
@@ -84,8 +95,8 @@ func (s *Server) Start(at config.AutoOrOffOrAddress) (address string, err error)
 	ctx, end := context.WithCancel(context.Background())
 	s.end = end
 	s.http.BaseContext = func(net.Listener) context.Context { return ctx }
-	s.sampler.sample(s.app)
-	s.group.Go(func() { s.sampler.run(ctx, s.app) })
+	s.before()
+	s.group.Go(func() { s.behind(ctx) })
 	s.group.Go(func() {
 		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			s.log.Error("the admin API has ended", "error", err)

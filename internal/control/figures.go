@@ -59,8 +59,9 @@ type Process struct {
 
 // Loop is one event loop, or all threads together of a model that has none.
 type Loop struct {
-	Loop int   `json:"loop"`
-	Open int64 `json:"open"`
+	Worker uint64 `json:"worker,omitempty"` // the number of the worker process; 0: there is one process
+	Loop   int    `json:"loop"`
+	Open   int64  `json:"open"`
 	// Busy is the share of the time that the loop did not wait, Turns how many it made in a second, Turn how long one took
 	// on average, and Batch how many completions it brought.
 	Busy  float64 `json:"busy_share"`

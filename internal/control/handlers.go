@@ -67,7 +67,7 @@ func routes() []route {
 
 func (s *Server) handler() *http.ServeMux {
 	mux := http.NewServeMux()
-	for _, r := range routes() {
+	for _, r := range s.known {
 		mux.Handle(r.pattern, guard(func(w http.ResponseWriter, q *http.Request) { r.serve(s, w, q) }))
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
@@ -100,7 +100,7 @@ func (s *Server) lister() *lister {
 
 func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
 	all := map[string]string{}
-	for _, r := range routes() {
+	for _, r := range s.known {
 		all[strings.TrimSuffix(r.pattern, "{$}")] = r.about
 	}
 	for _, m := range s.mounted {

@@ -62,6 +62,14 @@ func serve(t *testing.T, lines ...string) *server {
 	settled := []string{"listeners[0].address=127.0.0.1:0", "timeouts.drain=5s"}
 	s.Server = apptest.Start(t, log, nil, append(settled, lines...)...)
 	s.admin = New(s.App, s.level)
+	s.begin()
+	return s
+}
+
+// begin has the admin API listen.
+func (s *server) begin() {
+	s.t.Helper()
+	t := s.t
 	t.Cleanup(func() {
 		s.client.http.CloseIdleConnections()
 		if err := s.admin.Close(); err != nil {
@@ -76,7 +84,6 @@ func serve(t *testing.T, lines ...string) *server {
 	if _, err := s.admin.Start(at); err != nil {
 		t.Fatal(err)
 	}
-	return s
 }
 
 // dial connects, and closes at the end of the test.

@@ -11,8 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/myriad-server/myriad/driver/epoll"
 	"github.com/myriad-server/myriad/internal/listen"
-	"github.com/myriad-server/myriad/internal/standard"
+	"github.com/myriad-server/myriad/serve/reactor"
 )
 
 // serveEntry serves an entry and returns its address.
@@ -23,17 +24,9 @@ func serveEntry(t *testing.T, e *Entry) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	factory, _, err := standard.Driver("epoll")
-	if err != nil {
-		t.Fatal(err)
-	}
-	model, err := standard.Model("reactor")
-	if err != nil {
-		t.Fatal(err)
-	}
 	ctx, end := context.WithCancel(context.Background())
 	ended := make(chan error)
-	go func() { ended <- e.Serve(ctx, "web", socket.FD, Engine{Model: model, Driver: factory}) }()
+	go func() { ended <- e.Serve(ctx, "web", socket.FD, Engine{Model: reactor.New(), Driver: epoll.Factory}) }()
 	t.Cleanup(func() {
 		end()
 		if err := <-ended; err != nil {
