@@ -96,7 +96,7 @@ bench-compare: $(TOOLS)/benchstat ## compare out/bench-old.txt with out/bench.tx
 
 .PHONY: lab
 lab: build ## run every experiment in small (5 minutes at most) and write lab/report.html; LAB= for the full run
-	@scripts/needs strace redis-server ip nft
+	@scripts/needs strace wrk ab siege redis-server ip nft
 	bin/myriad lab run $(LAB) --out $(LABOUT)
 
 .PHONY: claims
