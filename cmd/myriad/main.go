@@ -29,6 +29,7 @@ type commands struct {
 	Check   checkCommand   `cmd:"" help:"Check a configuration, and say what it can hold."`
 	Conns   connsCommand   `cmd:"" help:"List and close the connections of a running server."`
 	Reload  reloadCommand  `cmd:"" help:"Have a running server read its configuration again."`
+	Upgrade upgradeCommand `cmd:"" help:"Have a running server go on in a new process, with all its connections."`
 	Top     topCommand     `cmd:"" help:"Show what a running server does, live in the terminal."`
 	Drivers driversCommand `cmd:"" help:"List the drivers, and which of them work here."`
 	Models  modelsCommand  `cmd:"" help:"List the models."`

@@ -39,9 +39,18 @@ const cutShort = time.Second
 
 // run serves until a signal, by the configuration, the overrides of a command, and the flags that all commands have.
 func (f *serverFlags) run(c console, overrides []config.Override) error {
-	if proc.IsChild() {
+	next, err := enter()
+	switch {
+	case err != nil:
+		return err
+	case next.before == nil && proc.IsChild():
 		return f.runWorker(c, overrides)
 	}
+	return next.fail(f.runAlone(c, overrides, next))
+}
+
+// runAlone serves in this process, or supervises those that do.
+func (f *serverFlags) runAlone(c console, overrides []config.Override, next *succession) error {
 	loaded, warnings, err := app.Known().Load(f.Config, append(overrides, f.overrides()...))
 	if err != nil {
 		return usage(err)
@@ -59,14 +68,18 @@ func (f *serverFlags) run(c console, overrides []config.Override) error {
 	if err != nil {
 		return err
 	}
-	if loaded.Engine.Processes > 0 {
+	if loaded.Engine.Processes > 0 && next.before == nil {
 		return f.supervise(overrides, log)
 	}
 	again := func() (*app.Plan, error) {
 		source, err := f.source(overrides)
 		return source.Plan, err
 	}
-	server, err := app.New(plan, app.Options{Version: version, Log: log, Plan: again})
+	o := app.Options{Version: version, Log: log, Plan: again}
+	if err := next.inherit(plan, &o); err != nil {
+		return err
+	}
+	server, err := app.New(plan, o)
 	if err != nil {
 		return err
 	}
@@ -75,7 +88,8 @@ func (f *serverFlags) run(c console, overrides []config.Override) error {
 		return err
 	}
 	adviseAtStart(loaded, log)
-	return errors.Join(serveUntilSignal(server, log), admin.Close())
+	next.server, next.admin = server, admin
+	return errors.Join(serveUntilSignal(server, log, next), admin.Close())
 }
 
 // source reads and plans the configuration.
@@ -189,19 +203,24 @@ func logger(w io.Writer, c *config.Log, level *slog.LevelVar) *slog.Logger {
 
 // serveUntilSignal serves until SIGINT or SIGTERM and drains; a second signal ends the drain at once. A client, or
 // the reader of a log, that goes away must not end the server: writing to it then fails, and nothing more. SIGHUP and
-// SIGUSR1 reopen the access log, also while it drains, and SIGHUP has the configuration read again.
-func serveUntilSignal(server *app.App, log *slog.Logger) error {
+// SIGUSR1 reopen the access log, also while it drains, and SIGHUP has the configuration read again. After SIGUSR2 a new
+// process takes over.
+func serveUntilSignal(server *app.App, log *slog.Logger, next *succession) error {
 	signal.Ignore(syscall.SIGPIPE)
 	rotations := make(chan os.Signal, 1)
-	signal.Notify(rotations, syscall.SIGHUP, syscall.SIGUSR1)
+	signal.Notify(rotations, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
 	go func() { // it ends with the process, because a signal without a listener would be the end of that
 		for s := range rotations {
+			if s == syscall.SIGUSR2 {
+				go next.signalled()
+				continue
+			}
 			if reopenLog(server, log, s); s == syscall.SIGHUP {
 				reload(server, log, s)
 			}
 		}
 	}()
-	return serveUntilStop(server, log, stopSignals(), nil)
+	return serveUntilStop(server, log, stopSignals(), next.handed)
 }
 
 // serveUntilStop serves until a signal or until drain is closed, and drains; the next signal ends the drain at once.

@@ -32,10 +32,14 @@ type Options struct {
 	Ready func(a *App)
 	// Plan, if set, plans anew what the plan came from, for Again.
 	Plan func() (*Plan, error)
+	// Upgrade, if set, starts a successor and calls App.Upgrade with it, for UpgradeTo.
+	Upgrade func(ctx context.Context, path string) (*Moved, error)
 	// Worker says that the process above opens the listening sockets, and Given are those for the plan. They belong to
-	// the server, also if New fails.
+	// the server, also if New fails. Without Worker they are of the process that this one is to follow.
 	Worker bool
 	Given  []Given
+	// Admin is a listening socket for the admin API; 0: there is none.
+	Admin int
 }
 
 // App is a server: what its configuration became, and what stays when that changes.
@@ -57,6 +61,11 @@ type App struct {
 
 	giving sync.Mutex
 	given  []Given // sockets that no listener has taken yet
+
+	lateness  sync.Mutex
+	late      []lateListener
+	upgrading atomic.Bool
+	halfway   atomic.Bool // connections have been handed over, and half of the drain is over
 }
 
 // New makes a server of a plan. It opens no listening socket yet.
@@ -91,6 +100,7 @@ func New(p *Plan, o Options) (*App, error) {
 		}
 		a.site.Listeners = append(a.site.Listeners, l)
 	}
+	a.postpone()
 	return a, nil
 }
 

@@ -34,19 +34,20 @@ func (g *generation) listener(i int) (*front, serve.Listener, error) {
 	l := &g.plan.Config.Listeners[i]
 	spec := specOf(l, g.plan.Accept == serve.ReusePort && g.plan.Loops > 1)
 	f := &front{config: l, where: listenerName(i), group: listen.NewGroup(spec), number: i}
-	if g.options.Worker {
-		var err error
-		if f.group, err = g.givenGroup(i, spec); err != nil {
-			return nil, serve.Listener{}, err
-		}
+	given, err := g.givenGroup(i, spec)
+	switch {
+	case err == nil:
+		f.group = given
+	case g.options.Worker:
+		return nil, serve.Listener{}, err
 	}
 	made := serve.Listener{
 		Name: l.Address.String(), Network: string(l.Address.Network), Open: f.group.Open, Closed: f.group.Closed,
 	}
-	if spec.ReusePort && l.ReusePort == config.Auto && !g.options.Worker {
+	if spec.ReusePort && l.ReusePort == config.Auto && given == nil {
 		made.Open = alone(spec, f.group)
 	}
-	var err error
+	err = nil
 	switch {
 	case l.Protocol == config.StreamUDP:
 		made.Datagram, err = g.datagramHandler(f)

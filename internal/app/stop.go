@@ -65,6 +65,9 @@ func (a *App) watch(ctx context.Context, kill, ended <-chan struct{}, cut chan<-
 		return nil
 	}
 	drain := max(time.Duration(a.now().plan.Config.Timeouts.Drain), time.Nanosecond)
+	if a.halfway.Load() {
+		drain = max(drain-drain/leavePart, time.Nanosecond)
+	}
 	e := &ending{began: time.Now(), before: a.load()}
 	deadline := time.NewTimer(drain)
 	defer deadline.Stop()

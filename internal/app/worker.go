@@ -253,6 +253,9 @@ func (a *App) givenGroup(listener int, spec listen.Spec) (*listen.Group, error) 
 	if fds == nil {
 		return nil, fmt.Errorf("listen on %s: %w", spec, errNoSocket)
 	}
+	if !a.options.Worker {
+		return listen.Succeeding(spec, fds), nil
+	}
 	return listen.Inherited(spec, fds), nil
 }
 

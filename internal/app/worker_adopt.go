@@ -46,6 +46,9 @@ func (g *generation) adopt(listener int, fds []int) error {
 	}
 	f := g.fronts[listener]
 	group := listen.Inherited(f.group.Spec(), fds)
+	if !g.options.Worker {
+		group = listen.Succeeding(f.group.Spec(), fds)
+	}
 	l := serve.Listener{
 		Name: f.config.Address.String(), Network: string(f.config.Address.Network), Open: group.Open, Closed: group.Closed,
 	}

@@ -50,7 +50,9 @@ type Server struct {
 	tracing tracing
 	group   sync.WaitGroup
 	socket  *listen.Socket
-	end     context.CancelFunc
+
+	listener net.Listener
+	end      context.CancelFunc
 }
 
 // listsAtOnce is how many listings may go on at a time: each asks the loops for a little, again and again.
@@ -78,20 +80,11 @@ func (s *Server) prepare(known []route) {
 
 // Start listens, answers from then on, and returns where it listens, such as "unix:/run/myriad/7.sock".
 func (s *Server) Start(at config.AutoOrOffOrAddress) (address string, err error) {
-	spec, err := place(at)
+	l, err := s.open(at)
 	if err != nil {
-		return "", err
-	}
-	if s.socket, err = listen.Open(spec); err != nil {
 		return "", fmt.Errorf("the admin API: %w", err)
 	}
-	file := os.NewFile(uintptr(s.socket.FD), "admin")
-	l, err := net.FileListener(file) // which has a descriptor of its own
-	_ = file.Close()
-	if err != nil {
-		s.socket.RemoveFile()
-		return "", fmt.Errorf("the admin API: %w", err)
-	}
+	s.listener = l
 	ctx, end := context.WithCancel(context.Background())
 	s.end = end
 	s.http.BaseContext = func(net.Listener) context.Context { return ctx }
@@ -111,7 +104,7 @@ func (s *Server) Close() error {
 		return nil
 	}
 	s.end()
-	err := s.http.Close()
+	err := s.farewell()
 	s.socket.RemoveFile()
 	s.group.Wait()
 	return err

@@ -59,6 +59,7 @@ func routes() []route {
 		{"GET /v1/pools", "the pools of connections to endpoints", (*Server).pools},
 		{"GET /v1/config", "the configuration in effect, without secrets", (*Server).config},
 		{"POST /v1/reload", "read the configuration again; with dry_run=true only say what that would do", (*Server).reload},
+		{"POST /v1/upgrade", "start the program anew, and hand everything over to it", (*Server).upgrade},
 		{"GET /v1/log/level", "the least severe messages that are logged", (*Server).logLevel},
 		{"PUT /v1/log/level", "log less or more from now on", (*Server).setLogLevel},
 		{"GET /v1/events", "figures each second and ends that were not orderly, as server-sent events", (*Server).events},

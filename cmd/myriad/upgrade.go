@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/myriad-server/myriad/internal/app"
+	"github.com/myriad-server/myriad/internal/control"
+	"github.com/myriad-server/myriad/internal/proc"
+)
+
+type upgradeCommand struct {
+	Admin  string `placeholder:"ADDR" help:"Where the server's admin API is, such as unix:PATH."`
+	Binary string `placeholder:"PATH" help:"The program to go on with; without it, the server's own as it is by now."`
+	JSON   bool   `help:"Print JSON, as the API answers it."`
+}
+
+// Run has a running server go on in a new process.
+func (k upgradeCommand) Run(c console) error {
+	client, err := control.Dial(k.Admin)
+	if err != nil {
+		return err
+	}
+	query := url.Values{}
+	if k.Binary != "" {
+		path, err := filepath.Abs(k.Binary)
+		if err != nil {
+			return err
+		}
+		query.Set("binary", path)
+	}
+	var moved app.Moved
+	text, err := client.Ask(context.Background(), "POST", "/v1/upgrade", query, &moved)
+	if err != nil {
+		return err
+	}
+	if k.JSON {
+		_, err := c.out.Write(text)
+		return err
+	}
+	printMoved(c.out, &moved)
+	return nil
+}
+
+// printMoved says how a hand-over went.
+func printMoved(w io.Writer, m *app.Moved) {
+	fmt.Fprintf(w, "process %d serves now\n", m.PID)
+	fmt.Fprintf(w, "moved %d connections in %.1f ms, each with a pause of %.1f ms (median), %.1f (p99), %.1f (longest)\n",
+		m.Tally.Moved, m.TookMS, m.PauseP50, m.PauseP99, m.PauseMost)
+	for why, n := range m.Refusals {
+		fmt.Fprintf(w, "%d came back: %s\n", n, why)
+	}
+	if m.Left > 0 {
+		fmt.Fprintf(w, "%d end where they were, as at a stop\n", m.Left)
+	}
+}
+
+const (
+	// followVariable tells a process that it is to take over from the one that has started it.
+	followVariable = "MYRIAD_FOLLOW"
+	// handoverName is the channel between the two.
+	handoverName = "handover"
+	// successorLimit is how long a successor may take until it serves.
+	successorLimit = 30 * time.Second
+)
+
+// succession is what a process knows of those before and behind it.
+type succession struct {
+	// The predecessor; nil: there is none.
+	before  *proc.Inherited
+	channel *proc.Channel
+
+	server  *app.App
+	admin   *control.Server
+	adminAt string
+	log     *slog.Logger
+	handed  chan struct{} // closed when a successor serves
+}
+
+// enter finds out whether this process follows another one.
+func enter() (*succession, error) {
+	s := &succession{handed: make(chan struct{})}
+	if os.Getenv(followVariable) == "" {
+		return s, nil
+	}
+	if err := os.Unsetenv(followVariable); err != nil {
+		return nil, err
+	}
+	var err error
+	if s.before, err = proc.Adopt(); err != nil {
+		return nil, err
+	}
+	fd, ok := s.before.File(handoverName)
+	if !ok {
+		return nil, errors.New("the process before has left no channel")
+	}
+	s.channel, err = proc.NewChannel(fd)
+	return s, err
+}
+
+// fail tells the predecessor why this process does not serve, if it has not been told that it does.
+func (s *succession) fail(err error) error {
+	if s.before != nil && err != nil {
+		_ = s.before.Fail(err)
+	}
+	return err
+}
+
+// inherit has a server take what the predecessor gives.
+func (s *succession) inherit(plan *app.Plan, o *app.Options) error {
+	o.Upgrade = s.upgrade
+	s.adminAt, s.log = control.PlaceName(plan.Config.Admin), o.Log
+	if s.before == nil {
+		return nil
+	}
+	if plan.Config.Engine.Processes > 0 {
+		return errors.New("engine.processes cannot change from 0 by an upgrade: start the server anew")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), successorLimit)
+	defer cancel()
+	heritage, err := app.Inherit(ctx, s.channel, plan, version, s.adminAt)
+	o.Given, o.Admin = heritage.Given, heritage.Admin
+	serving := o.Ready
+	o.Ready = func(a *app.App) {
+		if serving != nil {
+			serving(a)
+		}
+		go s.takeOver(a)
+	}
+	return err
+}
+
+// takeOver goes on with the connections of the predecessor, now that this process serves.
+func (s *succession) takeOver(a *app.App) {
+	defer s.channel.Close()
+	if err := a.Adopt(); err != nil {
+		_ = s.before.Fail(err)
+		return
+	}
+	if err := s.before.Ready(); err != nil {
+		s.log.Warn("the process before does not hear that this one serves", "cause", err)
+	}
+	if _, err := a.TakeOn(context.Background(), s.channel); err != nil {
+		s.log.Warn("the process before has ended early", "cause", err)
+	}
+	s.admin.Own()
+}
+
+// upgrade has a new process take over, and this one end.
+func (s *succession) upgrade(ctx context.Context, path string) (*app.Moved, error) {
+	path, err := findProgram(path)
+	if err != nil {
+		return nil, err
+	}
+	start := func(channel int) (*proc.Child, error) {
+		return proc.Start(proc.Command{
+			Path: path, Args: os.Args[1:], Env: append(os.Environ(), followVariable+"=1"), Peer: true,
+			Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+			Files: []proc.Named{{Name: handoverName, FD: channel}},
+		})
+	}
+	next := app.Successor{Start: start, Limit: successorLimit, AdminAt: s.adminAt}
+	if s.adminAt != "" {
+		next.Admin = s.admin.Copy
+	}
+	moved, err := s.server.Upgrade(ctx, next)
+	if err != nil {
+		return nil, err
+	}
+	s.admin.Bequeath()
+	close(s.handed)
+	return moved, nil
+}
+
+// signalled is upgrade for who has sent a signal. What comes of it is logged by the server.
+func (s *succession) signalled() {
+	if _, err := s.upgrade(context.Background(), ""); err != nil {
+		s.log.Error("the upgrade that a signal has asked for has failed", "cause", err)
+	}
+}
+
+// findProgram is the file to go on with: the one that is named, or what this process was started by, as it is now.
+func findProgram(path string) (string, error) {
+	if path != "" {
+		return path, nil
+	}
+	path, err := exec.LookPath(os.Args[0])
+	if err != nil {
+		return "", fmt.Errorf("the program cannot be found again: %w", err)
+	}
+	return filepath.Abs(path)
+}

@@ -1,0 +1,228 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/myriad-server/myriad/conn"
+	"github.com/myriad-server/myriad/internal/handover"
+	"github.com/myriad-server/myriad/internal/listen"
+	"github.com/myriad-server/myriad/internal/proc"
+	"github.com/myriad-server/myriad/internal/sys"
+	"github.com/myriad-server/myriad/serve"
+)
+
+// Moved is how a hand-over to another process went.
+type Moved struct {
+	handover.Tally
+	// TookMS is how long it took, and the pauses are how long a connection was served by nobody.
+	TookMS    float64 `json:"took_ms"`
+	PauseP50  float64 `json:"pause_p50_ms"`
+	PauseP99  float64 `json:"pause_p99_ms"`
+	PauseMost float64 `json:"pause_max_ms"`
+	// PID is that of the process that has taken over, where this one has started it.
+	PID int `json:"new_pid,omitempty"`
+	// Left is how many connections and sessions have not gone: they end as at a stop, by the deadline of the drain.
+	Left int64 `json:"left"`
+}
+
+// The parts of a drain. What can leave has done so by the middle of it; the rest is told to end as at a stop.
+const (
+	leavePart = 2
+	// emptyTick is how often it is looked whether anything is left.
+	emptyTick = 10 * time.Millisecond
+	// acknowledgeTime is how long the other process may take to acknowledge what it was sent.
+	acknowledgeTime = 30 * time.Second
+)
+
+// HandOver gives the connections to the process at the other end of a channel, which is told TakeOver. It returns when
+// they have gone, or half of timeouts.drain is over: what is left, and the counts of it, is for the caller to end by
+// ending Serve. With an error the server goes on as before, with everything that the other side has not taken.
+func (a *App) HandOver(ctx context.Context, channel *proc.Channel) (*Moved, error) {
+	hello, err := handover.Answer(ctx, channel, a.options.Version, func(*handover.Hello) ([]handover.Socket, error) {
+		return nil, errors.New("this process has no sockets to give")
+	})
+	if err != nil {
+		return nil, err
+	}
+	return a.handOver(ctx, channel, hello, nil)
+}
+
+// handOver is HandOver behind the hello. abandon ends the other process, if it can be ended from here.
+func (a *App) handOver(ctx context.Context, channel *proc.Channel, hello *handover.Hello, abandon func(),
+) (*Moved, error) {
+	a.reloads.Lock() // the listeners stay what they are
+	defer a.reloads.Unlock()
+	if a.steering == nil {
+		return nil, ErrNotServing
+	}
+	d := &departure{App: a, g: a.now(), places: a.now().places(hello), kept: map[*front][]int{}}
+	defer d.close()
+	if err := d.keep(); err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	d.sender = handover.NewSender(channel, handover.Options{
+		Place: func(listener int) (int, bool) { place, ok := d.places[listener]; return place, ok },
+		Back:  a.comeBack, Patience: acknowledgeTime, Abandon: abandon,
+	})
+	tally, err := d.run(ctx)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("connections are not handed over: %w", err), d.undo())
+	}
+	moved := &Moved{Tally: tally, TookMS: milliseconds(time.Since(began)), Left: a.load().clients + a.load().sessions}
+	for q, to := range map[float64]*float64{0.5: &moved.PauseP50, 0.99: &moved.PauseP99, 1: &moved.PauseMost} {
+		*to = milliseconds(tally.Pauses.Quantile(q))
+	}
+	a.halfway.Store(true)
+	a.options.Log.Info("handed over", "connections_moved", moved.Tally.Moved, "returned", moved.Returned,
+		"left", moved.Left, "took_ms", moved.TookMS, "pause_p99_ms", moved.PauseP99, "refusals", moved.Refusals)
+	return moved, nil
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// departure is a hand-over that is under way.
+type departure struct {
+	*App
+	g      *generation
+	places map[int]int      // the other side's place of a listener, by the site's number
+	kept   map[*front][]int // copies of the listening sockets, for the case that they come back
+	sender *handover.Sender
+}
+
+// places are where the other process serves the listeners of this one.
+func (g *generation) places(hello *handover.Hello) map[int]int {
+	theirs := make(map[string]int)
+	for place, key := range hello.Listeners {
+		theirs[key] = place
+	}
+	places := make(map[int]int)
+	keys := listenerKeys(g.plan)
+	for _, f := range g.fronts {
+		place, ok := theirs[keys[f.place(g.plan)].whole()]
+		if !ok {
+			continue
+		}
+		for _, number := range append([]int{f.number}, f.more...) {
+			places[number] = place
+		}
+	}
+	return places
+}
+
+// keep makes copies of the sockets that are about to be closed.
+func (d *departure) keep() error {
+	for _, f := range d.g.fronts {
+		if _, goes := d.places[f.number]; !goes {
+			continue
+		}
+		fds, err := f.group.Copies()
+		if err != nil {
+			return err
+		}
+		d.kept[f] = fds
+	}
+	return nil
+}
+
+// close lets go of the copies.
+func (d *departure) close() {
+	for _, fds := range d.kept {
+		for _, fd := range fds {
+			if fd >= 0 {
+				_ = sys.Close(fd)
+			}
+		}
+	}
+	clear(d.kept)
+}
+
+// run has the connections leave, until none is left or the time is over.
+func (d *departure) run(ctx context.Context) (handover.Tally, error) {
+	for f := range d.kept {
+		f.group.Bequeath()
+	}
+	stop, err := d.steering.Depart(serve.Departure{
+		Room: d.sender.Room, Take: d.sender.Take, Only: func(number int) bool { _, goes := d.places[number]; return goes },
+	})
+	if err != nil {
+		tally, _ := d.sender.Finish()
+		return tally, err
+	}
+	if err := d.sender.Left(); err == nil { // or it has failed, which is seen at the end
+		d.await(ctx)
+	}
+	stop()
+	return d.sender.Finish()
+}
+
+// await waits until nothing is left that could leave, or the time is over.
+func (d *departure) await(ctx context.Context) {
+	limit := time.NewTimer(max(time.Duration(d.g.plan.Config.Timeouts.Drain)/leavePart, time.Nanosecond))
+	defer limit.Stop()
+	look := time.NewTicker(emptyTick) // the loops tell nobody that they are empty
+	defer look.Stop()
+	for d.sender.Failed() == nil {
+		select {
+		case <-look.C:
+		case <-d.sender.Progress():
+		case <-limit.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+		if now := d.load(); now.clients+now.sessions <= 0 && d.sender.UnderWay() == 0 {
+			return
+		}
+	}
+}
+
+// undo listens again, behind a hand-over that has failed. What was accepted before keeps its number.
+func (d *departure) undo() error {
+	var errs []error
+	for f, fds := range d.kept {
+		if len(fds) == 0 {
+			continue
+		}
+		group := listen.Succeeding(f.group.Spec(), fds)
+		l := serve.Listener{
+			Name: f.config.Address.String(), Network: string(f.config.Address.Network), Open: group.Open,
+			Closed: group.Closed,
+		}
+		delete(d.kept, f)
+		err := d.g.serveAgain(f, &l)
+		number := -1
+		if err == nil {
+			number, err = d.steering.Listen(l)
+		}
+		if err != nil {
+			group.Close()
+			errs = append(errs, fmt.Errorf("nothing listens any more on %s: %w", f.url(), err))
+			continue
+		}
+		group.Own()
+		f.more, f.number, f.group = append(f.more, f.number), number, group
+	}
+	return errors.Join(errs...)
+}
+
+// comeBack goes on with connections that the other process has not taken.
+func (a *App) comeBack(parcels []*conn.Parcel, why error) {
+	lost := 0
+	for i, err := range a.steering.ArriveMany(parcels) {
+		if err != nil {
+			lost++
+			handover.Close(parcels[i])
+		}
+	}
+	level := slog.LevelInfo
+	if lost > 0 {
+		level = slog.LevelError
+	}
+	a.options.Log.Log(context.Background(), level, "connections stay", "connections", len(parcels)-lost, "lost", lost,
+		"cause", why)
+}

@@ -1,0 +1,189 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"syscall"
+	"time"
+
+	"github.com/myriad-server/myriad/internal/handover"
+	"github.com/myriad-server/myriad/internal/proc"
+	"github.com/myriad-server/myriad/internal/sys"
+	"github.com/myriad-server/myriad/serve"
+)
+
+// Successor is a process that is to follow this one.
+type Successor struct {
+	// Start starts it with a descriptor of the channel that connections go over.
+	Start func(channel int) (*proc.Child, error)
+	// Limit is how long it may take to become ready.
+	Limit time.Duration
+	// Admin, if set, is a copy of the listening socket of the admin API, or -1, and AdminAt what both processes call it.
+	Admin   func() int
+	AdminAt string
+}
+
+// ErrUpgrading refuses an upgrade while another one is under way, or behind one.
+var ErrUpgrading = errors.New("another process is taking over already")
+
+// Upgrade has another process follow this one: it starts it, gives it the listening sockets, waits until it serves, and
+// hands the connections over. Then Serve is to be ended. With an error there is no such process any more, and this one
+// serves as before.
+func (a *App) Upgrade(ctx context.Context, s Successor) (*Moved, error) {
+	if !a.upgrading.CompareAndSwap(false, true) {
+		return nil, ErrUpgrading
+	}
+	moved, err := a.upgrade(ctx, &s)
+	if err != nil {
+		a.upgrading.Store(false)
+		a.options.Log.Error("there is no upgrade: this process serves on", "cause", err)
+	}
+	return moved, err
+}
+
+func (a *App) upgrade(ctx context.Context, s *Successor) (*Moved, error) {
+	channel, other, err := proc.NewPair()
+	if err != nil {
+		return nil, err
+	}
+	defer channel.Close()
+	child, err := s.Start(other)
+	_ = sys.Close(other)
+	if err != nil {
+		return nil, err
+	}
+	a.options.Log.Info("a new process is to take over", "new_pid", child.PID())
+	kill := func() {
+		_ = child.Signal(syscall.SIGKILL) // or it has ended
+		<-child.Died()
+	}
+	moved, err := a.pass(ctx, s, child, channel, kill)
+	if err != nil {
+		kill()
+		child.Close()
+		return nil, fmt.Errorf("the new process (%d): %w", child.PID(), err)
+	}
+	moved.PID = child.PID()
+	return moved, nil
+}
+
+// pass gives a process that was started the sockets, and the connections when it serves.
+func (a *App) pass(ctx context.Context, s *Successor, child *proc.Child, channel *proc.Channel, kill func(),
+) (*Moved, error) {
+	var sockets []handover.Socket
+	limited, cancel := context.WithTimeout(ctx, s.Limit)
+	defer cancel()
+	give := func(*handover.Hello) (_ []handover.Socket, err error) {
+		sockets, err = a.offer(s)
+		return sockets, err
+	}
+	hello, err := handover.Answer(limited, channel, a.options.Version, give)
+	handover.CloseSockets(sockets) // it has its own by now
+	// What it says of itself is worth more than what is seen of it from here.
+	if unready := child.AwaitReady(s.Limit); unready != nil && !(err != nil && errors.Is(unready, proc.ErrSilent)) {
+		return nil, unready
+	}
+	if err != nil {
+		return nil, err
+	}
+	return a.handOver(ctx, channel, hello, kill)
+}
+
+// offer is copies of all listening sockets.
+func (a *App) offer(s *Successor) ([]handover.Socket, error) {
+	g := a.now()
+	keys := listenerKeys(g.plan)
+	var sockets []handover.Socket
+	for _, f := range g.fronts {
+		fds, err := f.group.Copies()
+		if err != nil {
+			handover.CloseSockets(sockets)
+			return nil, err
+		}
+		bound := f.group.Spec().Address
+		for place, fd := range fds {
+			if fd >= 0 {
+				key := keys[f.place(g.plan)].where
+				sockets = append(sockets, handover.Socket{Key: key, Place: place, Bound: bound, FD: fd})
+			}
+		}
+	}
+	if s.Admin != nil {
+		if fd := s.Admin(); fd >= 0 {
+			sockets = append(sockets, handover.Socket{Key: s.AdminAt, FD: fd})
+		}
+	}
+	return sockets, nil
+}
+
+// Heritage is what a process gets from the one that it follows before it serves.
+type Heritage struct {
+	// Given are sockets for listeners of the plan.
+	Given []Given
+	// Admin is the listening socket of the admin API; 0: there is none.
+	Admin int
+}
+
+// Inherit asks the process at the other end of a channel, which is in its Upgrade, for what a server of the plan needs.
+// adminAt is what both call the place of the admin API. TakeOn is the next step.
+func Inherit(ctx context.Context, channel *proc.Channel, p *Plan, version, adminAt string) (Heritage, error) {
+	h := Heritage{Given: []Given{}}
+	hello := handover.Hello{Program: version, Sockets: true}
+	keys := listenerKeys(p)
+	places := make(map[string]int)
+	for i, key := range keys {
+		hello.Listeners = append(hello.Listeners, key.whole())
+		places[key.where] = i
+	}
+	_, sockets, err := handover.Ask(ctx, channel, hello)
+	if err != nil {
+		return h, err
+	}
+	each := 1
+	if p.Accept == serve.ReusePort {
+		each = max(p.Loops, 1)
+	}
+	for _, s := range sockets {
+		i, ok := places[s.Key]
+		switch {
+		case s.Key == adminAt && h.Admin == 0:
+			h.Admin = s.FD
+		case ok:
+			h.Given = append(h.Given, Given{
+				Listener: i, Place: s.Place % each, Bound: bound(s.Bound), Extra: s.Place >= each, FD: s.FD,
+			})
+		default: // the new configuration does not have it
+			_ = sys.Close(s.FD)
+		}
+	}
+	return h, nil
+}
+
+// bound is an address that a socket is bound to: that of a unix socket is none.
+func bound(a netip.AddrPort) netip.AddrPort {
+	if a.Port() == 0 {
+		return netip.AddrPort{}
+	}
+	return a
+}
+
+// TakeOn goes on with the connections of the process that this one has inherited from, once it serves.
+func (a *App) TakeOn(ctx context.Context, channel *proc.Channel) (taken int, err error) {
+	return a.takeOver(ctx, channel)
+}
+
+// AdminSocket is what Options.Admin was.
+func (a *App) AdminSocket() int { return a.options.Admin }
+
+// ErrNoUpgrade is told of a server that does not know how it was started.
+var ErrNoUpgrade = errors.New("the server cannot start its successor")
+
+// UpgradeTo has a process of another program follow this one, or of the same one as it is by now if path is empty.
+func (a *App) UpgradeTo(ctx context.Context, path string) (*Moved, error) {
+	if a.options.Upgrade == nil {
+		return nil, ErrNoUpgrade
+	}
+	return a.options.Upgrade(ctx, path)
+}

@@ -1,0 +1,119 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/myriad-server/myriad/internal/app"
+	"github.com/myriad-server/myriad/internal/config"
+	"github.com/myriad-server/myriad/internal/listen"
+	"github.com/myriad-server/myriad/internal/sys"
+)
+
+// farewellTime is how long answers that are being given at the end may take.
+const farewellTime = time.Second
+
+// upgradeMend is what to do about a successor that has failed.
+const upgradeMend = "try the program with myriad check, see the log, and ask again"
+
+// upgrade has a new process take over. It answers when the connections have gone there.
+func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
+	binary := r.URL.Query().Get("binary")
+	if binary != "" && !filepath.IsAbs(binary) {
+		refuse(w, http.StatusBadRequest, errors.New("binary="+binary+" is no absolute path"), documentMend)
+		return
+	}
+	// Whoever has asked may go away: what has begun must not stop half-way.
+	moved, err := s.app.UpgradeTo(context.WithoutCancel(r.Context()), binary)
+	switch {
+	case errors.Is(err, app.ErrNotServing), errors.Is(err, app.ErrNoUpgrade):
+		refuse(w, http.StatusServiceUnavailable, err, "")
+	case errors.Is(err, app.ErrUpgrading):
+		refuse(w, http.StatusConflict, err, "wait for its end")
+	case err != nil:
+		refuse(w, http.StatusUnprocessableEntity, err, upgradeMend)
+	default:
+		answer(w, http.StatusOK, moved)
+	}
+}
+
+// PlaceName is what two servers call the same place for an admin API. A place that depends on the process has no name.
+func PlaceName(at config.AutoOrOffOrAddress) string {
+	if at.Off || at.Auto() {
+		return ""
+	}
+	return "admin " + at.String()
+}
+
+// Copy is a descriptor of the listening socket for a successor; -1 if there is none.
+func (s *Server) Copy() int {
+	held, ok := s.listener.(interface {
+		SyscallConn() (syscall.RawConn, error)
+	})
+	if !ok {
+		return -1
+	}
+	raw, err := held.SyscallConn()
+	copied := -1
+	if err == nil {
+		err = raw.Control(func(fd uintptr) {
+			if number, err := sys.Duplicate(int(fd)); err == nil {
+				copied = number
+			}
+		})
+	}
+	if err != nil {
+		return -1
+	}
+	return copied
+}
+
+// Own makes the file of a socket that was a predecessor's this server's.
+func (s *Server) Own() {
+	if s.socket != nil {
+		s.socket.Own()
+	}
+}
+
+// Bequeath leaves the file of the socket to a successor.
+func (s *Server) Bequeath() {
+	if s.socket != nil {
+		s.socket.Disown()
+	}
+}
+
+// open opens the listening socket, or takes that of a predecessor, whose its file stays until Own.
+func (s *Server) open(at config.AutoOrOffOrAddress) (net.Listener, error) {
+	spec, err := place(at)
+	if err != nil {
+		return nil, err
+	}
+	if s.app != nil && s.app.AdminSocket() > 0 {
+		s.socket = &listen.Socket{FD: s.app.AdminSocket(), Spec: spec}
+	} else if s.socket, err = listen.Open(spec); err != nil {
+		return nil, err
+	}
+	file := os.NewFile(uintptr(s.socket.FD), "admin")
+	l, err := net.FileListener(file) // which has a descriptor of its own
+	_ = file.Close()
+	if err != nil {
+		s.socket.RemoveFile()
+	}
+	return l, err
+}
+
+// farewell ends the answering. Answers that are being given are finished, if they can be.
+func (s *Server) farewell() error {
+	ctx, cancel := context.WithTimeout(context.Background(), farewellTime)
+	defer cancel()
+	if s.http.Shutdown(ctx) == nil {
+		return nil
+	}
+	return s.http.Close()
+}
