@@ -8,6 +8,7 @@ import (
 	"github.com/myriad-server/myriad/upstream"
 	"github.com/myriad-server/myriad/web"
 	"github.com/myriad-server/myriad/web/proxy"
+	"github.com/myriad-server/myriad/web/rate"
 	"github.com/myriad-server/myriad/web/static"
 )
 
@@ -24,6 +25,7 @@ type generation struct {
 	moved     map[string]bool             // upstreams whose endpoints are others than before
 	folders   []folder
 	passings  []passing
+	limiters  map[string]*rate.Limiter // by what they limit
 }
 
 // folder is a folder that is served, and passing what passes requests on, with what they are made of.

@@ -22,6 +22,9 @@ func (g *generation) routes() (web.Handler, error) {
 	for i := range g.plan.Config.Routes {
 		r := &g.plan.Config.Routes[i]
 		handler, err := g.action(r, routeName(i))
+		if err == nil {
+			handler, err = g.limited(r, handler)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("routes[%d]: %w", i, err)
 		}

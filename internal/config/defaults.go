@@ -130,6 +130,8 @@ func defaultOf(t reflect.Type) reflect.Value {
 		return reflect.ValueOf(defaultRespond())
 	case reflect.TypeFor[Redirect]():
 		return reflect.ValueOf(defaultRedirect())
+	case reflect.TypeFor[Rate]():
+		return reflect.ValueOf(defaultRate())
 	default:
 		return defaultOfProxy(t)
 	}

@@ -26,6 +26,8 @@ type Route struct {
 	Proxy *Proxy `yaml:"proxy,omitempty"`
 	// Action: answer with what is running, as JSON. Written as "status: {}".
 	Status *Status `yaml:"status,omitempty"`
+	// How many requests of this route a client address may make.
+	Rate *Rate `yaml:"rate,omitempty"`
 	// Fields added to every answer of this route.
 	Headers map[string]string `yaml:"headers,omitempty"`
 }
