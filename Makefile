@@ -9,6 +9,9 @@ GO       ?= go
 PACKAGES ?= ./...
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
+# How many packages are tested at a time: their tests wait for most of the time that they take.
+JOBS ?= $(shell echo $$((2 * $$(nproc))))
+
 # How long one test binary may take, how long each fuzz target runs and how long all of them may, how many seeds the
 # simulated kernel goes through, and how often and how long each benchmark runs.
 TIMEOUT   ?= 10m
@@ -48,7 +51,7 @@ serve: build ## serve the example site on 127.0.0.1:8080
 
 .PHONY: test
 test: needs ## install what the tests need, then run them all
-	$(GO) test -timeout $(TIMEOUT) $(PACKAGES)
+	$(GO) test -p $(JOBS) -timeout $(TIMEOUT) $(PACKAGES)
 
 .PHONY: needs
 needs: # what tests call besides Go
@@ -57,7 +60,7 @@ needs: # what tests call besides Go
 .PHONY: race
 race: needs ## run all tests under the race detector, the long ones shorter
 	@scripts/needs gcc
-	CGO_ENABLED=1 $(GO) test -race -short -timeout $(TIMEOUT) $(PACKAGES)
+	CGO_ENABLED=1 $(GO) test -p $(JOBS) -race -short -timeout $(TIMEOUT) $(PACKAGES)
 
 .PHONY: sim
 sim: ## run whole servers on the simulated kernel, SEEDS=10000

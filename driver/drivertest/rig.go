@@ -2,6 +2,7 @@ package drivertest
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -416,9 +417,9 @@ func (r *rig) same(what string, got, want []byte) {
 
 // bytes gives n random bytes.
 func (r *rig) bytes(n int) []byte {
+	var key [32]byte
+	binary.LittleEndian.PutUint64(key[:], r.random.Uint64())
 	p := make([]byte, n)
-	for i := range p {
-		p[i] = byte(r.random.Uint32())
-	}
+	_, _ = rand.NewChaCha8(key).Read(p) // it never fails
 	return p
 }
