@@ -74,7 +74,7 @@ func (p *place) counted(t *testing.T, want map[Counter]int64) {
 }
 
 // uses is how many connections the group counts.
-func uses(t *testing.T, g *upstream.Group) (open, busy int64) {
+func uses(t testing.TB, g *upstream.Group) (open, busy int64) {
 	t.Helper()
 	for _, e := range g.Snapshot().Endpoints {
 		open, busy = open+int64(e.Open), busy+int64(e.Leased)

@@ -276,13 +276,18 @@ func (r *router) begin(of path, now int64) *flow {
 	}
 	f := &flow{router: r, clients: r.rules.clients, path: of, began: now}
 	f.next, f.previous = f, f
-	r.flows[of] = f
-	r.place(f)
 	r.tally.begun()
+	r.include(f)
+	return f
+}
+
+// include has datagrams of its client come to a session, and has it be listed and looked at.
+func (r *router) include(f *flow) {
+	r.flows[f.path] = f
+	r.place(f)
 	if r.stop == nil {
 		r.stop = r.dialer.Every(r.interval(), r.sweep)
 	}
-	return f
 }
 
 // interval is how often sessions are looked at that may be over.
@@ -441,7 +446,12 @@ func (r *router) sweep() {
 func (r *router) end(f *flow, cause Cause) {
 	r.disconnect(f)
 	r.forget(f, cause)
-	if len(r.flows) == 0 && r.stop != nil {
+	r.rest()
+}
+
+// rest ends the sweep when there is nothing left to look at.
+func (r *router) rest() {
+	if r.order.next == &r.order && r.stop != nil {
 		r.stop()
 		r.stop = nil
 	}
@@ -449,16 +459,23 @@ func (r *router) end(f *flow, cause Cause) {
 
 // forget takes a session out of all accounts, and tells of it.
 func (r *router) forget(f *flow, cause Cause) {
-	delete(r.flows, f.path)
-	r.leave(f)
+	r.dismiss(f)
+	r.tally.ended(cause)
+	r.tell(f, cause)
+}
+
+// dismiss undoes what include has done, and counts the session out. Another one may have come for its client.
+func (r *router) dismiss(f *flow) {
+	if r.flows[f.path] == f {
+		delete(r.flows, f.path)
+	}
 	f.previous.next, f.next.previous = f.next, f.previous
 	f.next, f.previous = f, f
-	r.tally.ended(cause)
+	r.leave(f)
 	r.owner.open.Add(-1)
 	if f.clients != nil && counts(f.client) {
 		f.clients.leave(f.client.Addr())
 	}
-	r.tell(f, cause)
 }
 
 // tell writes the session's record.

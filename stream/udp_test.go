@@ -15,7 +15,7 @@ import (
 
 // bench is a thread of control in memory: time moves by calls, and sockets are looked at.
 type bench struct {
-	t       *testing.T
+	t       testing.TB
 	now     int64
 	ticks   map[int]func()
 	every   time.Duration
@@ -84,7 +84,7 @@ func (b *bench) Every(d time.Duration, f func()) (stop func()) {
 func (b *bench) Log(r *Record) { b.told = append(b.told, *r) }
 
 // newBench makes a router in front of servers 192.0.2.1 to 192.0.2.n, port 53.
-func newBench(t *testing.T, o UDPOptions, servers int, policy balance.Policy) *bench {
+func newBench(t testing.TB, o UDPOptions, servers int, policy balance.Policy) *bench {
 	t.Helper()
 	b := &bench{t: t, now: int64(time.Hour), ticks: map[int]func(){}, sockets: map[*socket]bool{}}
 	var addresses []string

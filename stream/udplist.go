@@ -168,7 +168,7 @@ func (r *router) leave(f *flow) {
 	slot := uint32(f.id & (1<<slotBits - 1))
 	r.places[slot] = nil
 	r.vacant = append(r.vacant, slot)
-	if len(r.flows) == 0 {
+	if r.order.next == &r.order {
 		r.places, r.vacant = r.places[:0], r.vacant[:0]
 	}
 }
