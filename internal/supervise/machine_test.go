@@ -15,7 +15,7 @@ func drawPolicy(t *rapid.T) Policy {
 	p.MostWorkers = rapid.IntRange(p.Workers, 6).Draw(t, "most")
 	p.Surge = rapid.IntRange(1, 3).Draw(t, "surge")
 	p.Slots = p.MostWorkers + p.Surge + rapid.IntRange(0, 4).Draw(t, "spare")
-	p.Retire = rapid.SampledFrom([]Choice{Newest, FewestConnections}).Draw(t, "retire")
+	p.Retire = rapid.SampledFrom([]Choice{Newest, FewestConnections, LastSeat}).Draw(t, "retire")
 	p.LoopDeaths = rapid.IntRange(1, 6).Draw(t, "deaths")
 	p.Jitter = rapid.SampledFrom([]float64{0, 0.5, 1}).Draw(t, "jitter")
 	p.StartsMost = p.Workers + max(p.Surge, p.LoopDeaths) + rapid.IntRange(0, 30).Draw(t, "starts")
@@ -81,6 +81,9 @@ func TestMachine(t *testing.T) {
 		})
 		w.calm(24 * time.Hour)
 		if err := w.settled(); err != nil {
+			t.Fatalf("after a calm day: %v", err)
+		}
+		if err := w.seated(); err != nil && w.policy.Retire == LastSeat {
 			t.Fatalf("after a calm day: %v", err)
 		}
 	})

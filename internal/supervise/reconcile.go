@@ -82,9 +82,11 @@ func (m *Machine) reconcile(now time.Duration) {
 		m.advance(now)
 		return
 	}
-	for m.count(m.isLive) < m.desired && m.start(now) {
+	for m.count(m.seated) < m.desired && m.count(m.isLive) < m.desired+m.policy.Surge && m.start(now) {
 	}
-	m.shrink(now, m.desired, m.isLive, ScaledDown)
+	spare := min(m.desired-m.count(m.inPlace), m.desired+m.policy.Surge-m.count(m.seated))
+	m.shrink(now, spare, m.displaced, ScaledDown)
+	m.shrink(now, m.desired, m.seated, ScaledDown)
 }
 
 // settle finds the workers that have been ready for long enough.
@@ -122,6 +124,7 @@ func (m *Machine) advance(now time.Duration) {
 	m.shrink(now, m.desired+m.policy.Surge-m.count(fresh), stale, cause)
 	if m.count(proven) == m.desired {
 		m.finish()
+		m.reconcile(now)
 		return
 	}
 	for m.count(fresh)-m.count(proven) < together && m.count(fresh) < m.desired &&
@@ -230,7 +233,7 @@ func (m *Machine) Next(now time.Duration) (at time.Duration, due bool) {
 			consider(w.ready + m.policy.SettleAfter)
 		}
 	}
-	if m.mode == running && (m.rolling != nil || m.count(m.isLive) < m.desired) {
+	if m.mode == running && (m.rolling != nil || m.count(m.seated) < m.desired) {
 		if m.retry > now {
 			consider(m.retry)
 		}

@@ -47,3 +47,16 @@ func (m *Machine) heir(w *worker) ID {
 	}
 	return best
 }
+
+// seated tells whether a worker counts among those that there are to be: under LastSeat, whose seats matter, those in
+// the first seats do.
+func (m *Machine) seated(w *worker) bool {
+	return w.live() && (m.policy.Retire != LastSeat || w.seat < m.desired)
+}
+
+// displaced are workers that have a later seat, as one of the first has lost its worker when fewer were wanted. They
+// stay until that one is taken.
+func (m *Machine) displaced(w *worker) bool { return w.live() && !m.seated(w) }
+
+// inPlace are those that do what one that is displaced was kept for.
+func (m *Machine) inPlace(w *worker) bool { return m.seated(w) && w.phase == Serving }

@@ -11,7 +11,7 @@ import (
 // process is a worker in a world that is played.
 type process struct {
 	id         ID
-	slot       int
+	slot, seat int
 	generation uint64
 	ready      bool
 	signalled  Do // the strongest thing that was done to it; DoStart: nothing
@@ -32,6 +32,7 @@ type world struct {
 	looping   bool
 	stopping  bool
 	events    []Event
+	heirs     []ID // in the order in which they were named
 }
 
 func newWorld(t rapid.TB, p Policy, seed uint64) *world {
@@ -65,6 +66,7 @@ func (w *world) act() {
 			}
 			p.signalled = a.Do
 		}
+		w.inherits(p, a)
 	}
 	if n, most := w.serving(), w.machine.Desired()+w.policy.Surge; n > most {
 		w.t.Fatalf("%s: %d workers serve, and the limit is %d", w.now, n, most)
@@ -102,7 +104,7 @@ func (w *world) start(a Action) {
 	if len(w.started) > w.policy.StartsMost {
 		w.t.Fatalf("%s: %d starts within %s", w.now, len(w.started), w.policy.StartsWithin)
 	}
-	w.processes = append(w.processes, &process{id: a.Worker, slot: a.Slot, generation: a.Generation})
+	w.processes = append(w.processes, &process{id: a.Worker, slot: a.Slot, seat: a.Seat, generation: a.Generation})
 }
 
 func (w *world) hear(e Event) {
