@@ -50,6 +50,24 @@ func causeOf(err error) string {
 	return err.Error()
 }
 
+// A broken is why a connection that was made could not be used, and its port.
+type broken struct {
+	error
+	port int
+}
+
+// Unwrap is the error alone.
+func (b *broken) Unwrap() error { return b.error }
+
+// portOf is the client's port of a connection that was made; 0 if none was.
+func portOf(err error) int {
+	var b *broken
+	if errors.As(err, &b) {
+		return b.port
+	}
+	return 0
+}
+
 // A speaker is one connection of a client.
 type speaker interface {
 	// exchange says something and checks what comes back.
@@ -87,7 +105,7 @@ func (c *client) run(s *stand) {
 	for first := true; first || !s.stopping(); first = false {
 		sp, err := c.kind.open(s, c.number)
 		if err != nil {
-			s.ledger.lose(loss{Kind: c.kind.name, Cause: "connect: " + causeOf(err)})
+			s.ledger.lose(loss{Kind: c.kind.name, Cause: "connect: " + causeOf(err), Port: portOf(err)})
 			select {
 			case <-tick.C:
 			case <-s.stop:
@@ -198,7 +216,7 @@ func openIdle(s *stand, _ int) (speaker, error) {
 	i := &idle{w, s}
 	if err := i.ask(); err != nil {
 		w.abandon()
-		return nil, err
+		return nil, &broken{err, w.port()}
 	}
 	return i, nil
 }
@@ -323,12 +341,17 @@ func (t *tunnel) end() error {
 	return t.Close()
 }
 
-// A session counts its datagrams; the server behind tells it where they come from.
+// A session counts its datagrams; the server behind tells it where they come from. It asks again after a while, as
+// clients of UDP do, and what was never answered is lost.
 type session struct {
 	wire
-	number int
-	from   string
+	number         int
+	from           string
+	asked, answers int
 }
+
+// askAgain is when a client of UDP asks again.
+const askAgain = 2 * time.Second
 
 func openSession(s *stand, number int) (speaker, error) {
 	w, err := dial("udp", s.datagrams)
@@ -340,26 +363,59 @@ func openSession(s *stand, number int) (speaker, error) {
 
 func (s *session) exchange(number int) error {
 	question := fmt.Sprintf("%d/%d", s.number, number)
-	if err := s.send(question); err != nil {
+	for deadline := time.Now().Add(silence); time.Now().Before(deadline); {
+		if err := s.send(question); err != nil {
+			return err
+		}
+		s.asked++
+		switch err := s.hear(question); {
+		case err == nil:
+			return nil
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			return err
+		}
+	}
+	return errSilent
+}
+
+// hear waits for the answer to a question, and passes over answers to what was asked twice.
+func (s *session) hear(question string) error {
+	if err := s.SetReadDeadline(time.Now().Add(askAgain)); err != nil {
 		return err
 	}
 	buffer := make([]byte, 1500)
-	n, err := s.Read(buffer)
-	if err != nil {
-		return err
+	for {
+		n, err := s.Read(buffer)
+		if err != nil {
+			return err
+		}
+		from, echoed, _ := strings.Cut(string(buffer[:n]), "|")
+		if s.from != "" && s.from != from {
+			return errMoved
+		}
+		s.from = from
+		s.answers++
+		switch {
+		case echoed == question:
+			return nil
+		case s.answers > s.asked || !strings.HasPrefix(echoed, fmt.Sprintf("%d/", s.number)):
+			return errWrong
+		}
 	}
-	from, echoed, _ := strings.Cut(string(buffer[:n]), "|")
-	switch {
-	case echoed != question:
-		return errWrong
-	case s.from != "" && s.from != from:
-		return errMoved
-	}
-	s.from = from
-	return nil
 }
 
-func (s *session) end() error { return s.Close() }
+// end waits for answers that come late; what was never answered is lost.
+func (s *session) end() error {
+	for s.answers < s.asked {
+		if err := s.hear(""); err != nil {
+			return fmt.Errorf("%d datagrams lost", s.asked-s.answers)
+		}
+	}
+	return s.Close()
+}
+
+// port is the one that the session is known by at the server behind.
+func (s *session) port() int { return fromPort(s.from) }
 
 // A socket is a WebSocket that counts its messages, of which one is always under way.
 type socket struct {
@@ -384,10 +440,10 @@ func openSocket(s *stand, number int) (speaker, error) {
 		HTTPClient: &http.Client{Transport: transport},
 	})
 	if err != nil {
-		if response != nil {
-			return nil, fmt.Errorf("status %d", response.StatusCode)
+		if response != nil && response.StatusCode != http.StatusSwitchingProtocols {
+			err = fmt.Errorf("status %d", response.StatusCode)
 		}
-		return nil, err
+		return nil, &broken{err, sock.own}
 	}
 	sock.Conn = c
 	return sock, nil

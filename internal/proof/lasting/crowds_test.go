@@ -72,11 +72,14 @@ func startLoad(s *stand, name, path string, clients int, change func(*load.Plan)
 		}
 		c.good.Store(int64(r.Requests.Good))
 		c.made = int64(r.Connections.Made)
+		failed := 0
 		for cause, n := range r.Errors {
 			c.lost[cause] += int(n)
+			failed += int(n)
 		}
-		if n := int(r.Connections.ClosedByIt); n > 0 && p.PerConnect == 0 {
-			c.lost["connections closed by the server"] += n
+		// A connection that was closed between two requests is no error of any request.
+		if n := int(r.Connections.ClosedByIt) - failed; n > 0 && p.PerConnect == 0 {
+			c.lost["connections closed by the server"] = n
 		}
 	})
 	return c

@@ -61,18 +61,24 @@ func drivers() []string {
 	if name := os.Getenv("DRIVER"); name != "" {
 		return []string{name}
 	}
+	if testing.Short() {
+		return []string{"epoll"}
+	}
 	return []string{"epoll", "uring"}
 }
 
 // A trial is one thing that is done to a server, again and again, under load.
 type trial struct {
 	name  string
+	model string // of its processes; empty: it is one
 	times int
 	lines string // of the configuration, beside what all trials have
 	// act does it once and returns when it is done.
 	act func(t testing.TB, s *stand, time int)
 	// costs tells whether a loss is one that nobody promised to prevent; nil: there is none.
 	costs func(s *stand, l loss) bool
+	// most is how many losses of generators, which know no ports, there may be with costs.
+	most func() int
 }
 
 // try carries a trial out with every driver.
@@ -109,7 +115,7 @@ func TestReload(t *testing.T) {
 		if time%2 == 0 {
 			s.server.command(t, "reload")
 		} else {
-			s.server.signal(t, "msg=reloaded", syscall.SIGHUP)
+			s.server.signal(t, syscall.SIGHUP, "msg=reloaded", 1)
 		}
 	}})
 }

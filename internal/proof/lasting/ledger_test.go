@@ -1,6 +1,7 @@
 package lasting
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -67,6 +68,7 @@ var rows []row
 // A row is what became of the clients of one trial.
 type row struct {
 	What    string  `json:"what"`
+	Model   string  `json:"process_model,omitempty"` // empty: it is one process
 	Times   int     `json:"times"`
 	Driver  string  `json:"driver"`
 	Seconds float64 `json:"seconds"`
@@ -84,7 +86,7 @@ type use struct {
 
 // row sums up what the clients of a stand have seen.
 func (s *stand) row(tr trial, took time.Duration) row {
-	r := row{What: tr.name, Times: tr.times, Driver: s.driver, Seconds: took.Seconds()}
+	r := row{What: tr.name, Model: tr.model, Times: tr.times, Driver: s.driver, Seconds: took.Seconds()}
 	for _, c := range s.crowds {
 		r.Uses = append(r.Uses, use{c.name, c.clients, c.made, c.good.Load(), c.lost})
 	}
@@ -111,8 +113,10 @@ func (s *stand) row(tr trial, took time.Duration) row {
 // judge fails the test for each loss that was promised not to be.
 func (s *stand) judge(tr trial) {
 	s.t.Helper()
+	all := 0
 	for _, c := range s.crowds {
 		for cause, n := range c.lost {
+			all += n
 			if tr.costs == nil || !tr.costs(s, loss{Kind: c.name, Cause: cause}) {
 				s.t.Errorf("lost: %d times %s of %s", n, cause, c.name)
 			}
@@ -120,6 +124,9 @@ func (s *stand) judge(tr trial) {
 		if c.good.Load() == 0 {
 			s.t.Errorf("%s was never answered", c.name)
 		}
+	}
+	if tr.most != nil && all > tr.most() {
+		s.t.Errorf("the generators lost %d times, and %d of their connections were ended", all, tr.most())
 	}
 	shown := 0
 	for _, one := range s.ledger.all() {
@@ -139,7 +146,7 @@ func (s *stand) judge(tr trial) {
 func table(rows []row) string {
 	var text strings.Builder
 	w := tabwriter.NewWriter(&text, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "what\ttimes\tdriver\tseconds\tclients\tof\tconnections\tanswers\tlost\tcauses")
+	fmt.Fprintln(w, "what\tprocesses\ttimes\tdriver\tseconds\tclients\tof\tconnections\tanswers\tlost\tcauses")
 	for _, r := range rows {
 		for _, u := range r.Uses {
 			lost, causes := 0, []string{}
@@ -147,8 +154,9 @@ func table(rows []row) string {
 				lost += u.Lost[cause]
 				causes = append(causes, fmt.Sprintf("%d %s", u.Lost[cause], cause))
 			}
-			fmt.Fprintf(w, "%s\t%d\t%s\t%.1f\t%s\t%d\t%d\t%d\t%d\t%s\n", r.What, r.Times, r.Driver, r.Seconds, u.Kind,
-				u.Clients, u.Connections, u.Answers, lost, strings.Join(causes, ", "))
+			fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%.1f\t", r.What, cmp.Or(r.Model, "one"), r.Times, r.Driver, r.Seconds)
+			fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%s\n", u.Kind, u.Clients, u.Connections, u.Answers, lost,
+				strings.Join(causes, ", "))
 		}
 	}
 	_ = w.Flush()

@@ -65,12 +65,12 @@ func (s *server) attempt(t testing.TB, arguments ...string) (string, error) {
 	return string(out), err
 }
 
-// signal sends a signal to the process that was started and waits for what the server says to it.
-func (s *server) signal(t testing.TB, answer string, number syscall.Signal) {
+// signal sends a signal to the process that was started and waits for what the server says to it, so many times.
+func (s *server) signal(t testing.TB, number syscall.Signal, answer string, times int) {
 	t.Helper()
 	before, _ := s.Log.Count(answer)
 	s.Signal(t, number)
-	s.Await(t, answer, before+1)
+	s.Await(t, answer, before+times)
 }
 
 // await waits until something is true that nobody tells.

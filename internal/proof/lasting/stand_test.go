@@ -44,6 +44,9 @@ func newStand(t testing.TB, driver, lines string) *stand {
 	s.stop = s.over.Done()
 	t.Cleanup(func() {
 		s.end()
+		for _, c := range s.crowds {
+			c.cancel()
+		}
 		s.group.Wait()
 	})
 	s.server = serve(t, s.configuration(-1))

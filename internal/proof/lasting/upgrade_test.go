@@ -1,0 +1,60 @@
+package lasting
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"syscall"
+	"testing"
+)
+
+// wanted skips a test whose promise is not kept yet, unless the environment asks for it.
+func wanted(t *testing.T, name string) {
+	t.Helper()
+	if os.Getenv(name) == "" {
+		t.Skipf("workers do not hand their connections to others yet: it shows what is lost with %s=1", name)
+	}
+}
+
+// TestScale has one worker become four, and one again. The kernel spreads datagrams over the sockets that there are by
+// a hash, so a session of UDP may go on at another worker, as another session; no datagram is lost.
+func TestScale(t *testing.T) {
+	wanted(t, "SCALES")
+	for _, model := range models() {
+		t.Run(model, func(t *testing.T) {
+			try(t, trial{
+				name: "scale 1..4..1", model: model, times: number(t, "SCALES", 1), lines: workersOf(model, 1),
+				costs: func(_ *stand, l loss) bool { return l.Kind == "UDP session" && l.Cause == errMoved.Error() },
+				act: func(t testing.TB, s *stand, _ int) {
+					for range 3 {
+						s.server.signal(t, syscall.SIGTTIN, isReady, 1)
+						s.stepped()
+					}
+					for range 3 {
+						s.server.signal(t, syscall.SIGTTOU, hasEnded, 1)
+						s.stepped()
+					}
+				},
+			})
+		})
+	}
+}
+
+// TestUpgradeWorkers has a supervisor replace its workers by those of the binary that is there now.
+func TestUpgradeWorkers(t *testing.T) {
+	wanted(t, "UPGRADES")
+	for _, model := range models() {
+		t.Run(model, func(t *testing.T) {
+			try(t, trial{
+				name: "upgrade", model: model, times: number(t, "UPGRADES", 2), lines: workersOf(model, 2),
+				act: func(t testing.TB, s *stand, _ int) {
+					old := s.server.workers()
+					s.server.signal(t, syscall.SIGUSR2, rolled, 1)
+					await(t, func() bool {
+						return !slices.ContainsFunc(old, func(pid int) bool { return slices.Contains(s.server.workers(), pid) })
+					}, func() string { return fmt.Sprintf("the end of the old workers\n%s", s.server.Log) })
+				},
+			})
+		})
+	}
+}
