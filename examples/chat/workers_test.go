@@ -53,7 +53,7 @@ func startTeam(t *testing.T, workers int) *team {
 		ended <- s.supervise(ctx, slog.New(slog.DiscardHandler), func(crew string, e supervise.Event) {
 			switch {
 			case e.Kind != supervise.WorkerReady:
-			case crew == busLetter:
+			case crew == supervise.BusName:
 				c.bus <- e.PID
 			default:
 				c.ready <- e.PID
