@@ -41,7 +41,7 @@ func TestDoctorWatch(t *testing.T) {
 				round++
 				return []doctor.Finding{{Harm: doctor.Warning, Title: titles[min(round, len(titles))-1]}}, nil
 			}}
-			ctx, enough := context.WithTimeout(context.Background(), 10*time.Second)
+			ctx, enough := context.WithTimeout(context.Background(), time.Minute)
 			defer enough()
 			// The text of the second round is empty, as a number has changed and nothing else.
 			out := &reports{left: 4, enough: enough}

@@ -118,7 +118,7 @@ func arriveWithout(t *testing.T, s Suite) {
 	}
 	send(t, c, []byte("hello"))
 	want(t, c, "second hello")
-	gone := v.leave(number, patience)
+	gone := v.leave(number, leaving)
 	wantEnd(t, c)
 	_ = c.Close()
 	await(t, gone, "gone")

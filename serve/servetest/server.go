@@ -18,8 +18,12 @@ import (
 	"github.com/myriad-server/myriad/serve"
 )
 
-// patience is how long anything may take that is going to happen.
-const patience = 10 * time.Second
+// patience is how long anything may take that is going to happen, such as a conversation. It is far more than that
+// takes, as the machine may have other things to do. leaving is how long connections of a listener that goes may last.
+const (
+	patience = 40 * time.Second
+	leaving  = 10 * time.Second
+)
 
 // server is a site being served.
 type server struct {

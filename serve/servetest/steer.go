@@ -91,7 +91,7 @@ func beginAndLeave(t *testing.T, s Suite) {
 			want(t, first, "hello")
 			_ = first.Close()
 		}
-		gone := v.leave(number, patience)
+		gone := v.leave(number, leaving)
 		wantEnd(t, c)
 		_ = c.Close()
 		await(t, gone, "gone")
@@ -170,7 +170,7 @@ func leaveAmong(t *testing.T, s Suite) {
 		send(t, clients[i], []byte(text))
 		want(t, clients[i], text)
 	}
-	gone := v.leave(number, patience)
+	gone := v.leave(number, leaving)
 	for range clients {
 		await(t, told, "Stopped")
 	}
@@ -227,7 +227,7 @@ func leaveBacklog(t *testing.T, s Suite) {
 		for i := range clients {
 			clients[i] = v.at(spec)
 		}
-		gone := v.leave(number, patience)
+		gone := v.leave(number, leaving)
 		for _, c := range clients {
 			want(t, c, "bye")
 			wantEnd(t, c)
@@ -259,8 +259,8 @@ func beginInVain(t *testing.T, s Suite) {
 	send(t, c, []byte("that"))
 	want(t, c, "after that")
 	_ = c.Close()
-	await(t, v.leave(number, patience), "gone")
-	v.Leave(number, patience, func() { t.Error("it was gone already") })
+	await(t, v.leave(number, leaving), "gone")
+	v.Leave(number, leaving, func() { t.Error("it was gone already") })
 	v.stop()
 	if _, err := v.Listen(l); err == nil {
 		t.Error("a site that has ended serves one more listener")
@@ -281,7 +281,7 @@ func beginDatagrams(t *testing.T, s Suite) {
 		if got, wanted := ask(t, c, "x"), ":x"; !strings.HasSuffix(got, wanted) {
 			t.Errorf("the answer is %q; want one that ends with %q", got, wanted)
 		}
-		await(t, v.leave(number, patience), "gone")
+		await(t, v.leave(number, leaving), "gone")
 		eventually(t, "the address that was left is taken", func() bool {
 			again, err := net.ListenPacket("udp", nameOf(group.Spec()))
 			if err == nil {
@@ -344,7 +344,7 @@ func succeed(t *testing.T, s Suite) {
 		send(t, c, []byte("still"))
 		want(t, c, string(rune('0'+3-len(clients)+i))+" still")
 	}
-	gone := v.leave(number, patience)
+	gone := v.leave(number, leaving)
 	for _, c := range clients {
 		wantEnd(t, c)
 		_ = c.Close()
