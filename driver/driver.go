@@ -73,8 +73,6 @@ var (
 	ErrNoBlock = errors.New("driver: the block pool is empty")
 	// ErrNoPipe completes a SpliceIn for which there was no pipe. The bytes are still in the socket.
 	ErrNoPipe = errors.New("driver: there is no pipe to be had")
-	// ErrDirect is the answer of Part for what is no descriptor of the process.
-	ErrDirect = errors.New("driver: a direct descriptor cannot be parted with")
 	// ErrShrunk completes a SendFile whose file ended before Op.Len bytes.
 	ErrShrunk = errors.New("driver: the file is shorter than announced")
 	// ErrCanceled completes an operation that was cancelled, by Cancel or by Close of the driver.
@@ -165,8 +163,9 @@ type Driver interface {
 	Adopt(fd int) (int, error)
 	// Part is the reverse of Adopt: it returns the ordinary descriptor behind
 	// an Op.FD, which is the caller's from then on, and of which the driver
-	// hears no more. Everything on it must have completed. It fails, and
-	// nothing is changed, for what is no descriptor of the process.
+	// hears no more. Everything on it must have completed. For what is no
+	// descriptor of the process one is made, and where that has none left it
+	// fails, and nothing is changed.
 	Part(fd int) (ordinary int, err error)
 	// Descriptor returns the ordinary descriptor behind an Op.FD, for calls
 	// that only exist there (addresses, TCP_INFO), and a function that must be

@@ -89,7 +89,7 @@ func (d *treadmill) Wait(dst []driver.Completion, _ time.Duration) (int, error) 
 func (d *treadmill) Wake() error               { return nil }
 func (d *treadmill) Adopt(fd int) (int, error) { return fd, nil }
 func (d *treadmill) Close() error              { return nil }
-func (d *treadmill) Part(int) (int, error)     { return 0, driver.ErrDirect }
+func (d *treadmill) Part(int) (int, error)     { return 0, driver.ErrCanceled }
 
 func (d *treadmill) Descriptor(fd int) (int, func(), error) { return -1, func() {}, nil }
 

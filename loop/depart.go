@@ -224,7 +224,7 @@ func (l *Loop) askToLeave(c *connection) (mate *connection, ok bool) {
 		return nil, ok
 	}
 	mate, ok = m.(*connection)
-	return mate, ok && mate.loop == c.loop && mate != c && l.listeners[mate.listener].dials
+	return mate, ok && mate.loop == c.loop && mate != c
 }
 
 // unroute ends the route from one connection to another, as Pipe(nil) would, and reports whether there was one.

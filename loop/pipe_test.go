@@ -229,6 +229,20 @@ func conversations(w *world, hostile bool) {
 	w.limits.pipes = r.IntN(6)
 	h := &switchboard{w: w, callers: map[byte]*side{}, hostile: hostile}
 	w.build(h)
+	speak(w, hostile)
+	if hostile && r.IntN(4) == 0 {
+		w.kernel.After(time.Duration(r.IntN(30e6)), func() { w.loop.Stop(true) })
+	}
+	w.run()
+	counts := w.meter.Snapshot()
+	if !hostile && w.kernel.Err() == nil && counts[meter.BytesIn] < counts[meter.BytesOut] {
+		w.kernel.Fail("%d bytes were received and %d sent", counts[meter.BytesIn], counts[meter.BytesOut])
+	}
+}
+
+// speak has pairs of speakers call.
+func speak(w *world, hostile bool) {
+	r := w.rand
 	for pair := range 1 + r.IntN(8) {
 		sizes := [2]int{r.IntN(1 << r.IntN(18)), r.IntN(1 << r.IntN(18))}
 		for i := range 2 {
@@ -241,14 +255,6 @@ func conversations(w *world, hostile bool) {
 			}
 			w.dial(time.Duration(r.IntN(10e6)), c)
 		}
-	}
-	if hostile && r.IntN(4) == 0 {
-		w.kernel.After(time.Duration(r.IntN(30e6)), func() { w.loop.Stop(true) })
-	}
-	w.run()
-	counts := w.meter.Snapshot()
-	if !hostile && w.kernel.Err() == nil && counts[meter.BytesIn] < counts[meter.BytesOut] {
-		w.kernel.Fail("%d bytes were received and %d sent", counts[meter.BytesIn], counts[meter.BytesOut])
 	}
 }
 

@@ -31,7 +31,8 @@ type world struct {
 	listener *sim.Listener
 	checker  *checker
 	files    []*sim.File
-	left     int // clients that have not finished
+	left     int  // clients that have not finished
+	passes   bool // what is accepted at one listener is served as if by another, which has no socket
 }
 
 // limits are those of the loop and the driver.
@@ -104,7 +105,9 @@ func (w *world) build(h conn.Handler) {
 		Driver: d, Blocks: w.pool, Pipes: w.pipes, Meter: &w.meter, Connections: l.connections, OutputBytes: l.outputBytes,
 		Clock: w.kernel.Clock,
 	}
-	if w.rand.IntN(4) == 0 {
+	if w.passes {
+		o.Place = func(_, fd int) bool { return w.loop.Keep(1, fd) }
+	} else if w.rand.IntN(4) == 0 {
 		o.Place = func(listener, fd int) bool { return w.loop.Keep(listener, fd) }
 	}
 	if w.seed%2 == 0 {
@@ -116,6 +119,15 @@ func (w *world) build(h conn.Handler) {
 	}
 	w.listener = w.kernel.Listen(128)
 	w.checker = &checker{handler: h, world: w, open: map[uint64]*checked{}}
+	if w.passes {
+		if _, err := w.loop.Listen(w.listener.Descriptor(), &script{}); err != nil {
+			panic(err)
+		}
+		if _, err := w.loop.Listen(-1, w.checker); err != nil {
+			panic(err)
+		}
+		return
+	}
 	if _, err := w.loop.Listen(w.listener.Descriptor(), w.checker); err != nil {
 		panic(err)
 	}

@@ -78,7 +78,7 @@ var cases = []struct {
 	{name: "close after cancel", run: closeAfterCancel},
 	{name: "shutdown", run: shutdown},
 	{name: "part with a descriptor", run: part},
-	{name: "part with what was accepted", run: partDirect},
+	{name: "part with what was accepted", run: partAccepted},
 	{name: "datagrams of many peers", run: func(r *rig) { datagrams(r, (*rig).datagramSocket) }},
 	{name: "datagrams of many Unix sockets", run: func(r *rig) { datagrams(r, unixNames(r)) }},
 	{name: "datagrams of a nameless Unix socket, and to a full one", run: datagramsUnanswered},

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"hash/maphash"
+	"syscall"
 
 	"github.com/myriad-server/myriad/driver"
 	"github.com/myriad-server/myriad/internal/sys"
@@ -125,5 +126,19 @@ func (m *machine) Descriptor(fd int) (int, func(), error) {
 	return d.socket.stand, func() {}, nil
 }
 
-// Part fails: there is nowhere else for what this kernel holds.
-func (m *machine) Part(int) (int, error) { return 0, driver.ErrDirect }
+// Part makes a connection one that the driver does not know until it is adopted again, if the options say so. There is
+// no other process that a listener could be open in.
+func (m *machine) Part(fd int) (int, error) {
+	d := m.kernel.descriptor(fd)
+	switch {
+	case !m.kernel.options.Parts:
+		return 0, syscall.EMFILE
+	case d == nil || d.stream == nil:
+		return 0, errNotOpen
+	case !d.adopted || d.closing || d.read != nil || d.write != nil:
+		m.kernel.Fail("Part of %d, on which something is under way", fd-firstDescriptor)
+		return 0, errNotOpen
+	}
+	d.adopted = false
+	return fd, nil
+}

@@ -50,6 +50,8 @@ type Options struct {
 	SendBytes    int
 	// Lifetime is the simulated time after which a run is said to be stuck; an hour if zero.
 	Lifetime time.Duration
+	// Parts has the driver part with connections, to be adopted again by the same kernel; otherwise Part fails.
+	Parts bool
 }
 
 // Kernel is the simulated kernel. It belongs to one goroutine.

@@ -71,13 +71,24 @@ func (d *uring) install(fds, ordinary []int) {
 	}
 }
 
-// Part gives an ordinary descriptor back: the ring knows nothing of it between two operations.
+// Part gives an ordinary descriptor back: the ring knows nothing of it between two operations. Of a direct one it makes
+// an ordinary one, and empties the slot.
 func (d *uring) Part(fd int) (int, error) {
-	if isDirect(fd) {
-		return 0, driver.ErrDirect
+	if !isDirect(fd) {
+		d.separate(int32(fd))
+		return fd, nil
 	}
-	d.separate(int32(fd))
-	return fd, nil
+	one := [2]int{fd}
+	if d.install(one[:1], one[1:]); one[1] < 0 {
+		return -1, syscall.Errno(-one[1])
+	}
+	s := d.next(d.ringOf(fd))
+	if s == nil {
+		_ = sys.Close(one[1])
+		return -1, driver.ErrFull
+	}
+	s.CloseDirect(slotOf(fd), userVacate)
+	return one[1], nil
 }
 
 // installTarget asks for an ordinary descriptor of a direct one, for one SendFile.

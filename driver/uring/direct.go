@@ -247,12 +247,16 @@ func (d *uring) acceptOn(a *acceptor, slot uint32, e *entry, over bool) {
 	}
 }
 
-// closed counts the slot of a direct descriptor that has been closed, and lets those go on that wait for one.
+// closed counts the slot of a direct descriptor that has been closed.
 func (d *uring) closed(e *entry) {
-	if !isDirect(int(e.fd)) {
-		return
+	if isDirect(int(e.fd)) {
+		d.vacated(d.ringOf(int(e.fd)))
 	}
-	d.ringOf(int(e.fd)).free++
+}
+
+// vacated counts a slot that is free again, and lets those go on that wait for one.
+func (d *uring) vacated(r *ring) {
+	r.free++
 	t := d.direct
 	for i := range t.acceptors {
 		if a := &t.acceptors[i]; t.paused > 0 && a.paused {

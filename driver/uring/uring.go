@@ -45,6 +45,7 @@ const (
 	userTick           // what bounds a brief wait
 	userCounter        // the read of the descriptor that the table rings notify
 	userInstall        // Descriptor of a direct descriptor
+	userVacate         // a slot is emptied whose socket Part has given away
 )
 
 // States of waking.

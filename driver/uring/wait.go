@@ -175,7 +175,7 @@ func (d *uring) collect(r *ring, dst []driver.Completion, n int) int {
 // complete handles an outcome and reports whether it filled c.
 func (d *uring) complete(r *ring, o *sys.Outcome, c *driver.Completion) bool {
 	if o.UserData>>32 == 0 {
-		d.internal(o)
+		d.internal(r, o)
 		return false
 	}
 	d.busy = true
@@ -217,7 +217,7 @@ func (d *uring) complete(r *ring, o *sys.Outcome, c *driver.Completion) bool {
 }
 
 // internal handles the outcome of a submission that belongs to no operation.
-func (d *uring) internal(o *sys.Outcome) {
+func (d *uring) internal(r *ring, o *sys.Outcome) {
 	switch uint8(o.UserData) {
 	case userWake:
 		d.state.CompareAndSwap(waking, awake) // before the caller looks for what it was woken for
@@ -231,6 +231,8 @@ func (d *uring) internal(o *sys.Outcome) {
 		d.quieten(d.period)
 	case userCounter:
 		d.counted, d.reading = true, false
+	case userVacate:
+		d.vacated(r)
 	case userInstall:
 		if o.Res >= 0 {
 			_ = sys.Close(int(o.Res)) // nobody waited for it any more
