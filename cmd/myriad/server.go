@@ -27,7 +27,7 @@ type serverFlags struct {
 	Loops  string   `placeholder:"N" help:"How many event loops, or auto."`
 
 	Processes    string `placeholder:"N" help:"How many worker processes; 0 serves in this one."`
-	ProcessModel string `placeholder:"NAME" help:"How connections come to worker processes: reuseport or shared."`
+	ProcessModel string `placeholder:"NAME" help:"How connections come to worker processes: see myriad models."`
 
 	Config string   `placeholder:"FILE" help:"The configuration; flags win over it."`
 	Admin  string   `placeholder:"ADDR" help:"Where the admin API listens: unix:PATH, 127.0.0.1:PORT, auto or off."`

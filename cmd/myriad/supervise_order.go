@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/myriad-server/myriad/internal/app"
+	"github.com/myriad-server/myriad/internal/front"
 	"github.com/myriad-server/myriad/internal/proc"
 	"github.com/myriad-server/myriad/internal/supervise"
 )
@@ -37,6 +38,8 @@ func (w *worker) carryOut(order supervise.Order) {
 		err = w.server.Adopt()
 	case supervise.OrderHandOver, supervise.OrderTakeOver:
 		err = w.pass(&order)
+	case supervise.OrderFront:
+		err = w.receive(&order)
 	default:
 		proc.Message{Descriptors: order.Descriptors()}.Close()
 		err = fmt.Errorf("this version does not know the order %q", order.Do)
@@ -70,4 +73,18 @@ var errNoHandOver = errors.New("connections are not handed over")
 func (w *worker) pass(order *supervise.Order) error {
 	proc.Message{Descriptors: order.Descriptors()}.Close()
 	return errNoHandOver
+}
+
+// receive begins to take connections that the supervisor accepts.
+func (w *worker) receive(order *supervise.Order) error {
+	channel, err := order.Peer()
+	if err != nil {
+		return err
+	}
+	go func() {
+		if err := front.Receive(channel, w.server.Accepted); err != nil {
+			w.log.Error("no connections come from the supervisor any more", "cause", err)
+		}
+	}()
+	return nil
 }

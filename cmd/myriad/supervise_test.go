@@ -170,7 +170,7 @@ func kill(t *testing.T, pid int) {
 
 // TestWorkerKilled kills one of two workers: its connections end, those of the other go on, and another is started.
 func TestWorkerKilled(t *testing.T) {
-	for _, model := range []string{"shared", "reuseport"} {
+	for _, model := range []string{"shared", "reuseport", "prefork"} {
 		t.Run(model, func(t *testing.T) {
 			f := startFleet(t, "--listen", "127.0.0.1:0", "--respond", "hi", "--processes", "2", "--process-model", model)
 			pid, victim := f.pid(1)
@@ -258,7 +258,7 @@ func (f *fleet) answers(want string) {
 // TestWorkersReload changes a route under connections that stay, has a wrong configuration refused, and changes a key
 // for which there must be new workers.
 func TestWorkersReload(t *testing.T) {
-	for _, model := range []string{"shared", "reuseport"} {
+	for _, model := range []string{"shared", "reuseport", "prefork"} {
 		t.Run(model, func(t *testing.T) {
 			text := func(s string) string { return "routes: [{respond: {body: " + s + "}}]" }
 			f := configured(t, model, `listeners: [{address: "127.0.0.1:0"}]`, text("one"))
@@ -286,7 +286,7 @@ func TestWorkersReload(t *testing.T) {
 
 // TestWorkersScale has more and fewer workers: nobody who comes is lost, also at the sockets of a seat that is gone.
 func TestWorkersScale(t *testing.T) {
-	for _, model := range []string{"shared", "reuseport"} {
+	for _, model := range []string{"shared", "reuseport", "prefork"} {
 		t.Run(model, func(t *testing.T) {
 			f := configured(t, model, `listeners: [{address: "127.0.0.1:0"}]`, "routes: [{respond: {body: one}}]")
 			f.signal(syscall.SIGTTIN)

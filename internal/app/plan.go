@@ -1,7 +1,6 @@
 package app
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -116,13 +115,14 @@ func (p *Plan) cacheEntries(f *config.Files) int {
 
 // acceptOf decides how connections come to the loops. A listener that may not share its address has one acceptor.
 func acceptOf(c *config.Config, loops int) (serve.Accept, error) {
-	shared := c.Engine.Processes > 0 && c.Engine.ProcessModel == config.ProcessShared
+	model := c.Engine.ProcessModel
+	shared := c.Engine.Processes > 0 && (model == config.ProcessShared || model == config.ProcessPrefork)
 	if c.Engine.Accept == config.AcceptAcceptor || shared && c.Engine.Accept == config.AcceptAuto {
 		return serve.OneAcceptor, nil
 	}
 	if shared {
-		return 0, errors.New("engine.accept is reuseport, and engine.process_model is shared: all workers accept from the " +
-			"same sockets; leave one of the two out")
+		return 0, fmt.Errorf("engine.accept is reuseport, and engine.process_model is %s: there is one socket for all; "+
+			"leave one of the two out", model)
 	}
 	for i, l := range c.Listeners {
 		if loops < 2 || l.ReusePort != config.No || l.Address.Network == config.Unix {

@@ -41,8 +41,12 @@ type socketSet struct {
 	each     int // how many a worker needs
 	spread   bool
 	lone     bool // one worker alone serves it: datagrams that cannot be spread
+	parent   bool // the process above the workers accepts, and the first seat's socket is its own
+	apart    bool // each seat has a port of its own, and the process above serves the entry
+	entry    *listen.Group
+	entryFD  int
 	seats    []*seatSockets
-	deaf     []int // of a lone one: sockets at which nothing comes, for the others
+	deaf     []int // sockets at which nothing comes, for workers that have no other
 }
 
 // seatSockets are those of one seat; of the first alone where the sockets are not spread.
@@ -88,14 +92,17 @@ func (s *Sockets) inherit(l *config.Listener, before *Sockets) *socketSet {
 
 func newSocketSet(p *Plan, l *config.Listener) *socketSet {
 	set := &socketSet{listener: l, each: 1}
+	model, stream := p.Config.Engine.ProcessModel, !datagrams(l)
 	internet := l.Address.Network != config.Unix
-	set.spread = internet && l.ReusePort != config.No &&
-		(p.Config.Engine.ProcessModel == config.ProcessReusePort || datagrams(l))
-	set.lone = datagrams(l) && !set.spread
-	if set.spread && p.Accept == serve.ReusePort {
+	shares := internet && l.ReusePort != config.No
+	set.parent = stream && model == config.ProcessPrefork
+	set.apart = stream && internet && model == config.ProcessPorts
+	set.spread = set.apart || shares && (model == config.ProcessReusePort || !stream)
+	set.lone = !stream && !set.spread
+	if shares && set.spread && p.Accept == serve.ReusePort {
 		set.each = max(p.Loops, 1)
 	}
-	set.spec = specOf(l, set.spread)
+	set.spec = specOf(l, shares && set.spread)
 	return set
 }
 
@@ -104,15 +111,17 @@ func (s *socketSet) fill(seats int) error {
 	if !s.spread {
 		seats = 1
 	}
-	for len(s.seats) < seats {
-		spec := s.spec
-		if len(s.seats) > 0 {
-			spec = s.seats[0].group.Spec() // with the port
+	if s.apart && s.entry == nil {
+		if err := s.openEntry(); err != nil {
+			return err
 		}
-		seat := &seatSockets{group: listen.NewGroup(spec)}
+	}
+	for len(s.seats) < seats {
+		seat := &seatSockets{group: listen.NewGroup(s.specFor(len(s.seats)))}
 		open := seat.group.Open
-		if len(s.seats) == 0 && spec.ReusePort && s.listener.ReusePort == config.Auto && !datagrams(s.listener) {
-			open = alone(spec, seat.group)
+		first := len(s.seats) == 0 || s.apart
+		if first && s.spec.ReusePort && s.listener.ReusePort == config.Auto && !datagrams(s.listener) {
+			open = alone(s.specFor(len(s.seats)), seat.group)
 		}
 		for i := range s.each {
 			fd, err := open(i)
@@ -125,6 +134,18 @@ func (s *socketSet) fill(seats int) error {
 		s.seats = append(s.seats, seat)
 	}
 	return nil
+}
+
+// specFor is what the sockets of a seat are opened from.
+func (s *socketSet) specFor(seat int) listen.Spec {
+	spec := s.spec
+	switch port := spec.Address.Port(); {
+	case s.apart && port != 0:
+		spec.Address = netip.AddrPortFrom(spec.Address.Addr(), port+1+uint16(seat))
+	case !s.apart && seat > 0:
+		spec = s.seats[0].group.Spec() // with the port
+	}
+	return spec
 }
 
 // Grow opens the sockets of more seats. With an error those that there are go on.
@@ -165,7 +186,7 @@ func (s *Sockets) For(seat, workers int) ([]Given, error) {
 			return nil, err
 		}
 		for place, fd := range some {
-			given = append(given, Given{Listener: i, Place: place, Bound: set.bound(), FD: fd})
+			given = append(given, Given{Listener: i, Place: place, Bound: set.bound(seat), FD: fd})
 		}
 	}
 	for lost := workers; lost < s.seats; lost++ {
@@ -183,7 +204,7 @@ func (s *Sockets) Extra(seat int) (given []Given) {
 			continue
 		}
 		for place, fd := range set.seats[seat].fds {
-			given = append(given, Given{Listener: i, Place: place, Bound: set.bound(), Extra: true, FD: fd})
+			given = append(given, Given{Listener: i, Place: place, Bound: set.bound(seat), Extra: true, FD: fd})
 		}
 	}
 	return given
@@ -202,6 +223,8 @@ func (s *socketSet) of(seat int) ([]int, error) {
 	switch {
 	case s.spread:
 		return s.seats[seat].fds, nil
+	case s.parent:
+		return s.deafListener()
 	case !s.lone || seat == 0:
 		return s.seats[0].fds, nil
 	}
@@ -215,12 +238,20 @@ func (s *socketSet) of(seat int) ([]int, error) {
 	return s.deaf, nil
 }
 
-func (s *socketSet) bound() netip.AddrPort { return s.seats[0].group.Spec().Address }
+func (s *socketSet) bound(seat int) netip.AddrPort {
+	if !s.spread {
+		seat = 0
+	}
+	return s.seats[seat].group.Spec().Address
+}
 
 // URLs are where the sockets listen, in the order of the listeners, and what is to be said about them.
 func (s *Sockets) URLs() (urls, warnings []string) {
 	for _, set := range s.sets {
 		group := set.seats[0].group
+		if set.apart {
+			group = set.entry
+		}
 		urls = append(urls, url(set.listener.Protocol, group.Spec()))
 		if w := group.Warning(); w != "" {
 			warnings = append(warnings, w)

@@ -23,10 +23,14 @@ type ProcessModel string
 const (
 	ProcessReusePort ProcessModel = "reuseport"
 	ProcessShared    ProcessModel = "shared"
+	ProcessPrefork   ProcessModel = "prefork"
+	ProcessPorts     ProcessModel = "ports"
 )
 
 // Values are the words that a file may say.
-func (ProcessModel) Values() []string { return words(ProcessReusePort, ProcessShared) }
+func (ProcessModel) Values() []string {
+	return words(ProcessReusePort, ProcessShared, ProcessPrefork, ProcessPorts)
+}
 
 // Accept is who accepts connections for the loops.
 type Accept string

@@ -112,7 +112,9 @@ type Engine struct {
 	// the workers, and starts one anew that has died. docs/workers.md describes it.
 	Processes int `yaml:"processes" min:"0" max:"256"`
 	// How connections come to the worker processes: "reuseport" gives each of them listening sockets of its own, and the
-	// kernel spreads; under "shared" all accept from the same ones.
+	// kernel spreads; under "shared" all accept from the same ones; under "prefork" the process above them accepts, places
+	// by balance, and passes the connection on; under "ports" each serves at a port of its own, the next ones above the
+	// listener's, where clients are told which worker has the fewest connections.
 	ProcessModel ProcessModel `yaml:"process_model"`
 	// Workers of the workpool model, one connection each.
 	Workers int `yaml:"workers" min:"1" max:"100000"`

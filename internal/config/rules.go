@@ -188,6 +188,7 @@ func (r *rules) engine() {
 		r.refuse("real-time signals of a socket have one owner, and under shared all workers accept from one socket",
 			"write process_model: reuseport, or choose another driver", "engine.process_model", "engine.driver")
 	}
+	r.ports()
 	if e.Block&(e.Block-1) != 0 {
 		lower := Size(1) << int(math.Log2(float64(e.Block)))
 		r.refuse(fmt.Sprintf("a block of %s is no power of two", e.Block),
@@ -232,4 +233,19 @@ func (r *rules) logs() {
 		r.logFile(access.Path, "access_log.path")
 	}
 	r.headerValue("server.name", r.config.Server.Name)
+}
+
+// ports makes sure that the workers' ports do not reach beyond the last there is.
+func (r *rules) ports() {
+	e := r.config.Engine
+	if e.Processes == 0 || e.ProcessModel != ProcessPorts {
+		return
+	}
+	for i, l := range r.config.Listeners {
+		const last = 65_535
+		if l.Address.Network == TCP && l.Address.Port != 0 && int(l.Address.Port)+e.Processes > last {
+			r.refuse(fmt.Sprintf("under ports %d workers have the ports above %d, and the last there is is 65535", e.Processes,
+				l.Address.Port), "choose a lower port", fmt.Sprintf("listeners[%d].address", i), "engine.processes")
+		}
+	}
 }

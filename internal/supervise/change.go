@@ -46,7 +46,9 @@ func (f *Fleet) Reload(ctx context.Context, preview bool) (*app.Change, error) {
 	case preview:
 		change, err = f.orderAll(ctx, OrderPreview, &next, nil)
 	case len(rolled) > 0:
+		f.endFronts(was.sockets, next.sockets)
 		change, err = &app.Change{}, f.roll(ctx, next)
+		err = f.changeFronts(&was, &next, err)
 	default:
 		change, err = f.reload(ctx, &was, &next)
 	}
@@ -94,7 +96,9 @@ func (f *Fleet) reload(ctx context.Context, was, next *task) (*app.Change, error
 	f.mu.Lock()
 	f.work = *next // who is started from now on begins with it
 	f.mu.Unlock()
-	return f.orderAll(ctx, OrderReload, next, was)
+	f.endFronts(was.sockets, next.sockets)
+	change, err := f.orderAll(ctx, OrderReload, next, was)
+	return change, f.changeFronts(was, next, err)
 }
 
 // orderAll has all workers that serve do something with the work, and adds up what they say. With was those that fail
@@ -240,6 +244,9 @@ func (f *Fleet) scale(ctx context.Context, workers int) error {
 		err = of.sockets.Grow(workers)
 	}
 	f.mu.Unlock()
+	if err == nil {
+		err = f.beginFronts(of.sockets, of.sockets)
+	}
 	if err != nil {
 		return err
 	}

@@ -52,6 +52,7 @@ type Fleet struct {
 	refused    error // what the first workers said, before any was ready
 	served     bool  // Ready was called
 	ready      int
+	fronts     fronts
 }
 
 // task is what workers are to do.
@@ -96,6 +97,9 @@ func NewFleet(o FleetOptions) (*Fleet, error) {
 			Launch: launch, Succeed: f.succeed,
 		})
 	}
+	if err == nil {
+		err = f.openFronts()
+	}
 	if err != nil {
 		f.Close()
 		return nil, err
@@ -105,6 +109,7 @@ func NewFleet(o FleetOptions) (*Fleet, error) {
 
 // Close closes the sockets, after Run.
 func (f *Fleet) Close() {
+	f.closeFronts()
 	f.work.sockets.Retire(nil)
 	if f.board != nil {
 		f.board.Close()
@@ -185,12 +190,16 @@ func (f *Fleet) notice(e Event) {
 			return
 		}
 		l.serves = true
+		f.announce()
+		go f.admit(l)
 		if e.Generation == f.generation && l.version < f.work.version {
 			go f.catchUp(l)
 		}
 	case WorkerLeaving, WorkerKilled, WorkerDied:
 		if l := f.links[e.Worker]; l != nil {
 			l.serves = false
+			f.announce()
+			f.fronts.acceptor.Retire(uint64(e.Worker))
 		}
 		if !f.proven && f.refused == nil && e.Cause >= Crashed {
 			f.refused = errors.New(cmp.Or(e.Text, e.Cause.String()))
@@ -200,6 +209,7 @@ func (f *Fleet) notice(e Event) {
 		if f.options.Stopping != nil {
 			f.options.Stopping()
 		}
+		f.closeFronts()
 		f.work.sockets.Retire(nil) // a worker that drains takes its backlog; behind it nobody would take what comes
 	case RollDone:
 		f.generation, f.work = e.Generation, f.coming
