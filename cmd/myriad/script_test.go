@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience is how long a script waits for what must happen.
-const patience = 15 * time.Second
+const patience = 40 * time.Second
 
 // TestScripts runs testdata/script. Besides the commands of testscript there are:
 //

@@ -47,7 +47,7 @@ func TestAllDieAndReturn(t *testing.T) {
 					t.Fatalf("when all are dead: %d %q", a.StatusCode, told)
 				}
 			}
-			if took := time.Since(begun); took > 3*time.Second {
+			if took := time.Since(begun); took > patience/2 { // one that waits in a queue takes five seconds
 				t.Errorf("30 failures took %v", took)
 			}
 			for _, s := range endpoints {
@@ -65,7 +65,7 @@ func TestAllDieAndReturn(t *testing.T) {
 					t.Fatalf("after the return: %d %q", a.StatusCode, a.Header.Get("Proxy-Status"))
 				}
 			}
-			if took := time.Since(begun); took > 3*time.Second {
+			if took := time.Since(begun); took > patience/2 {
 				t.Errorf("30 good answers came %v after the return, between %d bad ones", took, bad)
 			}
 			_ = c.Close()
@@ -128,7 +128,7 @@ func TestVanished(t *testing.T) {
 		if told := a.Header.Get("Proxy-Status"); a.StatusCode != 504 || !strings.Contains(told, "connect_timeout") {
 			t.Errorf("%d %q", a.StatusCode, told)
 		}
-		if took := time.Since(begun); took > 2*time.Second {
+		if took := time.Since(begun); took > patience/2 {
 			t.Errorf("it took %v", took)
 		}
 	}

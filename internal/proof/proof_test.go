@@ -37,7 +37,7 @@ import (
 )
 
 // patience is how long anything may take that is going to happen.
-const patience = 15 * time.Second
+const patience = 30 * time.Second
 
 // A proxy is one under test.
 type proxy struct {
