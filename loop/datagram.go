@@ -36,6 +36,9 @@ type datagrams struct {
 	marked  bool // in Loop.talkers
 	stalled bool // in Loop.stalled
 	again   bool // the datagram in flight is sent for the second time
+	muted   bool // nothing is received any more
+
+	gone func(fd int) // is given the descriptor when nothing is in flight; nil: the socket stays
 }
 
 // ListenDatagrams makes the loop serve an ordinary non-blocking datagram socket with h. It comes before Run, or on
@@ -129,7 +132,7 @@ func datagramEnds(t *conn.Target) (near, far []byte, family int, err error) {
 }
 
 func (d *datagrams) arm() {
-	if d.recv != 0 || d.closed || d.stalled {
+	if d.recv != 0 || d.closed || d.stalled || d.muted {
 		return
 	}
 	op := driver.Op{Code: driver.RecvFrom, FD: d.fd, User: uint64(d.index), Many: true}
@@ -176,7 +179,7 @@ func (d *datagrams) received(done *driver.Completion) {
 	l := d.loop
 	if b := done.Block; b != nil {
 		switch {
-		case done.Err != nil || d.closed:
+		case done.Err != nil || d.closed || d.gone != nil:
 		case done.Result > l.longestDatagram():
 			d.truncated(b.Peer)
 		default:
@@ -191,6 +194,8 @@ func (d *datagrams) received(done *driver.Completion) {
 	case d.closed:
 		d.leave()
 	case d.recv != 0:
+	case d.muted:
+		d.goOnParting()
 	case done.Err == nil || errors.Is(done.Err, driver.ErrNoBlock) && l.blocks.TakesInput():
 		d.arm()
 	case undelivered(done.Err):

@@ -194,6 +194,7 @@ func (d *datagrams) rest() {
 		d.open.Release()
 		d.open = nil
 	}
+	d.goOnParting()
 }
 
 // drop lets go of the first n datagrams of the queue.

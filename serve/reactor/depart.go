@@ -1,6 +1,7 @@
 package reactor
 
 import (
+	"encoding/binary"
 	"errors"
 	"sync"
 
@@ -64,18 +65,37 @@ func (r *running) ArriveMany(parcels []*conn.Parcel) []error {
 	return errs
 }
 
-// loopFor is the number of the loop for a connection that arrives; -1 if there is nothing to serve it with.
+// loopFor is the number of the loop for a connection that arrives; -1 if there is nothing to serve it with. A session
+// of datagrams goes to the loop of the same number as before, if there is one: its socket of those that share the
+// address is where the kernel sends what the client sends.
 func (r *running) loopFor(p *conn.Parcel) int {
 	all := *r.served.Load()
-	if p.Listener < 0 || p.Listener >= len(all) || all[p.Listener].Handler == nil {
+	switch {
+	case p.Listener < 0 || p.Listener >= len(all):
 		return -1
+	case all[p.Listener].Handler != nil:
+		return max(r.picker.Pick(r.turn.Add(1), nil), 0)
+	case len(p.State) < workerBytes:
+		return -1
+	case all[p.Listener].placed:
+		return 0
 	}
-	return max(r.picker.Pick(r.turn.Add(1), nil), 0)
+	return int(binary.LittleEndian.Uint16(p.State)) % len(r.workers)
 }
+
+// workerBytes is what stands before the state of a session of datagrams: the number of its worker.
+const workerBytes = 2
 
 // arriveAt is for the loop's thread. The connection counts as given already.
 func (r *running) arriveAt(w *worker, p *conn.Parcel) error {
 	s := (*r.served.Load())[p.Listener]
+	if s.Datagram != nil {
+		w.given.Add(-1)
+		state := p.State
+		defer func() { p.State = state }()
+		p.State = state[workerBytes:]
+		return w.loop.ArriveSession(s.handlers[w.number], p)
+	}
 	err := w.loop.Arrive(int(s.number[w.number].Load()), p)
 	if err != nil {
 		w.given.Add(-1)
@@ -103,19 +123,8 @@ func (r *running) Depart(d serve.Departure) (stop func(), err error) {
 		return nil, errDeparting
 	}
 	for _, w := range r.workers {
-		closed := make(chan struct{})
-		err = r.on(w, func() error { return w.loop.Depart(loop.Departure(d), func() { close(closed) }) })
-		if err != nil {
+		if err = r.departFrom(w, d); err != nil {
 			break
-		}
-		select {
-		case <-closed:
-		case <-r.failure:
-		}
-		for number, s := range *r.served.Load() {
-			if s.Handler != nil && (d.Only == nil || d.Only(number)) {
-				s.closed(w.number)
-			}
 		}
 	}
 	end := sync.OnceFunc(func() {
@@ -129,4 +138,39 @@ func (r *running) Depart(d serve.Departure) (stop func(), err error) {
 		return nil, err
 	}
 	return end, nil
+}
+
+// departFrom has connections leave from one loop, and returns when the listening sockets are closed.
+func (r *running) departFrom(w *worker, d serve.Departure) error {
+	closed := make(chan struct{})
+	var left []*served
+	err := r.on(w, func() error {
+		if err := w.loop.Depart(loop.Departure(d), func() { close(closed) }); err != nil {
+			return err
+		}
+		for number, s := range *r.served.Load() {
+			switch h := s.handlers[w.number]; {
+			case d.Only != nil && !d.Only(number):
+			case s.Handler != nil:
+				left = append(left, s)
+			case h != nil && w.loop.DepartDatagrams(h, number, func(p *conn.Parcel) {
+				p.State = append(binary.LittleEndian.AppendUint16(nil, uint16(w.number)), p.State...)
+				d.Take(p)
+			}):
+				left = append(left, s)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	select {
+	case <-closed:
+	case <-r.failure:
+	}
+	for _, s := range left {
+		s.closed(w.number)
+	}
+	return nil
 }

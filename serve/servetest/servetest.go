@@ -114,6 +114,7 @@ var behaviours = []behaviour{
 	{"departure in vain", departInVain},
 	{"departure of tunnels under way", departTunnel},
 	{"departure of half a tunnel", departHalfClosed},
+	{"departure of datagram sessions", departDatagrams},
 	{"descriptors run out", descriptorsRunOut},
 }
 
