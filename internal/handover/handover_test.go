@@ -182,6 +182,7 @@ func speak(t *testing.T, arrived []*conn.Parcel, peers []*os.File) {
 
 // TestFaults has the receiver fail in different ways. Whatever it has not acknowledged comes back, once.
 func TestFaults(t *testing.T) {
+	const silent = "says nothing"
 	tests := []struct {
 		name    string
 		receive func(ctx context.Context, c *proc.Channel)
@@ -207,7 +208,7 @@ func TestFaults(t *testing.T) {
 			_ = c.Send(ctx, proc.Message{Kind: 7})
 			drain(ctx, c)
 		}, 0, "of kind 7"},
-		{"says nothing", drain, 0, "not acknowledged"},
+		{silent, drain, 0, "not acknowledged"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -217,10 +218,13 @@ func TestFaults(t *testing.T) {
 			ctx, end := context.WithCancel(within(t))
 			defer end()
 			ended := make(chan struct{})
-			o := Options{Place: everywhere, Back: back.back, Patience: 50 * time.Millisecond, Abandon: func() {
+			o := Options{Place: everywhere, Back: back.back, Patience: patience, Abandon: func() {
 				end()
 				<-ended
 			}}
+			if test.name == silent {
+				o.Patience = 50 * time.Millisecond
+			}
 			s := NewSender(a, o)
 			takeAll(t, s, count)
 			go func() {
