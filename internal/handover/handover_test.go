@@ -204,6 +204,14 @@ func TestFaults(t *testing.T) {
 			_ = c.Send(ctx, proc.Message{Kind: kindAcknowledge, Payload: payload})
 			drain(ctx, c)
 		}, 0, "batch 99"},
+		{"refuses what is not in the batch", func(ctx context.Context, c *proc.Channel) {
+			if m, err := c.Receive(ctx); err == nil {
+				m.Close()
+			}
+			payload := appendAcknowledge(nil, 1, []refusal{{index: 253, why: "not this one"}})
+			_ = c.Send(ctx, proc.Message{Kind: kindAcknowledge, Payload: payload})
+			drain(ctx, c)
+		}, 0, "no parcel 253"},
 		{"speaks nonsense", func(ctx context.Context, c *proc.Channel) {
 			_ = c.Send(ctx, proc.Message{Kind: 7})
 			drain(ctx, c)

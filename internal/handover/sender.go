@@ -371,7 +371,6 @@ func (s *Sender) acknowledged(in []byte) error {
 	}
 	s.mu.Lock()
 	batch := s.sent[number]
-	delete(s.sent, number)
 	s.mu.Unlock()
 	if batch == nil {
 		return fmt.Errorf("%w: batch %d is not under way", errFormat, number)
@@ -389,6 +388,13 @@ func (s *Sender) acknowledged(in []byte) error {
 		}
 		why[r.index] = r.why
 	}
+	s.mu.Lock()
+	if s.sent[number] == nil { // what sends has failed meanwhile, and has given it back
+		s.mu.Unlock()
+		return nil
+	}
+	delete(s.sent, number) // not before: if this fails, all of it comes back
+	s.mu.Unlock()
 	moved, now := 0, time.Now()
 	for i, w := range batch.parcels {
 		if text, ok := why[i]; ok {
