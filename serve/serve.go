@@ -25,6 +25,12 @@
 // [conn.ErrPressure]) and time, never a connection at work and never a spinning
 // processor.
 //
+// Connections may also come from another process and leave for one, see [Steering]:
+// those that were only accepted come under every model, established ones where there
+// are loops. A connection that leaves is closed to its handler with [conn.ErrMoved],
+// and nothing is said to the peer. One that arrives keeps its traffic and its number
+// of requests, and gets another ID.
+//
 // The package also holds what the models share that give each connection a thread
 // of control of its own: see [Blocking].
 package serve
