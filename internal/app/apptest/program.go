@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -98,6 +99,7 @@ type Program struct {
 	Process *os.Process
 	// Ended is closed when the process that was started has ended, whatever it has started itself.
 	Ended  chan struct{}
+	silent chan struct{} // closed when nobody is left who could say anything
 	why    error
 	folder string
 }
@@ -106,14 +108,32 @@ type Program struct {
 // the test, and so is what it has started.
 func Launch(t testing.TB, folder string, arguments ...string) *Program {
 	t.Helper()
-	command := exec.CommandContext(context.Background(), Build(t), arguments...)
-	p := &Program{Log: new(Journal), Ended: make(chan struct{}), folder: folder}
-	command.Dir, command.Stdout, command.Stderr = folder, p.Log, p.Log
-	command.WaitDelay = patience
-	if err := command.Start(); err != nil {
+	return LaunchFile(t, Build(t), folder, arguments...)
+}
+
+// LaunchFile is Launch for a copy of the program, which a test may replace.
+func LaunchFile(t testing.TB, path, folder string, arguments ...string) *Program {
+	t.Helper()
+	command := exec.CommandContext(context.Background(), path, arguments...)
+	p := &Program{Log: new(Journal), Ended: make(chan struct{}), silent: make(chan struct{}), folder: folder}
+	// A process that follows writes to the same place, also when the first one has ended.
+	from, to, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	command.Dir, command.Stdout, command.Stderr = folder, to, to
+	err = command.Start()
+	_ = to.Close()
+	if err != nil {
+		_ = from.Close()
 		t.Fatal(err)
 	}
 	p.Process = command.Process
+	go func() {
+		defer close(p.silent)
+		_, _ = io.Copy(p.Log, from)
+		_ = from.Close()
+	}()
 	go func() {
 		p.why = command.Wait()
 		close(p.Ended)
@@ -230,4 +250,5 @@ func (p *Program) Stop(t testing.TB) {
 		}
 	}
 	<-p.Ended
+	<-p.silent
 }

@@ -25,9 +25,13 @@ type server struct {
 // serve starts the program with a configuration.
 func serve(t testing.TB, configuration string) *server {
 	t.Helper()
-	s := &server{binary: apptest.Build(t), folder: t.TempDir()}
+	s := &server{folder: t.TempDir()}
+	s.binary = filepath.Join(t.TempDir(), "myriad") // its own, as it may be replaced
+	if err := os.Link(apptest.Build(t), s.binary); err != nil {
+		t.Fatal(err)
+	}
 	s.configure(t, configuration)
-	s.Program = apptest.Launch(t, s.folder, "serve", "--config", s.path("myriad.yaml"))
+	s.Program = apptest.LaunchFile(t, s.binary, s.folder, "serve", "--config", s.path("myriad.yaml"))
 	return s
 }
 
@@ -60,7 +64,7 @@ func (s *server) attempt(t testing.TB, arguments ...string) (string, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	command := exec.CommandContext(ctx, s.binary, append(arguments, "--admin", "unix:"+s.path("admin.sock"))...)
+	command := exec.CommandContext(ctx, apptest.Build(t), append(arguments, "--admin", "unix:"+s.path("admin.sock"))...)
 	out, err := command.CombinedOutput()
 	return string(out), err
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"syscall"
 	"testing"
+
+	"github.com/myriad-server/myriad/internal/app/apptest"
 )
 
 // wanted skips a test whose promise is not kept yet, unless the environment asks for it.
@@ -14,6 +16,32 @@ func wanted(t *testing.T, name string) {
 	if os.Getenv(name) == "" {
 		t.Skipf("workers do not hand their connections to others yet: it shows what is lost with %s=1", name)
 	}
+}
+
+// TestUpgrade has a new process take over from the only one: its sockets, and its connections as they are.
+func TestUpgrade(t *testing.T) {
+	wanted(t, "UPGRADES")
+	try(t, trial{
+		name: "upgrade", times: number(t, "UPGRADES", 2),
+		act: func(t testing.TB, s *stand, time int) {
+			old := s.server.Members()
+			if time%2 == 0 {
+				s.server.command(t, "upgrade")
+			} else {
+				apptest.Tell(syscall.SIGUSR2, old...)
+			}
+			s.server.replaced(t, old)
+		},
+	})
+}
+
+// replaced waits until processes have ended and others are there.
+func (s *server) replaced(t testing.TB, old []int) {
+	t.Helper()
+	await(t, func() bool {
+		now := s.Members()
+		return len(now) > 0 && !slices.ContainsFunc(old, func(pid int) bool { return slices.Contains(now, pid) })
+	}, func() string { return fmt.Sprintf("the end of %v\n%s", old, s.Log) })
 }
 
 // TestScale has one worker become four, and one again. The kernel spreads datagrams over the sockets that there are by
