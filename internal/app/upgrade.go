@@ -81,8 +81,11 @@ func (a *App) pass(ctx context.Context, s *Successor, child *proc.Child, channel
 	}
 	hello, err := handover.Answer(limited, channel, a.options.Version, give)
 	handover.CloseSockets(sockets) // it has its own by now
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil, fmt.Errorf("it has not asked for the listening sockets within %s", s.Limit)
+	}
 	// What it says of itself is worth more than what is seen of it from here.
-	if unready := child.AwaitReady(s.Limit); unready != nil && !(err != nil && errors.Is(unready, proc.ErrSilent)) {
+	if unready := child.AwaitReady(s.Limit); unready != nil {
 		return nil, unready
 	}
 	if err != nil {
