@@ -27,7 +27,7 @@ func (m *machine) options(token string) (o bus.ServerOptions, end func(), err er
 		return o, nil, err
 	}
 	if m.Cluster != "" {
-		o.Cluster = &bus.Cluster{Name: "chat", Routes: m.Route, Secret: token}
+		o.Cluster = &bus.Cluster{Name: "chat", Routes: m.Route, Secret: token, Apart: m.Offer == ""}
 		if o.Cluster.Listen, err = address("--cluster", m.Cluster); err != nil {
 			return o, nil, err
 		}

@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/myriad-server/myriad/internal/bus"
 	"github.com/myriad-server/myriad/internal/config"
 	"github.com/myriad-server/myriad/internal/listen"
 	"github.com/myriad-server/myriad/internal/observe"
@@ -40,6 +41,8 @@ type Options struct {
 	Given  []Given
 	// Admin is a listening socket for the admin API; 0: there is none.
 	Admin int
+	// Bus is how to reach the bus that the process above runs; nil: what the configuration says.
+	Bus *bus.Options
 }
 
 // App is a server: what its configuration became, and what stays when that changes.
@@ -99,6 +102,9 @@ func New(p *Plan, o Options) (*App, error) {
 			return nil, errors.Join(fmt.Errorf("listeners[%d]: %w", i, err), a.close())
 		}
 		a.site.Listeners = append(a.site.Listeners, l)
+	}
+	if err := a.openBus(); err != nil {
+		return nil, errors.Join(err, a.close())
 	}
 	a.postpone()
 	return a, nil

@@ -26,6 +26,7 @@ func (g *generation) limited(r *config.Route, handler web.Handler) (web.Handler,
 		var err error
 		l, err = rate.New(rate.Options{
 			Requests: r.Rate.Requests, Per: time.Duration(r.Rate.Per), Clients: r.Rate.Clients,
+			Shared: g.plan.Config.Bus != nil,
 		})
 		if err != nil {
 			return nil, err

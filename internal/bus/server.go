@@ -50,6 +50,8 @@ type Cluster struct {
 	// Routes are the others, HOST:PORT; one of them is enough, and this server may be among them. Those that keep
 	// journals need one.
 	Routes []string
+	// Apart says that clients get to the server of their own machine alone, so that they are not told of the others.
+	Apart bool
 	// Secret is what the servers tell each other. Without one anybody who reaches Listen may join.
 	Secret string
 }
@@ -124,6 +126,7 @@ func (c *Cluster) apply(o *server.Options) error {
 	}
 	o.Cluster = server.ClusterOpts{
 		Name: c.Name, Host: c.Listen.Addr().String(), Port: int(c.Listen.Port()), Advertise: c.Advertise,
+		NoAdvertise: c.Apart,
 	}
 	if c.Listen.Port() == 0 {
 		o.Cluster.Port = server.RANDOM_PORT

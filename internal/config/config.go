@@ -47,6 +47,9 @@ type Config struct {
 	Recorder CountOrOff `yaml:"recorder" min:"1" max:"1000000"`
 	// Which requests are followed through several programs, and where that is told.
 	Tracing Tracing `yaml:"tracing"`
+	// How worker processes and machines tell each other what clients have used of rates. Without it nothing runs for it,
+	// and each counts for itself. Written as "bus: {}" where nothing else is to be said.
+	Bus *Bus `yaml:"bus,omitempty"`
 	// A file for the number of the process that takes the signals. It is locked for as long as the process lives: a second
 	// server with the same file does not start. Empty is none.
 	PIDFile string `yaml:"pid_file"`

@@ -132,6 +132,8 @@ func defaultOf(t reflect.Type) reflect.Value {
 		return reflect.ValueOf(defaultRedirect())
 	case reflect.TypeFor[Rate]():
 		return reflect.ValueOf(defaultRate())
+	case reflect.TypeFor[Cluster]():
+		return reflect.ValueOf(defaultCluster())
 	default:
 		return defaultOfProxy(t)
 	}

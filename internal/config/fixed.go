@@ -10,7 +10,7 @@ import (
 // has opened once, and who sees it.
 var fixed = []string{
 	"engine", "limits.connections", "limits.output_per_connection", "access_log", "log", "admin", "metrics", "recorder",
-	"tracing", "pid_file",
+	"tracing", "pid_file", "bus",
 }
 
 // Fixed is a problem for each key of next that differs from c, and that a server cannot change while it runs. Keys that

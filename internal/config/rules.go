@@ -35,6 +35,7 @@ func (r *rules) run() {
 	r.engine()
 	r.logs()
 	r.tracing()
+	r.bus()
 	r.routes()
 	r.upstreams()
 }

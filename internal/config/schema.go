@@ -16,7 +16,7 @@ import (
 
 // The descriptions of the schema are the doc comments of the types, so that a key is described once.
 //
-//go:embed config.go listener.go route.go rate.go upstream.go proxy.go observe.go
+//go:embed config.go listener.go route.go rate.go bus.go upstream.go proxy.go observe.go
 var typeSources embed.FS
 
 // Schema is the JSON Schema (draft 2020-12) of a configuration file, for editors and for other programs, indented and
@@ -235,7 +235,7 @@ func comment(t reflect.Type, field string) string {
 var comments = sync.OnceValue(func() map[string]string {
 	texts := make(map[string]string)
 	set := token.NewFileSet()
-	names := []string{"config.go", "listener.go", "route.go", "rate.go", "upstream.go", "proxy.go", "observe.go"}
+	names := []string{"config.go", "listener.go", "route.go", "rate.go", "bus.go", "upstream.go", "proxy.go", "observe.go"}
 	for _, name := range names {
 		source, err := typeSources.ReadFile(name)
 		if err != nil {
