@@ -31,6 +31,9 @@ type commands struct {
 	Reload  reloadCommand  `cmd:"" help:"Have a running server read its configuration again."`
 	Upgrade upgradeCommand `cmd:"" help:"Have a running server go on in a new process, with all its connections."`
 	Top     topCommand     `cmd:"" help:"Show what a running server does, live in the terminal."`
+	Workers workersCommand `cmd:"" help:"List the worker processes of a running server."`
+	Scale   scaleCommand   `cmd:"" help:"Change the number of worker processes of a running server."`
+	Drain   drainCommand   `cmd:"" help:"End a running server of worker processes in good order."`
 	Drivers driversCommand `cmd:"" help:"List the drivers, and which of them work here."`
 	Models  modelsCommand  `cmd:"" help:"List the models."`
 	Schema  schemaCommand  `cmd:"" help:"Print the JSON Schema of the configuration."`

@@ -69,7 +69,7 @@ func (f *serverFlags) runAlone(c console, overrides []config.Override, next *suc
 		return err
 	}
 	if loaded.Engine.Processes > 0 && next.before == nil {
-		return f.supervise(overrides, log)
+		return f.supervise(overrides, level, log)
 	}
 	again := func() (*app.Plan, error) {
 		source, err := f.source(overrides)

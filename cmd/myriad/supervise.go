@@ -21,7 +21,7 @@ type supervisor struct {
 }
 
 // supervise keeps worker processes that serve, until a signal.
-func (f *serverFlags) supervise(overrides []config.Override, log *slog.Logger) error {
+func (f *serverFlags) supervise(overrides []config.Override, level *slog.LevelVar, log *slog.Logger) error {
 	s := &supervisor{log: log}
 	signals := make(chan os.Signal, 16)
 	signal.Ignore(syscall.SIGPIPE)
@@ -46,6 +46,11 @@ func (f *serverFlags) supervise(overrides []config.Override, log *slog.Logger) e
 		return err
 	}
 	defer s.fleet.Close()
+	admin, err := s.startAdmin(source.Plan.Config, level)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = admin.Close(); removeSockets() }()
 	adviseAtStart(source.Plan.Config, log)
 	return s.run(signals)
 }
@@ -137,11 +142,7 @@ func (s *supervisor) prepare(ctx context.Context, c supervise.Command) error {
 		s.service.reloaded(err)
 		return err
 	case supervise.Upgrade:
-		path, err := os.Executable()
-		if err != nil {
-			return err
-		}
-		return s.fleet.Upgrade(ctx, func() proc.Command { return s.command(path) })
+		return s.upgrade(ctx, "")
 	}
 	return fmt.Errorf("nothing is prepared for %s", c)
 }

@@ -37,7 +37,10 @@ func (k upgradeCommand) Run(c console) error {
 		}
 		query.Set("binary", path)
 	}
-	var moved app.Moved
+	var moved struct {
+		app.Moved
+		Workers int `json:"workers"` // above worker processes: how many serve now
+	}
 	text, err := client.Ask(context.Background(), "POST", "/v1/upgrade", query, &moved)
 	if err != nil {
 		return err
@@ -46,7 +49,11 @@ func (k upgradeCommand) Run(c console) error {
 		_, err := c.out.Write(text)
 		return err
 	}
-	printMoved(c.out, &moved)
+	if moved.Workers > 0 {
+		_, err := fmt.Fprintf(c.out, "%d workers of the new program serve now\n", moved.Workers)
+		return err
+	}
+	printMoved(c.out, &moved.Moved)
 	return nil
 }
 

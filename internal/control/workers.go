@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -61,6 +63,8 @@ type Crew interface {
 	Drain(ctx context.Context) error
 	// Reload has all take the configuration as it is now, or only says what that would do.
 	Reload(ctx context.Context, dry bool) (*app.Change, error)
+	// Upgrade has workers of another binary take over, of the server's own as it is by now if it is empty, and waits.
+	Upgrade(ctx context.Context, binary string) error
 }
 
 // above is the admin API of a supervisor: it asks those of the workers, and adds up.
@@ -116,6 +120,7 @@ func (a *above) routes() []route {
 		"DELETE /v1/trace":          a.toAll,
 		"POST /v1/reload":           a.reload,
 		"GET /v1/log/level":         a.logLevel,
+		"POST /v1/upgrade":          a.upgrade,
 		"PUT /v1/log/level":         a.setLevels,
 		"GET /v1/events":            a.events,
 		"GET /v1/sockets":           a.toAny,
@@ -246,4 +251,30 @@ func (a *above) reload(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer(w, http.StatusOK, change)
+}
+
+// Upgraded says that the workers are those of another binary.
+type Upgraded struct {
+	PID     int `json:"pid"` // of the supervisor, which goes on
+	Workers int `json:"workers"`
+}
+
+func (a *above) upgrade(w http.ResponseWriter, r *http.Request) {
+	binary := r.URL.Query().Get("binary")
+	if binary != "" && !filepath.IsAbs(binary) {
+		refuse(w, http.StatusBadRequest, fmt.Errorf("binary=%s is no absolute path", binary), documentMend)
+		return
+	}
+	// Whoever has asked may go away: what has begun must not stop half-way.
+	ctx := context.WithoutCancel(r.Context())
+	if err := a.crew.Upgrade(ctx, binary); err != nil {
+		refuse(w, http.StatusUnprocessableEntity, err, upgradeMend)
+		return
+	}
+	all, err := a.crew.Workers(ctx)
+	if err != nil {
+		refuse(w, http.StatusServiceUnavailable, err, "")
+		return
+	}
+	answer(w, http.StatusOK, Upgraded{PID: os.Getpid(), Workers: all.Ready})
 }

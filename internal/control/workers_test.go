@@ -61,6 +61,13 @@ func (c *crew) Reload(_ context.Context, dry bool) (*app.Change, error) {
 	return &app.Change{Connections: 7}, nil
 }
 
+func (c *crew) Upgrade(_ context.Context, binary string) error {
+	if binary == "/broken" {
+		return errors.New("it does not start")
+	}
+	return nil
+}
+
 // serveWorkers serves by so many servers, and answers for them.
 func serveWorkers(t *testing.T, n int, lines ...string) (*server, *crew) {
 	t.Helper()
@@ -211,6 +218,16 @@ func TestOrdersToAllWorkers(t *testing.T) {
 	}
 	if status, _, err := s.client.relay(t.Context(), "POST", "/v1/reload", nil, nil); err != nil || status != 422 {
 		t.Errorf("%d, %v", status, err)
+	}
+	var upgraded Upgraded
+	if s.ask("POST", "/v1/upgrade", "binary=/a", &upgraded); upgraded.Workers != 2 {
+		t.Errorf("it is %+v", upgraded)
+	}
+	for query, want := range map[string]int{"binary=/broken": 422, "binary=a": 400} {
+		status, _, err := s.client.relay(t.Context(), "POST", "/v1/upgrade?"+query, nil, nil)
+		if err != nil || status != want {
+			t.Errorf("%s: %d, %v", query, status, err)
+		}
 	}
 	status, _, err := s.client.relay(t.Context(), "PUT", "/v1/log/level", nil, []byte(`{"level": "debug"}`))
 	if err != nil || status != 200 || s.level.Level() != slog.LevelDebug || c.all[1].level.Level() != slog.LevelDebug {

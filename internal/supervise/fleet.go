@@ -53,6 +53,7 @@ type Fleet struct {
 	served     bool  // Ready was called
 	ready      int
 	fronts     fronts
+	restarts   map[int]int // by seat
 }
 
 // task is what workers are to do.
@@ -78,7 +79,7 @@ const (
 // NewFleet opens the sockets. Run starts the workers; Close closes the sockets after it.
 func NewFleet(o FleetOptions) (*Fleet, error) {
 	c := o.Source.Plan.Config
-	f := &Fleet{options: o, generation: 1, workers: c.Engine.Processes, links: map[ID]*link{}}
+	f := &Fleet{options: o, generation: 1, workers: c.Engine.Processes, links: map[ID]*link{}, restarts: map[int]int{}}
 	policy := Sensible(f.workers)
 	policy.Retire, policy.SettleAfter = LastSeat, settleAfter
 	// A worker that was told to end does so within timeouts.drain by itself.
@@ -200,6 +201,9 @@ func (f *Fleet) notice(e Event) {
 			l.serves = false
 			f.announce()
 			f.fronts.acceptor.Retire(uint64(e.Worker))
+		}
+		if e.Kind == WorkerDied && e.Cause >= Crashed {
+			f.restarts[e.Seat]++
 		}
 		if !f.proven && f.refused == nil && e.Cause >= Crashed {
 			f.refused = errors.New(cmp.Or(e.Text, e.Cause.String()))

@@ -3,6 +3,7 @@ package supervise
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -206,4 +207,11 @@ func (f *Fleet) closeFronts() {
 		e.end()
 		<-e.ended
 	}
+}
+
+// Restarts are how often workers have died that nobody had told to end, by their seat.
+func (f *Fleet) Restarts() map[int]int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return maps.Clone(f.restarts)
 }
