@@ -58,10 +58,21 @@ func (l *Loop) Arrive(listener int, p *conn.Parcel) error {
 	return l.unpack(c, portable, fds[1], p)
 }
 
-// adoptPair takes the descriptors of a parcel into the driver; the second is -1 if there is none.
+// settler is a driver with places for connections that are no descriptors of the process. Settle is its Adopt for those
+// that need none.
+type settler interface {
+	Settle(fd int) (int, error)
+}
+
+// adoptPair takes the descriptors of a parcel into the driver; the second is -1 if there is none. What was accepted is
+// settled, as what is accepted here; what was dialled is looked at by its number too often for that.
 func (l *Loop) adoptPair(p *conn.Parcel) (fds [2]int, err error) {
+	adopt := l.driver.Adopt
+	if d, settles := l.driver.(settler); settles {
+		adopt = d.Settle
+	}
 	fds[1] = -1
-	if fds[0], err = l.driver.Adopt(p.FD); err != nil || p.Mate == nil {
+	if fds[0], err = adopt(p.FD); err != nil || p.Mate == nil {
 		return fds, err
 	}
 	if fds[1], err = l.driver.Adopt(p.Mate.FD); err != nil {

@@ -46,6 +46,7 @@ const (
 	userCounter        // the read of the descriptor that the table rings notify
 	userInstall        // Descriptor of a direct descriptor
 	userVacate         // a slot is emptied whose socket Part has given away
+	userSettle         // a slot is filled by Settle
 )
 
 // States of waking.
@@ -122,6 +123,9 @@ type ring struct {
 	dirty  bool
 	hushed bool // listed in uring.hushed
 	free   int  // slots of its table that are empty and not spoken for
+
+	settling bool  // a slot is being filled
+	place    int32 // with this descriptor, which the kernel replaces by the slot
 }
 
 // tuning is what tests make small.

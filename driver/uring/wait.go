@@ -231,6 +231,8 @@ func (d *uring) internal(r *ring, o *sys.Outcome) {
 		d.quieten(d.period)
 	case userCounter:
 		d.counted, d.reading = true, false
+	case userSettle:
+		d.settled(r, o)
 	case userVacate:
 		d.vacated(r)
 	case userInstall:
