@@ -180,15 +180,19 @@ func speak(t *testing.T, arrived []*conn.Parcel, peers []*os.File) {
 	}
 }
 
-// TestFaults has the receiver fail in different ways. Whatever it has not acknowledged comes back, once.
-func TestFaults(t *testing.T) {
-	const silent = "says nothing"
-	tests := []struct {
-		name    string
-		receive func(ctx context.Context, c *proc.Channel)
-		moved   int
-		why     string
-	}{
+// silent is the one of the faults whose end is not seen.
+const silent = "says nothing"
+
+// fault is a way in which a receiver fails.
+type fault struct {
+	name    string
+	receive func(ctx context.Context, c *proc.Channel)
+	moved   int
+	why     string
+}
+
+func faults() []fault {
+	return []fault{
 		{"dies at once", func(_ context.Context, c *proc.Channel) { c.Close() }, 0, ""},
 		{"dies with a batch unread", func(ctx context.Context, c *proc.Channel) {
 			takeOne(ctx, c)
@@ -218,7 +222,11 @@ func TestFaults(t *testing.T) {
 		}, 0, "of kind 7"},
 		{silent, drain, 0, "not acknowledged"},
 	}
-	for _, test := range tests {
+}
+
+// TestFaults has the receiver fail in different ways. Whatever it has not acknowledged comes back, once.
+func TestFaults(t *testing.T) {
+	for _, test := range faults() {
 		t.Run(test.name, func(t *testing.T) {
 			a, b := pair(t)
 			const count = 600
