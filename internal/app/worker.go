@@ -173,6 +173,10 @@ func (s *Sockets) Retire(kept *Sockets) {
 			_ = sys.Close(fd)
 		}
 		set.deaf = nil
+		if set.entry != nil {
+			set.entry.Close()
+			set.entryFD = -1
+		}
 	}
 }
 

@@ -25,7 +25,7 @@ func (s *Sockets) Fronts() (fronts []Front) {
 	for _, set := range s.sets {
 		name := set.listener.Address.String()
 		switch {
-		case set.parent:
+		case set.parent && len(set.seats[0].fds) > 0: // none: they are closed
 			fronts = append(fronts, Front{Name: name, FD: set.seats[0].fds[0]})
 		case set.apart:
 			f := Front{Name: name, FD: set.entryFD}

@@ -108,7 +108,7 @@ func withProcesses(single []Column) []Column {
 				continue
 			}
 			c.Name, c.Processes = m+" "+mover, m
-			if m == string(config.ProcessShared) {
+			if m == string(config.ProcessShared) || m == string(config.ProcessPrefork) {
 				c.Accept = serve.OneAcceptor // as there is one socket
 			}
 			c.Lines = append(slices.DeleteFunc(slices.Clone(c.Lines), func(line string) bool {

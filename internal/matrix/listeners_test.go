@@ -67,7 +67,7 @@ func overIPv6(t *testing.T, s *suite) {
 
 func severalListeners(t *testing.T, s *suite) {
 	path := filepath.Join(t.TempDir(), "s")
-	v := s.start(t, "listeners=[{address: '127.0.0.1:0'}, {address: '127.0.0.1:0'}, {address: 'unix:"+path+"'}]")
+	v := s.start(t, "listeners=[{address: '127.0.0.1:0'}, {address: '127.0.0.2:0'}, {address: 'unix:"+path+"'}]")
 	for i := range 3 {
 		v.asks(i)
 	}
