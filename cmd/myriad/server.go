@@ -75,7 +75,14 @@ func (f *serverFlags) runAlone(c console, overrides []config.Override, next *suc
 		source, err := f.source(overrides)
 		return source.Plan, err
 	}
-	o := app.Options{Version: version, Log: log, Plan: again}
+	service, err := openService(loaded, log, next.before)
+	if err != nil {
+		return err
+	}
+	defer service.close()
+	o := app.Options{
+		Version: version, Log: log, Plan: again, Ready: func(*app.App) { service.ready("serves") },
+	}
 	if err := next.inherit(plan, &o); err != nil {
 		return err
 	}
@@ -88,7 +95,7 @@ func (f *serverFlags) runAlone(c console, overrides []config.Override, next *suc
 		return err
 	}
 	adviseAtStart(loaded, log)
-	next.server, next.admin = server, admin
+	next.server, next.admin, next.service = server, admin, service
 	return errors.Join(serveUntilSignal(server, log, next), admin.Close())
 }
 
@@ -216,15 +223,19 @@ func serveUntilSignal(server *app.App, log *slog.Logger, next *succession) error
 				continue
 			}
 			if reopenLog(server, log, s); s == syscall.SIGHUP {
-				reload(server, log, s)
+				next.service.reloading()
+				next.service.reloaded(reload(server, log, s))
 			}
 		}
 	}()
-	return serveUntilStop(server, log, stopSignals(), next.handed)
+	next.service.watch(server.Turn)
+	return serveUntilStop(server, log, stopSignals(), next.handed, next.service.stopping)
 }
 
-// serveUntilStop serves until a signal or until drain is closed, and drains; the next signal ends the drain at once.
-func serveUntilStop(server *app.App, log *slog.Logger, signals <-chan os.Signal, drain <-chan struct{}) error {
+// serveUntilStop serves until a signal or until drain is closed, says that it stops, and drains; the next signal ends
+// the drain at once.
+func serveUntilStop(server *app.App, log *slog.Logger, signals <-chan os.Signal, drain <-chan struct{}, stopping func(),
+) error {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	kill, done := make(chan struct{}), make(chan error, 1)
@@ -238,6 +249,7 @@ func serveUntilStop(server *app.App, log *slog.Logger, signals <-chan os.Signal,
 	case <-drain:
 		log.Info("stopping")
 	}
+	stopping()
 	stop()
 	var second os.Signal
 	select {

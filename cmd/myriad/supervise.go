@@ -33,7 +33,7 @@ func (f *serverFlags) supervise(overrides []config.Override, level *slog.LevelVa
 	for _, warning := range source.Plan.Warnings {
 		log.Warn(warning)
 	}
-	if s.service, err = openService(source.Plan.Config, log); err != nil {
+	if s.service, err = openService(source.Plan.Config, log, nil); err != nil {
 		return err
 	}
 	defer s.service.close()

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/myriad-server/myriad/internal/app"
@@ -67,12 +66,27 @@ func (w *worker) reload(order *supervise.Order) (*app.Change, error) {
 	return w.server.Reload(plan)
 }
 
-var errNoHandOver = errors.New("connections are not handed over")
-
-// pass gives the connections to another worker, and drains then, or takes those of another.
+// pass gives the connections to another worker, and drains then, or begins to take those of another.
 func (w *worker) pass(order *supervise.Order) error {
-	proc.Message{Descriptors: order.Descriptors()}.Close()
-	return errNoHandOver
+	channel, err := order.Peer()
+	if err != nil {
+		return err
+	}
+	if order.Do == supervise.OrderTakeOver {
+		go func() {
+			defer channel.Close()
+			if _, err := w.server.TakeOver(context.Background(), channel); err != nil {
+				w.log.Warn("another worker has not handed over all that it had", "cause", err)
+			}
+		}()
+		return nil
+	}
+	defer channel.Close()
+	if _, err := w.server.HandOver(context.Background(), channel); err != nil {
+		return err
+	}
+	w.drain()
+	return nil
 }
 
 // receive begins to take connections that the supervisor accepts.
@@ -88,3 +102,6 @@ func (w *worker) receive(order *supervise.Order) error {
 	}()
 	return nil
 }
+
+// drain has the worker end when nobody is left.
+func (w *worker) drain() { w.once.Do(func() { close(w.stop) }) }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"log/slog"
+	"os"
+	"sync"
 	"time"
 
 	"github.com/myriad-server/myriad/internal/config"
@@ -11,16 +13,37 @@ import (
 // service is a server for those who look after it from outside: its pid file, and what a service manager hears.
 type service struct {
 	log      *slog.Logger
+	mu       sync.Mutex
 	pid      *proc.PIDFile
 	notify   *proc.Notifier
 	watchdog time.Duration
 	ended    chan struct{}
+
+	manager string // where the service manager listens
+	path    string // of the pid file
+	adopted int    // the descriptor of that of the process before, until adopt; -1: none
 }
 
-// openService takes the pid file, if there is to be one, and finds the service manager, if one has started this.
-func openService(c *config.Config, log *slog.Logger) (*service, error) {
-	s := &service{log: log, ended: make(chan struct{})}
-	if c.PIDFile != "" {
+const (
+	// pidFileName is what a successor inherits the pid file as.
+	pidFileName = "pidfile"
+	// watchdogVariable tells a successor how often the service manager wants to hear of it.
+	watchdogVariable = "MYRIAD_WATCHDOG"
+)
+
+// openService takes the pid file, if there is to be one, and finds the service manager, if one has started this. The
+// pid file of a process before that this one follows is taken by adopt.
+func openService(c *config.Config, log *slog.Logger, before *proc.Inherited) (*service, error) {
+	s := &service{
+		log: log, ended: make(chan struct{}), manager: os.Getenv("NOTIFY_SOCKET"), path: c.PIDFile, adopted: -1,
+	}
+	if before != nil {
+		s.watchdog, _ = time.ParseDuration(os.Getenv(watchdogVariable)) // none, if there is none
+		if fd, ok := before.File(pidFileName); ok {
+			s.adopted = fd
+		}
+	}
+	if c.PIDFile != "" && s.adopted < 0 {
 		pid, err := proc.OpenPIDFile(c.PIDFile)
 		if err != nil {
 			return nil, err
@@ -31,15 +54,73 @@ func openService(c *config.Config, log *slog.Logger) (*service, error) {
 	if s.notify, err = proc.NewNotifier(); err != nil {
 		log.Warn("the service manager is told nothing", "error", err)
 	}
-	if s.watchdog, err = proc.WatchdogInterval(); err != nil {
+	if own, err := proc.WatchdogInterval(); err != nil {
 		log.Warn("the watchdog of the service manager is not answered", "error", err)
+	} else if own > 0 {
+		s.watchdog = own
 	}
 	return s, nil
+}
+
+// bequest is what a successor gets, for its environment and to inherit. free is called when it has been started.
+func (s *service) bequest() (env []string, files []proc.Named, free func(), err error) {
+	free = func() {}
+	if s.manager != "" {
+		env = append(env, "NOTIFY_SOCKET="+s.manager, watchdogVariable+"="+s.watchdog.String())
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pid == nil {
+		return env, nil, free, nil
+	}
+	fd, err := s.pid.Duplicate()
+	if err != nil {
+		return nil, nil, free, err
+	}
+	file := os.NewFile(uintptr(fd), pidFileName)
+	return env, []proc.Named{{Name: pidFileName, FD: fd}}, func() { _ = file.Close() }, nil
+}
+
+// adopt takes the pid file of the process before over, now that this one serves.
+func (s *service) adopt() {
+	if s.adopted < 0 {
+		return
+	}
+	pid, err := proc.AdoptPIDFile(s.path, s.adopted)
+	if s.adopted = -1; err != nil {
+		s.log.Warn("the pid file has the number of the process before", "error", err)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pid = pid
+}
+
+// notifier is to whom this process speaks; nil: nobody listens.
+func (s *service) notifier() *proc.Notifier {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.notify
+}
+
+// leave leaves the service to a successor.
+func (s *service) leave(pid int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tell(s.notify.MainPID(pid))
+	s.notify.Close()
+	s.notify = nil // what this process says from now on would be taken for the word of its successor
+	if s.pid != nil {
+		s.pid.Leave()
+		s.pid = nil
+	}
 }
 
 // close removes the pid file.
 func (s *service) close() {
 	close(s.ended)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.notify.Close()
 	if s.pid == nil {
 		return
@@ -58,12 +139,12 @@ func (s *service) tell(err error) {
 
 // ready tells that the server serves, also after a reload.
 func (s *service) ready(status string) {
-	s.tell(s.notify.Ready(status))
+	s.tell(s.notifier().Ready(status))
 }
 
 // reloading tells that a reload has begun. Its end is ready, with what came of it.
 func (s *service) reloading() {
-	s.tell(s.notify.Reloading("reads its configuration"))
+	s.tell(s.notifier().Reloading("reads its configuration"))
 }
 
 // reloaded is ready for the outcome of a reload.
@@ -77,7 +158,7 @@ func (s *service) reloaded(err error) {
 
 // stopping tells that the end has begun.
 func (s *service) stopping() {
-	s.tell(s.notify.Stopping("drains"))
+	s.tell(s.notifier().Stopping("drains"))
 }
 
 // watch answers the watchdog for as long as alive returns.
@@ -92,7 +173,7 @@ func (s *service) watch(alive func() error) {
 			if err := alive(); err != nil {
 				s.log.Warn("the watchdog is not answered", "cause", err)
 			} else {
-				s.tell(s.notify.Watchdog())
+				s.tell(s.notifier().Watchdog())
 			}
 			select {
 			case <-ticker.C:

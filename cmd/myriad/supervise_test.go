@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -275,9 +276,8 @@ func TestWorkersReload(t *testing.T) {
 			f.write(`listeners: [{address: "127.0.0.1:0"}]`, text("three"), "engine: {blocks: 512}")
 			f.signal(syscall.SIGHUP)
 			f.heard("the new generation has taken over")
-			f.heard(`msg="worker has ended" worker=1`)
-			f.heard(`msg="worker has ended" worker=2`)
 			f.answers("three")
+			f.expect(stays, "three")
 			f.signal(syscall.SIGQUIT)
 			f.ends(0)
 		})
@@ -302,6 +302,71 @@ func TestWorkersScale(t *testing.T) {
 			kill(t, pid)
 			f.pid(4)
 			f.answers("one")
+			f.signal(syscall.SIGTERM)
+			f.ends(0)
+		})
+	}
+}
+
+// visit asks again and again, on the connections and on new ones, until done is closed. Nothing may be lost.
+func (f *fleet) visit(connections int, done <-chan struct{}) *sync.WaitGroup {
+	f.t.Helper()
+	var group sync.WaitGroup
+	for range connections {
+		c := f.connect()
+		group.Go(func() {
+			for asked := 0; ; asked++ {
+				if text, err := c.ask(); text != "hi" {
+					f.t.Errorf("%q was answered to request %d of a connection: %v", text, asked, err)
+					return
+				}
+				select {
+				case <-done:
+					return
+				default:
+				}
+			}
+		})
+	}
+	group.Go(func() {
+		for {
+			c, err := net.DialTimeout("tcp", f.address, patience)
+			if err != nil {
+				f.t.Error(err)
+				return
+			}
+			fresh := client{c, bufio.NewReader(c)}
+			text, err := fresh.ask()
+			_ = c.Close()
+			if text != "hi" {
+				f.t.Errorf("%q was answered on a new connection: %v", text, err)
+				return
+			}
+			select {
+			case <-done:
+				return
+			default:
+			}
+		}
+	})
+	return &group
+}
+
+// TestWorkersUpgrade has a new binary take over under load, and fewer workers after it: no request is lost.
+func TestWorkersUpgrade(t *testing.T) {
+	for _, model := range []string{"shared", "reuseport"} {
+		t.Run(model, func(t *testing.T) {
+			f := startFleet(t, "--listen", "127.0.0.1:0", "--respond", "hi", "--processes", "2", "--process-model", model)
+			done := make(chan struct{})
+			visitors := f.visit(20, done)
+			f.signal(syscall.SIGUSR2)
+			f.heard("the new generation has taken over")
+			f.heard(`msg="worker has ended" worker=1`)
+			f.heard(`msg="worker has ended" worker=2`)
+			f.signal(syscall.SIGTTOU)
+			f.heard(`msg="worker has ended" worker=4`)
+			close(done)
+			visitors.Wait()
 			f.signal(syscall.SIGTERM)
 			f.ends(0)
 		})

@@ -8,11 +8,13 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"syscall"
 
 	"github.com/myriad-server/myriad/internal/app"
 	"github.com/myriad-server/myriad/internal/config"
 	"github.com/myriad-server/myriad/internal/control"
+	"github.com/myriad-server/myriad/internal/proc"
 	"github.com/myriad-server/myriad/internal/supervise"
 )
 
@@ -24,6 +26,7 @@ type worker struct {
 	log       *slog.Logger
 	server    *app.App
 	stop      chan struct{} // closed when it has to drain
+	once      sync.Once
 }
 
 // runWorker serves what the supervisor above says, until it is told to end, or the supervisor has died.
@@ -70,7 +73,7 @@ func (w *worker) run(c console, signals <-chan os.Signal) error {
 	}
 	defer func() { _ = admin.Close() }()
 	go w.attend(ctx, ready)
-	err = serveUntilStop(w.server, w.log, signals, w.stop)
+	err = serveUntilStop(w.server, w.log, signals, w.stop, func() { w.member.Slot.SetState(proc.Draining) })
 	return w.fail(err)
 }
 
@@ -135,7 +138,7 @@ func (w *worker) attend(ctx context.Context, ready <-chan struct{}) {
 	err := w.member.Attend(ctx, pulse, w.obey)
 	if ctx.Err() == nil {
 		w.log.Warn("the supervisor has ended: this worker drains", "cause", err)
-		close(w.stop)
+		w.drain()
 	}
 }
 

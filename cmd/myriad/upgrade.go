@@ -86,6 +86,7 @@ type succession struct {
 	channel *proc.Channel
 
 	server  *app.App
+	service *service
 	admin   *control.Server
 	adminAt string
 	log     *slog.Logger
@@ -152,6 +153,7 @@ func (s *succession) takeOver(a *app.App) {
 		_ = s.before.Fail(err)
 		return
 	}
+	s.service.adopt()
 	if err := s.before.Ready(); err != nil {
 		s.log.Warn("the process before does not hear that this one serves", "cause", err)
 	}
@@ -167,11 +169,16 @@ func (s *succession) upgrade(ctx context.Context, path string) (*app.Moved, erro
 	if err != nil {
 		return nil, err
 	}
+	env, files, free, err := s.service.bequest()
+	if err != nil {
+		return nil, err
+	}
+	defer free()
+	env = append(append(os.Environ(), followVariable+"=1"), env...)
 	start := func(channel int) (*proc.Child, error) {
 		return proc.Start(proc.Command{
-			Path: path, Args: os.Args[1:], Env: append(os.Environ(), followVariable+"=1"), Peer: true,
-			Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-			Files: []proc.Named{{Name: handoverName, FD: channel}},
+			Path: path, Args: os.Args[1:], Env: env, Peer: true, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+			Files: append(files, proc.Named{Name: handoverName, FD: channel}),
 		})
 	}
 	next := app.Successor{Start: start, Limit: successorLimit, AdminAt: s.adminAt}
@@ -183,6 +190,7 @@ func (s *succession) upgrade(ctx context.Context, path string) (*app.Moved, erro
 		return nil, err
 	}
 	s.admin.Bequeath()
+	s.service.leave(moved.PID)
 	close(s.handed)
 	return moved, nil
 }

@@ -189,6 +189,9 @@ func (d *departure) undo() error {
 			continue
 		}
 		group := listen.Succeeding(f.group.Spec(), fds)
+		if d.options.Worker {
+			group = listen.Inherited(f.group.Spec(), fds) // the file of a unix socket is the supervisor's
+		}
 		l := serve.Listener{
 			Name: f.config.Address.String(), Network: string(f.config.Address.Network), Open: group.Open,
 			Closed: group.Closed,
@@ -204,7 +207,9 @@ func (d *departure) undo() error {
 			errs = append(errs, fmt.Errorf("nothing listens any more on %s: %w", f.url(), err))
 			continue
 		}
-		group.Own()
+		if !d.options.Worker {
+			group.Own()
+		}
 		f.more, f.number, f.group = append(f.more, f.number), number, group
 	}
 	return errors.Join(errs...)

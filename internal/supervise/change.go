@@ -304,7 +304,8 @@ func (f *Fleet) succeed(from, heir ID) error {
 		return err
 	}
 	defer func() { _, _ = sys.Close(one), sys.Close(other) }()
-	ctx, cancel := context.WithTimeout(context.Background(), orderTime)
+	// The machine ends who takes too long.
+	ctx, cancel := context.WithTimeout(context.Background(), f.Supervisor.options.Policy.DrainFor)
 	defer cancel()
 	if _, err := taker.order(ctx, Order{Do: OrderTakeOver, Channel: 1}, []int{one}); err != nil {
 		return err
