@@ -59,7 +59,7 @@ type leave struct {
 func (v *leave) both() []*connection { return v.pair[:v.n] }
 
 // Depart has connections leave for another process. The listening sockets are closed as soon as nothing is in flight on
-// them, without taking what waits there, because another process accepts from the same ones; then closed is called.
+// them, because another process accepts from the same ones; then closed is called.
 func (l *Loop) Depart(d Departure, closed func()) error {
 	if l.exodus != nil {
 		return errDeparting
@@ -103,6 +103,9 @@ func (l *Loop) EndDeparture() {
 
 // withdraw closes the listening sockets that are given up and on which nothing is in flight any more. The driver parts
 // with them first: they stay open elsewhere, and the kernel would go on telling it of them.
+//
+// What waits there is taken: of several who wait at one socket the kernel may have woken this one alone, whose wait was
+// being cancelled, and nobody else before the next client comes.
 func (l *Loop) withdraw() {
 	left := false
 	for _, s := range l.listeners {
@@ -113,6 +116,7 @@ func (l *Loop) withdraw() {
 			left = true
 			continue
 		}
+		l.emptyBacklog(s)
 		if fd, err := l.driver.Part(s.fd); err == nil {
 			_ = sys.Close(fd)
 		} else {
