@@ -89,6 +89,10 @@ const workerBytes = 2
 // arriveAt is for the loop's thread. The connection counts as given already.
 func (r *running) arriveAt(w *worker, p *conn.Parcel) error {
 	s := (*r.served.Load())[p.Listener]
+	if s.left.Load() { // its number may be another's by now
+		w.given.Add(-1)
+		return conn.ErrStopping
+	}
 	if s.Datagram != nil {
 		w.given.Add(-1)
 		state := p.State

@@ -1,6 +1,7 @@
 package reactor_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/myriad-server/myriad/balance"
@@ -30,5 +31,18 @@ func TestModel(t *testing.T) {
 			site.Driver, site.Accept, site.Spread = c.driver, c.accept, c.spread
 			servetest.Suite{Model: reactor.New(), Site: site}.Run(t)
 		})
+	}
+}
+
+// TestMoving has connections leave and arrive with one loop and with several: the suite has two.
+func TestMoving(t *testing.T) {
+	for _, f := range []driver.Factory{epoll.Factory, uring.Factory} {
+		for _, loops := range []int{1, 4} {
+			t.Run(fmt.Sprint(f.Name, " ", loops), func(t *testing.T) {
+				site := servetest.Site()
+				site.Driver, site.Limits.Loops = f, loops
+				servetest.Suite{Model: reactor.New(), Site: site}.RunMoving(t)
+			})
+		}
 	}
 }

@@ -19,7 +19,7 @@ type served struct {
 	number   []atomic.Int32         // what each loop calls it; -1 where it does not serve it
 	handlers []conn.DatagramHandler // of datagrams
 	placed   bool                   // one loop accepts for all
-	left     bool
+	left     atomic.Bool            // Leave was called: what arrives is refused
 
 	mu          sync.Mutex
 	descriptors []int // -1: none, or no longer
@@ -181,7 +181,7 @@ func (r *running) Leave(number int, drain time.Duration, gone func()) {
 	r.steers.Lock()
 	defer r.steers.Unlock()
 	r.listening.Wait()
-	if s := (*r.served.Load())[number]; !s.left {
+	if s := (*r.served.Load())[number]; !s.left.Load() {
 		r.leave(s, drain, gone)
 	}
 }
@@ -192,7 +192,7 @@ func (r *running) Succeed(number int, h func() conn.Handler) error {
 	defer r.steers.Unlock()
 	r.listening.Wait()
 	s := (*r.served.Load())[number]
-	if s.left || s.Handler == nil {
+	if s.left.Load() || s.Handler == nil {
 		return fmt.Errorf("listener %s: nothing that is accepted there can be served anew", s.Name)
 	}
 	before := make([]int, len(r.workers))
@@ -215,7 +215,7 @@ func (r *running) Succeed(number int, h func() conn.Handler) error {
 
 // leave has the loops give a listener up. Who accepts for all comes first.
 func (r *running) leave(s *served, drain time.Duration, gone func()) {
-	s.left = true
+	s.left.Store(true)
 	var serving []*worker
 	for i, w := range r.workers {
 		if s.number[i].Load() >= 0 {

@@ -10,6 +10,7 @@ package servetest
 
 import (
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -122,6 +123,19 @@ var behaviours = []behaviour{
 // behind in the process.
 func (s Suite) Run(t *testing.T) {
 	t.Helper()
+	s.run(t, "")
+}
+
+// RunMoving checks the behaviours of connections that leave for another process, and arrive.
+func (s Suite) RunMoving(t *testing.T) {
+	t.Helper()
+	s.run(t, "arrival")
+	s.run(t, "departure")
+}
+
+// run checks the behaviours whose names begin in one way.
+func (s Suite) run(t *testing.T, prefix string) {
+	t.Helper()
 	if s.AtOnce == 0 {
 		s.AtOnce = s.Site.Limits.Connections
 	}
@@ -132,6 +146,9 @@ func (s Suite) Run(t *testing.T) {
 	}
 	_ = warm.Close()
 	for _, b := range behaviours {
+		if !strings.HasPrefix(b.name, prefix) {
+			continue
+		}
 		t.Run(b.name, func(t *testing.T) { b.check(t, s) })
 	}
 }
