@@ -95,9 +95,9 @@ type Steering interface {
 	// thousands in a second. It returns as many errors, nil for each that was taken.
 	ArriveMany(parcels []*conn.Parcel) []error
 	// Depart has connections leave for another process, each as soon as its handler lets it:
-	// see [conn.Portable]. The listening sockets that are meant are closed at once, without
-	// a word to the kernel's queue, because the other process serves the same ones, and
-	// [Listener.Closed] is told. Datagram sockets are not read from any more; their
+	// see [conn.Portable]. The listening sockets that are meant are closed at once, because
+	// the other process serves the same ones, and [Listener.Closed] is told; what waits
+	// there is taken, because the kernel may have woken nobody else for it. Datagram sockets are not read from any more; their
 	// sessions leave if the handler is [conn.PortableDatagrams], or else go on to send until
 	// the site ends. One departure goes on until stop is called, from any thread but those
 	// of the model: what has not left by then stays and goes on. Models that cannot say
@@ -150,7 +150,8 @@ type Listener struct {
 	Network string
 	// Open returns the listening descriptor, bound, non-blocking and close-on-exec. It
 	// is called once with worker 0; under ReusePort once for each loop. The
-	// descriptor belongs to the model, which closes it.
+	// descriptor belongs to the model, which closes it. -1 stands for a socket that
+	// another process accepts from: connections come by Arrive of [Steering].
 	Open func(worker int) (fd int, err error)
 	// Closed, if set, is told that the descriptor of Open(worker) has been closed.
 	Closed func(worker int)

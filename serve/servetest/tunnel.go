@@ -128,7 +128,7 @@ func departTunnel(t *testing.T, s Suite) {
 	for i := range streams {
 		c := two.all[0].dial().(*net.TCPConn)
 		send(t, c, []byte("hello"))
-		want(t, c, "hello") // what waits in the backlog is nobody's when the listener is closed: no other process has it
+		want(t, c, "hello") // it is accepted: no other process serves the socket that is closed
 		at := int64(i) * size
 		go func() {
 			piece := make([]byte, 10_000)
