@@ -236,7 +236,7 @@ func TestMoving(t *testing.T) {
 		name    string
 		factory driver.Factory
 		direct  bool
-	}{{"epoll", epoll.Factory, false}, {"uring", uring.Factory, false}} {
+	}{{"epoll", epoll.Factory, false}, {"uring", uring.Factory, false}, {"uring direct", uring.Factory, true}} {
 		t.Run(test.name, func(t *testing.T) {
 			if s := test.factory.Probe(); !s.OK {
 				t.Skipf("the driver does not work here: %s; %s", s.Why, s.Fix)
