@@ -14,9 +14,10 @@ import (
 )
 
 const (
-	// mostUnderWay is how many connections are given to a sender and not acknowledged. Each has one or two descriptors
+	// mostUnderWay is how many connections are given to a sender and not acknowledged: nobody serves these, so that fewer
+	// pause less long, and more leave sooner, as the loops ask for room every 10 ms. Each has one or two descriptors
 	// in this process, and the kernel allows a user as many on their way as a process may have open.
-	mostUnderWay = 4096
+	mostUnderWay = 768
 	// goalBytes is when a batch is long enough to be sent.
 	goalBytes = proc.MostPayloadBytes / 2
 	// crowdedPause is how soon it is tried again when too many descriptors of this user are on their way.

@@ -42,7 +42,11 @@ func launch(t *testing.T, arguments ...string) *server {
 	folder := t.TempDir()
 	arguments = append(arguments, "--admin", "unix:"+filepath.Join(folder, "admin.sock"))
 	s := &server{apptest.Launch(t, folder, arguments...), folder}
-	s.Await(t, "msg=serving", 1)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if !s.Says(ctx, "msg=serving", 1) {
+		t.Fatalf("the server does not start\n%s", s.Log)
+	}
 	return s
 }
 
@@ -227,7 +231,7 @@ func TestRollback(t *testing.T) {
 		{"dies at once", good, script("dies", "exit 3\n"), "exit status 3"},
 		{"is killed", good, script("killed", "kill -9 $$\n"), "signal: killed"},
 		{"bad configuration", "listeners: 7\n", "", "listeners"},
-		{"cannot listen", good + "  - match: {}\n", "", "match"},
+		{"unknown key", good + "  - match: {}\n", "", "match"},
 	} {
 		configure(test.config)
 		err := s.ask("POST", "/v1/upgrade", url.Values{"binary": {test.binary}}, nil)
