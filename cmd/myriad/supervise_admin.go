@@ -87,7 +87,7 @@ func (c crew) Upgrade(ctx context.Context, binary string) error { return c.upgra
 // upgrade has workers of a binary take over; of this program as it is by now if it is empty.
 func (s *supervisor) upgrade(ctx context.Context, binary string) error {
 	if binary == "" {
-		path, err := os.Executable()
+		path, err := findProgram("")
 		if err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -371,4 +372,56 @@ func TestWorkersUpgrade(t *testing.T) {
 			f.ends(0)
 		})
 	}
+}
+
+// TestSupervisorKilled kills the process above the workers: they drain, and their addresses are free for another.
+func TestSupervisorKilled(t *testing.T) {
+	f := startFleet(t, "--listen", "127.0.0.1:0", "--respond", "hi", "--processes", "2")
+	f.expect(f.connect(), "hi")
+	kill(t, f.command.Process.Pid)
+	select { // the log ends when all that write into it have ended
+	case <-f.ended:
+	case <-time.After(patience):
+		t.Fatal("the workers do not end")
+	}
+	if text, _ := f.log.now(); strings.Count(text, "the supervisor has ended: this worker drains") != 2 {
+		t.Error("the workers have not drained")
+	}
+	again := startFleet(t, "--listen", f.address, "--respond", "again", "--processes", "2")
+	again.expect(again.connect(), "again")
+}
+
+// TestWorkersCutShort ends workers that have a request, by a second signal.
+func TestWorkersCutShort(t *testing.T) {
+	f := startFleet(t, "--listen", "127.0.0.1:0", "--respond", "hi", "--processes", "2")
+	c := f.connect()
+	f.expect(c, "hi")
+	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	f.signal(syscall.SIGTERM)
+	f.heard("cause=stopped")
+	f.signal(syscall.SIGTERM)
+	f.ends(128 + int(syscall.SIGTERM))
+}
+
+// TestSecondServer starts two servers with one pid file, and one at an address that is taken: each is refused, with who
+// has it.
+func TestSecondServer(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "myriad.pid")
+	arguments := []string{"--respond", "hi", "--processes", "2", "--set", "pid_file=" + file, "--listen"}
+	f := startFleet(t, append(arguments, "127.0.0.1:0")...)
+	for _, test := range []struct{ file, want string }{
+		{file, "pid file " + file}, {file + "2", "address already in use"},
+	} {
+		other := exec.Command(f.command.Path, "serve", "--respond", "hi", "--processes", "2", "--listen", f.address, "--set",
+			"pid_file="+test.file)
+		other.Args[0] = "myriad"
+		out, err := other.CombinedOutput()
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != exitFailed || !strings.Contains(string(out), test.want) {
+			t.Errorf("it ends with %v, and says %s, want %q", err, out, test.want)
+		}
+	}
+	f.expect(f.connect(), "hi")
 }
