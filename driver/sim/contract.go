@@ -48,6 +48,7 @@ func (m *machine) check(o *operation) {
 	if other := *d.sideOf(o.op.Code); other != nil {
 		k.Fail("%s while a %s is in flight on the same descriptor", name, codeNames[other.op.Code])
 	}
+	d.used = true
 	switch o.op.Code {
 	case driver.SpliceOut:
 		if d.shut {
@@ -105,7 +106,7 @@ func (m *machine) Adopt(fd int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	d.adopted = true
+	d.adopted, d.used = true, false
 	return d.number, nil
 }
 
@@ -126,6 +127,9 @@ func (m *machine) Descriptor(fd int) (int, func(), error) {
 	return d.socket.stand, func() {}, nil
 }
 
+// partFails is how often Part finds no descriptor for a connection that was worked with.
+const partFails = 0.1
+
 // Part makes a connection one that the driver does not know until it is adopted again, if the options say so. There is
 // no other process that a listener could be open in.
 func (m *machine) Part(fd int) (int, error) {
@@ -138,6 +142,9 @@ func (m *machine) Part(fd int) (int, error) {
 	case !d.adopted || d.closing || d.read != nil || d.write != nil:
 		m.kernel.Fail("Part of %d, on which something is under way", fd-firstDescriptor)
 		return 0, errNotOpen
+	}
+	if d.used && m.kernel.chance(partFails) {
+		return 0, syscall.EMFILE
 	}
 	d.adopted = false
 	return fd, nil

@@ -19,6 +19,7 @@ type descriptor struct {
 	write    *operation // the write-side operation
 	number   int
 	adopted  bool // the driver knows it
+	used     bool // and something was submitted on it since
 	closing  bool // Close was submitted
 	reset    bool // closing it resets the connection
 	shut     bool // Shutdown was submitted
