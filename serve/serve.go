@@ -97,10 +97,11 @@ type Steering interface {
 	// Depart has connections leave for another process, each as soon as its handler lets it:
 	// see [conn.Portable]. The listening sockets that are meant are closed at once, because
 	// the other process serves the same ones, and [Listener.Closed] is told; what waits
-	// there is taken, because the kernel may have woken nobody else for it. Datagram sockets are not read from any more; their
-	// sessions leave if the handler is [conn.PortableDatagrams], or else go on to send until
-	// the site ends. One departure goes on until stop is called, from any thread but those
-	// of the model: what has not left by then stays and goes on. Models that cannot say
+	// there is taken, because the kernel may have woken nobody else for it. Datagram sockets
+	// are not read from any more; their sessions leave all at once, also where there is no
+	// Room, if the handler is [conn.PortableDatagrams], or else go on to send until the site
+	// ends. One departure goes on until stop is called, from any thread but those of the
+	// model: what has not left by then stays and goes on. Models that cannot say
 	// [ErrNotPortable], and nothing is changed.
 	Depart(d Departure) (stop func(), err error)
 }
