@@ -425,3 +425,43 @@ func TestSecondServer(t *testing.T) {
 	}
 	f.expect(f.connect(), "hi")
 }
+
+// TestWorkersReloadListeners adds a listener and a worker by a reload, and takes the listener away.
+func TestWorkersReloadListeners(t *testing.T) {
+	for _, model := range []string{"shared", "reuseport"} {
+		t.Run(model, func(t *testing.T) {
+			socket := filepath.Join(t.TempDir(), "added")
+			file := filepath.Join(t.TempDir(), "myriad.yaml")
+			write := func(processes int, more string) {
+				text := fmt.Sprintf("listeners: [{address: \"127.0.0.1:0\"}%s]\nroutes: [{respond: {body: hi}}]\n"+
+					"engine: {processes: %d, process_model: %s, loops: 1}\n", more, processes, model)
+				if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			write(2, "")
+			f := startFleet(t, "--config", file)
+			write(3, ", {address: \"unix:"+socket+"\"}")
+			f.signal(syscall.SIGHUP)
+			f.pid(3)
+			for range 20 {
+				c, err := net.Dial("unix", socket)
+				if err != nil {
+					t.Fatal(err)
+				}
+				added := client{c, bufio.NewReader(c)}
+				f.expect(&added, "hi")
+				_ = c.Close()
+			}
+			write(3, "")
+			f.signal(syscall.SIGHUP)
+			f.heard("a listener is gone")
+			f.answers("hi")
+			f.signal(syscall.SIGTERM)
+			f.ends(0)
+			if _, err := os.Stat(socket); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("the file of the socket is still there: %v", err)
+			}
+		})
+	}
+}

@@ -27,6 +27,7 @@ type worker struct {
 	server    *app.App
 	stop      chan struct{} // closed when it has to drain
 	once      sync.Once
+	processes int // engine.processes, as this worker was started with
 }
 
 // runWorker serves what the supervisor above says, until it is told to end, or the supervisor has died.
@@ -95,6 +96,10 @@ func (w *worker) plan(order *supervise.Order) (*app.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	if order.Do == supervise.OrderServe {
+		w.processes = loaded.Engine.Processes
+	}
+	loaded.Engine.Processes = w.processes // how many there are is the supervisor's concern
 	if order.Loops > 0 {
 		loaded.Engine.Loops = config.CountOrAuto(order.Loops)
 	}
