@@ -38,6 +38,7 @@ type commands struct {
 	Models  modelsCommand  `cmd:"" help:"List the models."`
 	Schema  schemaCommand  `cmd:"" help:"Print the JSON Schema of the configuration."`
 	Version versionCommand `cmd:"" help:"Print the version."`
+	Bus     busCommand     `cmd:"" hidden:""`
 }
 
 // console is where a command speaks.

@@ -18,6 +18,7 @@ type supervisor struct {
 	log     *slog.Logger
 	fleet   *supervise.Fleet
 	service *service
+	bus     *os.File // the letter that says how to get to the bus; nil: there is none
 }
 
 // supervise keeps worker processes that serve, until a signal.
@@ -37,6 +38,11 @@ func (f *serverFlags) supervise(overrides []config.Override, level *slog.LevelVa
 		return err
 	}
 	defer s.service.close()
+	end, err := s.startBus(source.Plan.Config)
+	if err != nil {
+		return err
+	}
+	defer end()
 	s.fleet, err = supervise.NewFleet(supervise.FleetOptions{
 		Source: source, Load: func() (supervise.Source, error) { return f.source(overrides) },
 		Command: func() proc.Command { return s.command(sameBinary) }, Log: log, Ready: s.ready,
@@ -60,9 +66,13 @@ const sameBinary = "/proc/self/exe"
 
 // command starts a worker of a binary, with the arguments of this process.
 func (s *supervisor) command(path string) proc.Command {
-	return proc.Command{
+	c := proc.Command{
 		Path: path, Name: os.Args[0], Args: os.Args[1:], Stdout: os.Stdout, Stderr: os.Stderr, OwnGroup: true,
 	}
+	if s.bus != nil {
+		c.Files = []proc.Named{{Name: busLetter, FD: int(s.bus.Fd())}}
+	}
+	return c
 }
 
 // ready says where the workers listen, when all serve.

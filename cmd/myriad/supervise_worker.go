@@ -61,8 +61,13 @@ func (w *worker) run(c console, signals <-chan os.Signal) error {
 	if err := w.member.Claim(plan.Boarded()); err != nil {
 		return err
 	}
+	at, err := w.bus()
+	if err != nil {
+		return w.fail(err)
+	}
 	ready := make(chan struct{})
 	w.server, err = app.New(plan, app.Options{
+		Bus:     at,
 		Version: version, Log: w.log, Worker: true, Given: order.Sockets, Ready: func(*app.App) { close(ready) },
 	})
 	if err != nil {

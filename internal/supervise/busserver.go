@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 
 	"github.com/myriad-server/myriad/internal/bus"
 	"github.com/myriad-server/myriad/internal/proc"
@@ -18,6 +20,7 @@ const BusName = "bus"
 // StartBus runs the server of a bus as a process, which calls ServeBus, and starts it anew when it dies, at the same
 // address, which is kept for it meanwhile; where o leaves it open it is some port of the loopback interface. at is how
 // the workers get there; the token is a random one if o has none. end ends it, after its last client. watch may be nil.
+// When ctx ends before the bus is ready, the error says what became of its processes.
 func StartBus(ctx context.Context, o bus.ServerOptions, command proc.Command, log *slog.Logger,
 	watch func(crew string, e Event),
 ) (at bus.Options, end func(), err error) {
@@ -34,8 +37,17 @@ func StartBus(ctx context.Context, o bus.ServerOptions, command proc.Command, lo
 	o.Listen = kept.Address
 	at = bus.Options{URLs: []string{"nats://" + kept.Address.String()}, Token: o.Token}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx)) // it is needed until the last worker has ended
+	var last atomic.Pointer[string]                                 // what was told of a process that has failed
 	crew, err := Enlist(running, CrewOptions{
-		Name: BusName, Letter: o, Count: 1, Command: command, Log: log, Watch: watch,
+		Name: BusName, Letter: o, Count: 1, Command: command, Log: log,
+		Watch: func(crew string, e Event) {
+			if e.Text != "" {
+				last.Store(&e.Text)
+			}
+			if watch != nil {
+				watch(crew, e)
+			}
+		},
 	})
 	if err != nil {
 		stop()
@@ -54,7 +66,11 @@ func StartBus(ctx context.Context, o bus.ServerOptions, command proc.Command, lo
 		return at, end, nil
 	case <-ctx.Done():
 		end()
-		return at, nil, ctx.Err()
+		err = fmt.Errorf("the bus does not start: %w", ctx.Err())
+		if why := last.Load(); why != nil {
+			err = fmt.Errorf("%w: %s", err, *why)
+		}
+		return at, nil, err
 	}
 }
 
