@@ -13,8 +13,8 @@ var _ conn.Portable = (*near)(nil)
 // sessionVersion is that of the state of a session.
 const sessionVersion = 1
 
-// Leaves reports whether bytes flow. What the kernel passes on is copied again: if the session stays after all, and bulk
-// goes on, it is soon left to the kernel once more.
+// Leaves reports whether bytes flow. What the kernel passes on is copied again: if the session stays after all, and
+// bulk goes on, it is soon left to the kernel once more.
 func (h *near) Leaves(c conn.Conn) (mate conn.Conn, ok bool) {
 	s := sessionOf(c)
 	if s == nil || !s.flows() {
