@@ -32,6 +32,9 @@ var ErrUpgrading = errors.New("another process is taking over already")
 // hands the connections over. Then Serve is to be ended. With an error there is no such process any more, and this one
 // serves as before.
 func (a *App) Upgrade(ctx context.Context, s Successor) (*Moved, error) {
+	if model := a.now().plan.Model; model.Driver() != "" { // it brings its own along, and has no loops
+		return nil, fmt.Errorf("the model %s: %w", model.Name(), serve.ErrNotPortable)
+	}
 	if !a.upgrading.CompareAndSwap(false, true) {
 		return nil, ErrUpgrading
 	}

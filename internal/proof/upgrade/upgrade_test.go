@@ -202,6 +202,20 @@ func TestBusy(t *testing.T) {
 	c.exchange("done")
 }
 
+// TestModel has a model that cannot hand over: nothing is started, and it serves on.
+func TestModel(t *testing.T) {
+	s := launch(t, "serve", "--listen", "127.0.0.1:0", "--respond", "hi", "--model", "goroutine")
+	c := dial(t, s.URLs()[0])
+	c.exchange("hi")
+	if err := s.ask("POST", "/v1/upgrade", nil, nil); err == nil || !strings.Contains(err.Error(), "goroutine") {
+		t.Errorf("the answer is %v", err)
+	}
+	c.exchange("hi")
+	if there := s.Members(); len(there) != 1 {
+		t.Errorf("there are processes %v", there)
+	}
+}
+
 // TestRollback has new processes that fail: the old one serves on, and whoever asked hears why.
 func TestRollback(t *testing.T) {
 	folder := t.TempDir()
