@@ -80,6 +80,7 @@ func (w *worker) run(c console, signals <-chan os.Signal) error {
 	defer func() { _ = admin.Close() }()
 	go w.attend(ctx, ready)
 	err = serveUntilStop(w.server, w.log, signals, w.stop, func() { w.member.Slot.SetState(proc.Draining) })
+	w.server.ShowLast(w.member.Slot, plan.Boarded())
 	return w.fail(err)
 }
 

@@ -36,6 +36,15 @@ func (a *App) Pulse(s *proc.Slot) *proc.Pulse {
 	return proc.NewPulse(s, pulseEvery, posts...)
 }
 
+// ShowLast shows the figures of a worker that has served: what is still open then was lost with it. It has a number of
+// loops.
+func (a *App) ShowLast(s *proc.Slot, loops int) {
+	for i := range loops {
+		s.Loop(i).Show(a.figures(i, loops))
+	}
+	s.SetState(proc.Leaving)
+}
+
 // Turn returns when every loop has turned; under models without loops at once.
 func (a *App) Turn() error {
 	if a.steering == nil {
