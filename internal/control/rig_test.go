@@ -20,7 +20,10 @@ import (
 	"github.com/myriad-server/myriad/internal/config"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// The library of the bus keeps a goroutine of its own for the life of the process.
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server.init.0.func1"))
+}
 
 // hang is how long a test waits for what must happen.
 const hang = 30 * time.Second

@@ -31,7 +31,8 @@ func TestMain(m *testing.M) {
 	_ = os.Setenv("GORACE", "atexit_sleep_ms=0") // or every child under the race detector ends a second later
 	_ = flag.Set("rapid.checks", "1000")         // a play takes some 0.1 ms
 	_ = flag.Set("rapid.nofailfile", "true")     // the seed replays a failure
-	goleak.VerifyTestMain(m)
+	// The library of the bus keeps a goroutine of its own for the life of the process.
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server.init.0.func1"))
 }
 
 // roles are what the test binary does as a child. They are filled in by init, as they start the supervisor that starts
