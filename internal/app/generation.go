@@ -43,6 +43,14 @@ type passing struct {
 // now is what is in effect.
 func (a *App) now() *generation { return a.current.Load() }
 
+// replace has another front stand in the place of one, in a copy: what is in effect is read by others.
+func (a *App) replace(was, is *front) {
+	next := *a.now()
+	next.fronts = slices.Clone(next.fronts)
+	next.fronts[slices.Index(next.fronts, was)] = is
+	a.current.Store(&next)
+}
+
 // open makes what a configuration needs besides listeners.
 func (g *generation) open() error {
 	err := g.openUpstreams()

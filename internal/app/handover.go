@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/myriad-server/myriad/conn"
@@ -210,7 +211,9 @@ func (d *departure) undo() error {
 		if !d.options.Worker {
 			group.Own()
 		}
-		f.more, f.number, f.group = append(f.more, f.number), number, group
+		again := *f
+		again.more, again.number, again.group = append(slices.Clone(f.more), f.number), number, group
+		d.replace(f, &again)
 	}
 	return errors.Join(errs...)
 }

@@ -1,6 +1,8 @@
 package app
 
 import (
+	"slices"
+
 	"github.com/myriad-server/myriad/internal/config"
 	"github.com/myriad-server/myriad/internal/listen"
 	"github.com/myriad-server/myriad/internal/sys"
@@ -19,7 +21,6 @@ func (a *App) Adopt() error {
 	extra := a.given
 	a.given = nil
 	a.giving.Unlock()
-	g := a.now()
 	for len(extra) > 0 {
 		first, n := extra[0], 1
 		fds := []int{first.FD}
@@ -27,7 +28,7 @@ func (a *App) Adopt() error {
 			fds, n = append(fds, extra[n].FD), n+1
 		}
 		extra = extra[n:]
-		if err := g.adopt(first.Listener, fds); err != nil {
+		if err := a.now().adopt(first.Listener, fds); err != nil {
 			a.Give(extra)
 			a.Ungive()
 			return err
@@ -61,7 +62,9 @@ func (g *generation) adopt(listener int, fds []int) error {
 		group.Close()
 		return err
 	}
-	f.more = append(f.more, number)
+	again := *f
+	again.more = append(slices.Clone(f.more), number)
+	g.replace(f, &again)
 	return nil
 }
 
