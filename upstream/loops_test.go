@@ -345,10 +345,10 @@ func TestLinkMovesBetweenLoops(t *testing.T) {
 		}
 		r.rest(30 * time.Millisecond)
 	}
-	// A thread that is kept from running answers too late, and then another link is made; with one processor for all
-	// of this it may happen now and then.
+	// A thread that is kept from running answers too late, and then another link is made: soon each loop has one of its
+	// own, and needs no other's. Hardly any is made then.
 	counts := r.group.Snapshot().Counts
-	if counts[upstream.Dialled] > 3 || counts[upstream.Borrowed] < 5 {
+	if counts[upstream.Dialled] > 10 || counts[upstream.Borrowed] == 0 {
 		t.Errorf("%d links were dialled and %d moved", counts[upstream.Dialled], counts[upstream.Borrowed])
 	}
 }

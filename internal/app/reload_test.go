@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/myriad-server/myriad/conn"
 	"github.com/myriad-server/myriad/internal/app/apptest"
 )
 
@@ -102,6 +103,33 @@ func (l *line) say(text, wanted string) {
 
 const twoListeners = `listeners=[{address: "127.0.0.1:0"}, {address: "127.0.0.2:0", protocol: tcp, upstream: a}]`
 
+// received waits until a connection of clients has received so many bytes.
+func received(t *testing.T, s *apptest.Server, n int) {
+	t.Helper()
+	again, over := time.NewTicker(time.Millisecond), time.NewTimer(30*time.Second)
+	defer again.Stop()
+	defer over.Stop()
+	for {
+		for _, roster := range s.Rosters() {
+			records := make([]conn.Record, 16)
+			count, _, err := roster.List(t.Context(), 0, records, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range records[:count] {
+				if r.Listener >= 0 && r.In == uint64(n) {
+					return
+				}
+			}
+		}
+		select {
+		case <-again.C:
+		case <-over.C:
+			t.Fatalf("no connection has received %d bytes", n)
+		}
+	}
+}
+
 // TestReload changes routes and upstreams under every kind of connection: what has begun goes on as it began, and what
 // begins is served as the next configuration says.
 func TestReload(t *testing.T) {
@@ -122,9 +150,11 @@ func TestReload(t *testing.T) {
 			}
 			tcp.say("a", "first a")
 			half := dialLine(t, at(0)) // of a request
-			if _, err := half.Write([]byte("GET / HTTP/1.1\r\nHo")); err != nil {
+			const begun = "GET / HTTP/1.1\r\nHo"
+			if _, err := half.Write([]byte(begun)); err != nil {
 				t.Fatal(err)
 			}
+			received(t, s, len(begun))
 			change, err := s.Reload(apptest.Plan(t, nil, lines("two", second)...))
 			if err != nil {
 				t.Fatal(err)
