@@ -91,7 +91,7 @@ type usage struct {
 func NewAbove(crew Crew, version string, level *slog.LevelVar, log *slog.Logger) *Server {
 	s := &Server{level: level, log: log, lists: make(chan struct{}, listsAtOnce)}
 	a := &above{Server: s, crew: crew, version: version, began: time.Now(), clients: map[string]*Client{}}
-	s.before = func() { a.sample(context.Background()) }
+	s.before = func() {} // the supervisor may not run yet, and answers when it does
 	s.behind = a.run
 	s.prepare(a.routes())
 	s.Mount("GET /metrics", "counters and latencies of all workers, in the format of Prometheus",
@@ -151,6 +151,7 @@ func (a *above) handle(f http.HandlerFunc) func(*Server, http.ResponseWriter, *h
 
 // run samples until ctx ends.
 func (a *above) run(ctx context.Context) {
+	a.sample(ctx)
 	ticker := time.NewTicker(sampleTime)
 	defer ticker.Stop()
 	for {
