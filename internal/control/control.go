@@ -52,7 +52,7 @@ type Server struct {
 	socket  *listen.Socket
 
 	listener net.Listener
-	end     context.CancelFunc
+	end      context.CancelFunc
 }
 
 // listsAtOnce is how many listings may go on at a time: each asks the loops for a little, again and again.
