@@ -36,7 +36,9 @@ func TestUpgrade(t *testing.T) {
 
 // sessionMoves tells whether a loss is that a client of UDP goes on in another session, with no datagram lost: one that
 // comes while its session is on its way to another process begins a session there.
-func sessionMoves(_ *stand, l loss) bool { return l.Kind == "UDP session" && l.Cause == errMoved.Error() }
+func sessionMoves(_ *stand, l loss) bool {
+	return l.Kind == "UDP session" && l.Cause == errMoved.Error()
+}
 
 // replaced waits until processes have ended and others are there.
 func (s *server) replaced(t testing.TB, old []int) {
