@@ -129,6 +129,7 @@ var Causes = []Cause{
 	},
 	{"bad_header", ofSession, "the PROXY header was missing, malformed or late", "proxy_protocol, and who sends"},
 	{"stopped", ofSession, "the server stopped", "timeouts.drain"},
+	{"moved", ofSession, "it goes on in another process", "nothing"},
 	{"answered", ofSession, "all answers to the datagrams that were expected have come", "nothing"},
 	{"evicted", ofSession, "another client needed the place", "datagrams.sessions"},
 	{
