@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync"
 
 	"github.com/myriad-server/myriad/internal/config"
 	"github.com/myriad-server/myriad/internal/listen"
@@ -28,8 +29,9 @@ type Given struct {
 }
 
 // Sockets are the listening sockets of all workers, by seat. A worker has a seat, and whoever follows it there has the
-// same sockets. It is used by one goroutine at a time.
+// same sockets. It is safe for use by several goroutines: what a change of the configuration does, the end may undo.
 type Sockets struct {
+	mu    *sync.Mutex  // that of all configurations, which share sets
 	sets  []*socketSet // by listener
 	seats int          // of the sets that are spread: how many have sockets
 }
@@ -58,7 +60,12 @@ type seatSockets struct {
 // OpenSockets opens what the workers of a plan listen on, for a number of seats. What before has for the same addresses
 // is taken over; what it has besides stays open until Retire. With an error nothing new is open.
 func OpenSockets(p *Plan, seats int, before *Sockets) (*Sockets, error) {
-	s := &Sockets{seats: seats}
+	s := &Sockets{mu: new(sync.Mutex), seats: seats}
+	if before != nil {
+		s.mu = before.mu
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if before != nil {
 		s.seats = max(seats, before.seats)
 	}
@@ -70,7 +77,7 @@ func OpenSockets(p *Plan, seats int, before *Sockets) (*Sockets, error) {
 		}
 		s.sets = append(s.sets, set)
 		if err := set.fill(s.seats); err != nil {
-			s.Retire(before)
+			s.retire(before)
 			return nil, fmt.Errorf("listeners[%d]: %w", i, err)
 		}
 	}
@@ -150,6 +157,8 @@ func (s *socketSet) specFor(seat int) listen.Spec {
 
 // Grow opens the sockets of more seats. With an error those that there are go on.
 func (s *Sockets) Grow(seats int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, set := range s.sets {
 		if err := set.fill(seats); err != nil {
 			return err
@@ -161,6 +170,12 @@ func (s *Sockets) Grow(seats int) error {
 
 // Retire closes what kept does not have too, once. Workers that still have a socket go on with it.
 func (s *Sockets) Retire(kept *Sockets) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.retire(kept)
+}
+
+func (s *Sockets) retire(kept *Sockets) {
 	for _, set := range s.sets {
 		if kept != nil && slices.Contains(kept.sets, set) {
 			continue
@@ -183,6 +198,12 @@ func (s *Sockets) Retire(kept *Sockets) {
 // For is what the worker of a seat gets when there are so many: its own sockets, and those of seats that nobody has any
 // more and that fall to it. The descriptors stay with s.
 func (s *Sockets) For(seat, workers int) ([]Given, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.forSeat(seat, workers)
+}
+
+func (s *Sockets) forSeat(seat, workers int) ([]Given, error) {
 	var given []Given
 	for i, set := range s.sets {
 		some, err := set.of(seat)
@@ -195,14 +216,20 @@ func (s *Sockets) For(seat, workers int) ([]Given, error) {
 	}
 	for lost := workers; lost < s.seats; lost++ {
 		if lost%workers == seat {
-			given = append(given, s.Extra(lost)...)
+			given = append(given, s.extra(lost)...)
 		}
 	}
 	return given, nil
 }
 
 // Extra is what another worker gets of a seat that nobody has any more, so that nobody waits at its sockets in vain.
-func (s *Sockets) Extra(seat int) (given []Given) {
+func (s *Sockets) Extra(seat int) []Given {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.extra(seat)
+}
+
+func (s *Sockets) extra(seat int) (given []Given) {
 	for i, set := range s.sets {
 		if !set.spread || seat >= len(set.seats) {
 			continue
@@ -215,11 +242,17 @@ func (s *Sockets) Extra(seat int) (given []Given) {
 }
 
 // Seats is how many seats have sockets.
-func (s *Sockets) Seats() int { return s.seats }
+func (s *Sockets) Seats() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.seats
+}
 
 // Fresh is what For gives of listeners that before does not have.
 func (s *Sockets) Fresh(seat, workers int, before *Sockets) ([]Given, error) {
-	given, err := s.For(seat, workers)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	given, err := s.forSeat(seat, workers)
 	return slices.DeleteFunc(given, func(g Given) bool { return slices.Contains(before.sets, s.sets[g.Listener]) }), err
 }
 
@@ -251,6 +284,8 @@ func (s *socketSet) bound(seat int) netip.AddrPort {
 
 // URLs are where the sockets listen, in the order of the listeners, and what is to be said about them.
 func (s *Sockets) URLs() (urls, warnings []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, set := range s.sets {
 		group := set.seats[0].group
 		if set.apart {

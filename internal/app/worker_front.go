@@ -22,6 +22,8 @@ type Front struct {
 
 // Fronts are those of all listeners. The descriptors stay with s.
 func (s *Sockets) Fronts() (fronts []Front) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, set := range s.sets {
 		name := set.listener.Address.String()
 		switch {
