@@ -60,7 +60,7 @@ func (e *experiment) perform(ctx context.Context) error {
 		return err
 	}
 	for _, phase := range []func(context.Context) error{
-		e.prepare, e.before, e.fill, e.prove, e.beside, e.again, e.leave,
+		e.prepare, e.before, e.fill, e.prove, e.beside, e.upgrade, e.again, e.leave,
 	} {
 		if err := phase(ctx); err != nil {
 			return err
@@ -316,6 +316,19 @@ func (e *experiment) prove(ctx context.Context) (err error) {
 func (e *experiment) beside(ctx context.Context) (err error) {
 	progress("measuring %d active connections beside %d idle ones", e.options.Active, e.options.Connections)
 	e.report.Beside, err = e.compare(ctx, groupControl, groupSpread, groupLast, groupFirst)
+	return err
+}
+
+// upgrade has the full server go on in a new process, with all connections.
+func (e *experiment) upgrade(ctx context.Context) (err error) {
+	if !e.options.Upgrade {
+		return nil
+	}
+	progress("going on in a new process")
+	if e.report.Upgrade, err = e.full.upgrade(ctx); err == nil {
+		m := e.report.Upgrade
+		progress("moved %d connections in %.1f s", m.Moved, m.Took.Seconds())
+	}
 	return err
 }
 

@@ -35,6 +35,7 @@ type options struct {
 	Ratio       float64       `json:"ratio_limit"`
 	Memory      int64         `json:"memory_limit_bytes"`
 	Rate        float64       `json:"connecting_per_second_least"`
+	Upgrade     bool          `json:"upgrade"`
 	binary, out string
 	within      time.Duration
 }
@@ -60,6 +61,7 @@ func main() {
 	flag.Float64Var(&o.Ratio, "ratio", 1.1, "most that a request may cost, compared with a server that holds few")
 	flag.Int64Var(&mebibytes, "memory", 256, "most memory of the server, in MiB")
 	flag.Float64Var(&o.Rate, "rate", 0, "least connections a second while filling; 0: not judged")
+	flag.BoolVar(&o.Upgrade, "upgrade", false, "have the full server go on in a new process, before all are asked again")
 	flag.StringVar(&o.binary, "server", "", "the server's binary; built if empty")
 	flag.StringVar(&o.out, "out", "out", "the folder for million.txt and million.json")
 	flag.DurationVar(&o.within, "within", 10*time.Minute, "the longest that all of it may take")

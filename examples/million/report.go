@@ -32,6 +32,7 @@ type report struct {
 	Own        memory              `json:"memory_of_client"`
 	Held       census              `json:"held"`
 	Again      census              `json:"held_afterwards"`
+	Upgrade    *moved              `json:"upgrade,omitempty"`
 	Asked      int                 `json:"asked_again"`
 	Answered   int                 `json:"answered_again"`
 	AskTime    time.Duration       `json:"ask_nanoseconds"`
@@ -97,6 +98,10 @@ func (r *report) judge() {
 	cpu, p99 := ratio(r.Beside, groupFirst, perRequest), ratio(r.Beside, groupFirst, late)
 	add("processor time a request", fmt.Sprintf("<= %.2f", o.Ratio), fmt.Sprintf("%.3f", cpu), cpu <= o.Ratio)
 	add("p99 of requests", fmt.Sprintf("<= %.2f", o.Ratio), fmt.Sprintf("%.3f", p99), p99 <= o.Ratio)
+	if m := r.Upgrade; m != nil {
+		add("gone on in a new process", fmt.Sprint(o.Connections), fmt.Sprintf("%d, left %d", m.Moved, m.Left),
+			m.Left == 0 && m.Moved >= int64(o.Connections))
+	}
 	add("answered once more", fmt.Sprint(r.Asked), fmt.Sprintf("%d, lost %d", r.Answered, r.Asked-r.Answered),
 		r.Answered == r.Asked && r.Again.right())
 	add("server ended in order", "exit code 0", r.Stopped, r.Stopped == "exit code 0")
@@ -136,6 +141,11 @@ func (r *report) render() (string, []byte, error) {
 	line("kernel, both ends    %s a connection, %s in all; tcp_mem pages %d", size(r.KernelPair),
 		size(r.Begin.Free-r.Filled.Free), r.Filled.Pages)
 	line("asked once more in   %.1f s, closed in %.1f s", r.AskTime.Seconds(), r.LeaveTime.Seconds())
+	if m := r.Upgrade; m != nil {
+		line("new process          %d connections in %.1f s, %.1f us each", m.Moved, m.TookMS/1e3,
+			m.TookMS*1e3/float64(max(m.Moved, 1)))
+		line("  a connection waits %.0f ms (median), %.0f (p99), %.0f (longest)", m.PauseP50, m.PauseP99, m.PauseMost)
+	}
 	line("")
 	line("%d active connections, one request at a time each; medians of %d rounds of %v", o.Active, o.Rounds, o.Length)
 	line("%-9s %-8s %10s %8s %9s %9s %12s %10s %8s", "beside", "active", "us/request", "ratio", "p50 us", "p99 us",

@@ -50,6 +50,8 @@ type server struct {
 	log     string
 	client  http.Client // for /status
 	ended   chan error
+	config  string
+	next    *os.Process // the one that goes on; nil: there was no upgrade
 	peak    memory
 }
 
@@ -103,7 +105,7 @@ func arguments(config string, connections int) []string {
 	return []string{
 		"serve", "--config", config, "--driver", "uring", "--model", "reactor", "--loops", "1",
 		"--set", "engine.direct=always", "--set", "limits.connections=" + strconv.Itoa(connections),
-		"--set", "timeouts.idle=1h",
+		"--set", "timeouts.idle=1h", "--set", "timeouts.drain=5m", "--admin", "unix:" + config + ".sock",
 	}
 }
 
@@ -124,6 +126,7 @@ func start(ctx context.Context, name, binary, dir string, connections int, proce
 		return nil, err
 	}
 	defer func() { _ = log.Close() }()
+	s.config = config
 	s.command = exec.Command(binary, arguments(config, connections)...)
 	s.command.Stdout, s.command.Stderr = log, log
 	own, err := sys.Affinity(0)
@@ -166,7 +169,12 @@ func (s *server) await(ctx context.Context) error {
 	}
 }
 
-func (s *server) pid() int { return s.command.Process.Pid }
+func (s *server) pid() int {
+	if s.next != nil {
+		return s.next.Pid
+	}
+	return s.command.Process.Pid
+}
 
 // lines is what the server wrote.
 func (s *server) lines() string {
@@ -259,6 +267,15 @@ func (s *server) descriptors() (open, limit int, err error) {
 // stop ends the server in order and reports how it went.
 func (s *server) stop() error {
 	s.client.CloseIdleConnections()
+	if s.next != nil {
+		if err := s.next.Signal(syscall.SIGTERM); err != nil {
+			return err
+		}
+		if !s.gone(stopWithin) {
+			return fmt.Errorf("process %d did not end within %v", s.next.Pid, stopWithin)
+		}
+		return nil
+	}
 	if err := s.command.Process.Signal(syscall.SIGTERM); err != nil {
 		return err
 	}
@@ -274,6 +291,9 @@ func (s *server) stop() error {
 
 // kill ends the process, whatever it does.
 func (s *server) kill() {
+	if s.next != nil {
+		_ = s.next.Kill()
+	}
 	_ = s.command.Process.Kill()
 	s.ended <- <-s.ended
 }
