@@ -59,8 +59,8 @@ type Config struct {
 
 // Limits bound what clients may ask for and hold.
 type Limits struct {
-	// Connections at a time, over all listeners. "auto" takes what the descriptor limit allows. A proxy may have as many
-	// to its upstreams beside these.
+	// Connections at a time, over all listeners; of each worker, where engine.processes has some. "auto" takes what the
+	// descriptor limit allows. A proxy may have as many to its upstreams beside these.
 	Connections CountOrAuto `yaml:"connections" min:"1" max:"100000000"`
 	// Bytes of a request's head: request line and fields together. At most engine.block. Beyond it the answer is 431.
 	Head Size `yaml:"head" min:"256" max:"1MiB"`
