@@ -122,6 +122,7 @@ func decodeBatch(in []byte, fds []int) (number uint64, parcels []*conn.Parcel, e
 			if err != nil {
 				return number, nil, err
 			}
+			p.Mate.Listener = -1 // whatever stands there: a mate was dialled
 		}
 		for own := p; own != nil; own = own.Mate {
 			if len(fds) == 0 {
