@@ -12,8 +12,11 @@ import (
 // errMate refuses a pair of which the handler has taken one connection alone.
 var errMate = errors.New("loop: the handler has left the mate of a connection that arrived")
 
+// fits reports whether there is room for n more connections.
+func (l *Loop) fits(n int) bool { return l.open-l.shedding+n <= l.limit }
+
 // takesIn reports whether there is room for n more connections, or has been made.
-func (l *Loop) takesIn(n int) bool { return l.open-l.shedding+n <= l.limit || l.shed() > 0 }
+func (l *Loop) takesIn(n int) bool { return l.fits(n) || l.shed() > 0 }
 
 // Arrive goes on with a connection that was accepted or served elsewhere, as one of the listener: with its handler's
 // Unpack in the place of Opened, if the parcel has a state. Its descriptors are the loop's then; after an error they
@@ -35,6 +38,8 @@ func (l *Loop) Arrive(listener int, p *conn.Parcel) error {
 		return conn.ErrNotPortable
 	case l.stopping || s.leaving || s.retired:
 		return conn.ErrStopping
+	case portable != nil && !l.fits(n): // it can stay where it is: an idle one that was closed for it would be lost
+		return listen.ErrLimit
 	case l.open+n > maxSlots || !l.takesIn(n):
 		return listen.ErrLimit
 	case fresh > 0 && l.relayable() < fresh:
