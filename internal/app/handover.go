@@ -218,7 +218,8 @@ func (d *departure) undo() error {
 	return errors.Join(errs...)
 }
 
-// comeBack goes on with connections that the other process has not taken.
+// comeBack goes on with connections that the other process has not taken. That they stay is counted by its cause at the
+// end of the hand-over; here it is a line for each few of them.
 func (a *App) comeBack(parcels []*conn.Parcel, why error) {
 	lost := 0
 	for i, err := range a.steering.ArriveMany(parcels) {
@@ -227,7 +228,7 @@ func (a *App) comeBack(parcels []*conn.Parcel, why error) {
 			handover.Close(parcels[i])
 		}
 	}
-	level := slog.LevelInfo
+	level := slog.LevelDebug
 	if lost > 0 {
 		level = slog.LevelError
 	}
