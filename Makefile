@@ -81,6 +81,11 @@ matrix: ## run the behaviour suite on every driver and model and print the table
 million: ## hold a million connections in one process (minutes; needs some 20 GB of memory)
 	$(GO) run $(MILLION)
 
+.PHONY: lasting
+lasting: ## reload, upgrade, scale and kill under load (half an hour), RELOADS=100 UPGRADES=20 KILLS=20 SCALES=20
+	RELOADS=$(or $(RELOADS),100) UPGRADES=$(or $(UPGRADES),20) KILLS=$(or $(KILLS),20) SCALES=$(or $(SCALES),20) \
+		OUT=$(or $(OUT),$(CURDIR)/out) $(GO) test -count=1 -v -timeout 6h ./internal/proof/lasting
+
 ##@ Measure
 
 .PHONY: bench
