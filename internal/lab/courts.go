@@ -62,7 +62,7 @@ func measureCourts(ctx context.Context, s *Stand, r *Result) error {
 			}
 			o, err := s.ask(ctx, demand{
 				target: "http://" + address + "/courts/3", connections: users, length: length, warmUp: second,
-				timeout: 20 * time.Second, any: true, watch: p.pid,
+				timeout: 20 * time.Second, any: true, watch: []int{p.pid},
 			})
 			if err != nil {
 				return err

@@ -22,8 +22,8 @@ type demand struct {
 	perConnect  int  // requests on a connection before it is closed; 0: no end
 	any         bool // any content will do, not only hello
 	rampUp      time.Duration
-	server      int // its process, whose processor time is told; 0: it is found by itself
-	watch       int // a process to look at while the load is on it
+	server      int   // its process, whose processor time is told; 0: it is found by itself
+	watch       []int // the processes to look at while the load is on them
 }
 
 // outcome is what a generator reports. Times are milliseconds.
@@ -42,11 +42,13 @@ type outcome struct {
 	watched   watched
 }
 
-// watched is what a process was like under load.
+// watched is what a server's processes were like under load, all of them together.
 type watched struct {
-	first, last usage
-	between     time.Duration // the two looks
-	looks       int
+	first, last  usage
+	good         [2]int64      // answers until the first look and the last
+	between      time.Duration // the two looks
+	looks        int
+	proportional int64 // bytes, in the second half of the load
 }
 
 // switches is the context switches in a second, of the threads that lived at both looks.
@@ -57,23 +59,32 @@ func (w *watched) switches() float64 {
 	return float64(w.last.switches-w.first.switches) / w.between.Seconds()
 }
 
-// look is what the generator calls now and then.
-func (w *watched) look(pid int, every time.Duration) func(load.Live) {
+// cpu is the processor time of an answer in microseconds, between the two looks; all of it if there was no answer.
+func (w *watched) cpu() float64 {
+	return float64(w.last.time-w.first.time) / 1e3 / float64(max(1, w.good[1]-w.good[0]))
+}
+
+// look is what the generator calls now and then. The kernel walks through an address space to count shared pages by
+// parts, so that is done once.
+func (w *watched) look(pids []int, every time.Duration) func(load.Live) {
 	var begin, next time.Time
 	return func(l load.Live) {
 		now := time.Now()
-		if pid == 0 || l.Phase != "running" || now.Before(next) {
+		if len(pids) == 0 || l.Phase != "running" || now.Before(next) {
 			return
 		}
-		u, err := used(pid)
+		u, err := usedByAll(pids)
 		if err != nil {
 			return
 		}
 		if w.looks == 0 {
-			begin, w.first = now, u
+			begin, w.first, w.good[0] = now, u, l.Good
 		}
-		w.last, w.between, next = u, now.Sub(begin), now.Add(every)
+		w.last, w.good[1], w.between, next = u, l.Good, now.Sub(begin), now.Add(every)
 		w.looks++
+		if w.proportional == 0 && l.Elapsed >= l.Length/2 {
+			w.proportional, _ = proportional(pids) // what cannot be read stays 0, and a check fails
+		}
 	}
 }
 
@@ -104,7 +115,9 @@ func (s *Stand) ask(ctx context.Context, d demand) (o outcome, err error) {
 	if r.Interrupted {
 		return o, fmt.Errorf("the load on %s was interrupted: %w", d.target, context.Cause(ctx))
 	}
+	s.mu.Lock()
 	s.strains.heed(&r.CPU)
+	s.mu.Unlock()
 	o = outcome{
 		perSecond: r.Requests.PerSecond, good: r.Requests.Good, failed: r.Requests.Failed, begun: r.Requests.Begun,
 		p50: milliseconds(r.Latency.P50), p99: milliseconds(r.Latency.P99), mean: milliseconds(r.Latency.Mean),
@@ -115,6 +128,27 @@ func (s *Stand) ask(ctx context.Context, d demand) (o outcome, err error) {
 		o.cpu, o.share = *per, 100*float64(*r.CPU.Server)/float64(max(1, r.CPU.Length))
 	}
 	return o, nil
+}
+
+// add makes one outcome of two loads that ran at the same time, on different processes. Quantiles cannot be added: they
+// are those of the load whose are the worst.
+func (o *outcome) add(p *outcome) {
+	good := float64(o.good + p.good)
+	o.mean = (o.mean*float64(o.good) + p.mean*float64(p.good)) / max(1, good)
+	o.p50, o.p99 = max(o.p50, p.p50), max(o.p99, p.p99)
+	o.perSecond += p.perSecond
+	o.good, o.failed, o.begun = o.good+p.good, o.failed+p.failed, o.begun+p.begun
+	o.made, o.dropped = o.made+p.made, o.dropped+p.dropped
+	for what, n := range p.errors {
+		o.errors[what] += n
+	}
+	o.cpu, o.share = math.NaN(), math.NaN()
+	w, v := &o.watched, &p.watched
+	w.first.add(v.first)
+	w.last.add(v.last)
+	w.good[0], w.good[1] = w.good[0]+v.good[0], w.good[1]+v.good[1]
+	w.between, w.looks = max(w.between, v.between), min(w.looks, v.looks)
+	w.proportional += v.proportional
 }
 
 // strains is how often the generator was part of what was measured.

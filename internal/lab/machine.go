@@ -120,3 +120,34 @@ func used(pid int) (u usage, err error) {
 	}
 	return u, nil
 }
+
+// add makes one usage of that of two processes.
+func (u *usage) add(v usage) {
+	u.time, u.threads, u.resident = u.time+v.time, u.threads+v.threads, u.resident+v.resident
+	u.switches, u.reads, u.writes = u.switches+v.switches, u.reads+v.reads, u.writes+v.writes
+}
+
+// usedByAll is the sum over processes.
+func usedByAll(pids []int) (sum usage, err error) {
+	for _, pid := range pids {
+		u, err := used(pid)
+		if err != nil {
+			return sum, err
+		}
+		sum.add(u)
+	}
+	return sum, nil
+}
+
+// proportional is the memory of processes in bytes, a page that several processes of the machine share divided by their
+// number: the sum of PSS in proc_pid_smaps_rollup(5).
+func proportional(pids []int) (bytes int64, err error) {
+	for _, pid := range pids {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+		if err != nil {
+			return 0, err
+		}
+		bytes += number(string(text), "\nPss:") << 10
+	}
+	return bytes, nil
+}

@@ -253,12 +253,33 @@ func (s *Stand) endAll() error {
 }
 
 // freeAddress finds a port on loopback that nobody listens on.
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+func freeAddress() (string, error) { return freeAddresses(1) }
+
+// freeAddresses finds the first of n ports in a row on loopback on which nobody listens.
+func freeAddresses(n int) (string, error) {
+	var last error
+	for range 100 {
+		first, err := net.Listen("tcp4", "127.0.0.1:0")
+		if err != nil {
+			return "", err
+		}
+		address := first.Addr().(*net.TCPAddr)
+		held := []net.Listener{first}
+		last = nil
+		for i := 1; i < n && last == nil; i++ {
+			next, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: address.IP, Port: address.Port + i})
+			if last = err; err == nil {
+				held = append(held, next)
+			}
+		}
+		for _, l := range held {
+			last = errors.Join(last, l.Close())
+		}
+		if last == nil {
+			return address.String(), nil
+		}
 	}
-	return l.Addr().String(), l.Close()
+	return "", fmt.Errorf("no %d ports in a row are free: %w", n, last)
 }
 
 // hello is what the servers of most experiments answer.
@@ -296,6 +317,7 @@ func (s *Stand) serveAt(ctx context.Context, name, address string, signals uint6
 type account struct {
 	Driver      string `json:"driver"`
 	Model       string `json:"model"`
+	PID         int    `json:"pid"`
 	Version     string `json:"version"`
 	Requests    int64  `json:"requests"`
 	Connections struct {
@@ -306,29 +328,34 @@ type account struct {
 
 // account asks a server.
 func (p *process) account(ctx context.Context) (a account, err error) {
+	err = tell(ctx, p.address, "/status", &a)
+	return a, err
+}
+
+// tell asks the server at an address, which may be "unix:" and a path, for JSON.
+func tell(ctx context.Context, address, path string, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, startWithin)
 	defer cancel()
-	transport, host := &http.Transport{DisableKeepAlives: true}, p.address
-	if path, ok := strings.CutPrefix(p.address, "unix:"); ok {
+	transport, host := &http.Transport{DisableKeepAlives: true}, address
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		host = "localhost"
 		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", path)
 		}
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+host+"/status", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+host+path, nil)
 	if err != nil {
-		return a, err
+		return err
 	}
 	response, err := (&http.Client{Transport: transport}).Do(request)
 	if err != nil {
-		return a, err
+		return err
 	}
 	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode != http.StatusOK {
-		return a, fmt.Errorf("%s: /status answers %s", p.name, response.Status)
+		return fmt.Errorf("%s: %s answers %s", address, path, response.Status)
 	}
-	err = json.NewDecoder(response.Body).Decode(&a)
-	return a, err
+	return json.NewDecoder(response.Body).Decode(into)
 }
 
 // rotated gives the numbers 0 to n-1, beginning with another one in each round.
