@@ -64,6 +64,7 @@ func (f *serverFlags) runAlone(c console, overrides []config.Override, next *suc
 	if err != nil {
 		return err
 	}
+	host.Keep(next.held)
 	plan, err := app.NewPlan(loaded, host)
 	if err != nil {
 		return err

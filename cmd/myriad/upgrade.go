@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/myriad-server/myriad/internal/app"
@@ -71,7 +72,8 @@ func printMoved(w io.Writer, m *app.Moved) {
 }
 
 const (
-	// followVariable tells a process that it is to take over from the one that has started it.
+	// followVariable tells a process that it is to take over from the one that has started it, and how many connections
+	// that one has.
 	followVariable = "MYRIAD_FOLLOW"
 	// handoverName is the channel between the two.
 	handoverName = "handover"
@@ -84,6 +86,7 @@ type succession struct {
 	// The predecessor; nil: there is none.
 	before  *proc.Inherited
 	channel *proc.Channel
+	held    int64 // how many connections it had when it started this process
 
 	server  *app.App
 	service *service
@@ -96,13 +99,17 @@ type succession struct {
 // enter finds out whether this process follows another one.
 func enter() (*succession, error) {
 	s := &succession{handed: make(chan struct{})}
-	if os.Getenv(followVariable) == "" {
+	held := os.Getenv(followVariable)
+	if held == "" {
 		return s, nil
 	}
 	if err := os.Unsetenv(followVariable); err != nil {
 		return nil, err
 	}
 	var err error
+	if s.held, err = strconv.ParseInt(held, 10, 32); err != nil || s.held < 0 {
+		return nil, fmt.Errorf("%s=%q was written by another program", followVariable, held)
+	}
 	if s.before, err = proc.Adopt(); err != nil {
 		return nil, err
 	}
@@ -174,7 +181,8 @@ func (s *succession) upgrade(ctx context.Context, path string) (*app.Moved, erro
 		return nil, err
 	}
 	defer free()
-	env = append(append(os.Environ(), followVariable+"=1"), env...)
+	held := followVariable + "=" + strconv.FormatInt(s.server.Status().Connections.Open, 10)
+	env = append(append(os.Environ(), held), env...)
 	start := func(channel int) (*proc.Child, error) {
 		return proc.Start(proc.Command{
 			Path: path, Args: os.Args[1:], Env: env, Peer: true, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,

@@ -53,6 +53,15 @@ var capacityCases = []capacityCase{
 		wall: "descriptors", at: 1, limit: 1,
 	},
 	{
+		name:   "what is open already is not opened again",
+		change: func(h *Host, _ *Demand) { h.Files = 500; h.Keep(1000) },
+		wall:   "files", at: 1500, limit: 1500,
+	},
+	{
+		name: "nor does it take memory again", change: func(h *Host, _ *Demand) { h.MemoryBytes = 128 << 20; h.Keep(100_000) },
+		wall: "memory", at: 94_736, limit: 94_736,
+	},
+	{
 		name:   "cached files take a quarter",
 		change: func(h *Host, d *Demand) { h.Descriptors, d.CachedFiles = 20_000, 1<<20 },
 		wall:   "descriptors", at: 15_000 - reserve, limit: 15_000 - reserve,

@@ -57,6 +57,15 @@ func Examine() (Host, error) {
 	return h, nil
 }
 
+// Keep counts as free what connections take that are open already and go on in this process: their files and the
+// kernel's memory for them are not taken a second time.
+func (h *Host) Keep(connections int64) {
+	if h.Files < math.MaxInt64 {
+		h.Files += connections
+	}
+	h.MemoryBytes += connections * kernelBytes
+}
+
 // threads is how many threads there may be; the pids of a control group are threads.
 func threads() int64 {
 	return min(number("/proc/sys/kernel/threads-max"), number("/proc/sys/kernel/pid_max"), number(group("pids.max")))
