@@ -80,6 +80,9 @@ func measureModels(ctx context.Context, s *Stand, r *Result) error {
 	for round := range s.Rounds {
 		for _, n := range connections {
 			for _, i := range rotated(len(list), round) {
+				if s.Quick && n == 1 && list[i].processes != "" {
+					continue // it would take the same steps once more
+				}
 				s.Tell("models: %s, %d connections", list[i].name, n)
 				if err := measureModel(ctx, s, r, t, list[i], n, length); err != nil {
 					return err
