@@ -58,8 +58,9 @@ var capacityCases = []capacityCase{
 		wall:   "files", at: 1500, limit: 1500,
 	},
 	{
-		name: "nor does it take memory again", change: func(h *Host, _ *Demand) { h.MemoryBytes = 128 << 20; h.Keep(100_000) },
-		wall: "memory", at: 94_736, limit: 94_736,
+		name:   "nor does it take memory again",
+		change: func(h *Host, _ *Demand) { h.MemoryBytes = 128 << 20; h.Keep(100_000) },
+		wall:   "memory", at: 94_736, limit: 94_736,
 	},
 	{
 		name:   "cached files take a quarter",
