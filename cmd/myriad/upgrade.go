@@ -197,7 +197,9 @@ func (s *succession) upgrade(ctx context.Context, path string) (*app.Moved, erro
 	if err != nil {
 		return nil, err
 	}
-	s.admin.Bequeath()
+	if s.adminAt != "" { // else the new process has a place of its own, and this one is left to nobody
+		s.admin.Bequeath()
+	}
 	s.service.leave(moved.PID)
 	close(s.handed)
 	return moved, nil

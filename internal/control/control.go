@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -156,20 +157,46 @@ func makeFolder() (string, error) {
 	return folder, nil
 }
 
-// sweep removes the sockets of servers that were killed: nobody answers there, and there is no process of the number
-// any more. One whose number is only not to be seen from here, in another container, answers.
+// sweep removes the sockets of servers that were killed, and the folders of workers' sockets of supervisors that were:
+// nobody answers there, and there is no process of the number any more. One whose number is only not to be seen from
+// here, in another container, answers.
 func sweep(folder string) {
 	paths, _ := filepath.Glob(filepath.Join(folder, "*.sock")) // the pattern is well formed
 	for _, path := range paths {
-		pid := strings.TrimSuffix(filepath.Base(path), ".sock")
-		if _, err := os.Stat("/proc/" + pid); err == nil {
+		if !alive(strings.TrimSuffix(filepath.Base(path), ".sock")) {
+			sweepSocket(path)
+		}
+	}
+	entries, _ := os.ReadDir(folder) // what cannot be read stays
+	for _, entry := range entries {
+		number, err := strconv.Atoi(entry.Name())
+		if err != nil || number <= 0 || !entry.IsDir() || alive(entry.Name()) {
 			continue
 		}
-		c, err := net.Dial("unix", path)
-		if err == nil {
-			_ = c.Close()
-		} else if errors.Is(err, syscall.ECONNREFUSED) {
-			_ = os.Remove(path) // who cannot may leave it: clients pass it over
+		inner := filepath.Join(folder, entry.Name())
+		if _, err := os.Lstat(inner + ".sock"); err == nil {
+			continue // its supervisor answers, elsewhere
 		}
+		paths, _ := filepath.Glob(filepath.Join(inner, "*.sock"))
+		for _, path := range paths {
+			sweepSocket(path)
+		}
+		_ = os.Remove(inner) // it stays while a worker of it drains, or if anything else is in it
+	}
+}
+
+// alive reports that there is a process of a number.
+func alive(pid string) bool {
+	_, err := os.Stat("/proc/" + pid)
+	return err == nil
+}
+
+// sweepSocket removes a socket at which nobody answers.
+func sweepSocket(path string) {
+	c, err := net.Dial("unix", path)
+	if err == nil {
+		_ = c.Close()
+	} else if errors.Is(err, syscall.ECONNREFUSED) {
+		_ = os.Remove(path) // who cannot may leave it: clients pass it over
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -264,4 +265,28 @@ func TestRollback(t *testing.T) {
 		t.Errorf("%+v", moved)
 	}
 	c.exchange("hi")
+}
+
+// TestOwnPlaces upgrades a server whose admin API has a place by the number of the process: none is left behind.
+func TestOwnPlaces(t *testing.T) {
+	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
+	s := &server{apptest.Launch(t, t.TempDir(), "serve", "--listen", "127.0.0.1:0", "--respond", "hi"), control.Folder()}
+	s.Await(t, "msg=serving", 1)
+	client, err := control.Dial("")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, s.Log)
+	}
+	var moved app.Moved
+	if _, err := client.Ask(t.Context(), "POST", "/v1/upgrade", nil, &moved); err != nil {
+		t.Fatalf("%v\n%s", err, s.Log)
+	}
+	s.Await(t, "msg=stopped", 1)
+	found, err := filepath.Glob(filepath.Join(s.folder, "*.sock"))
+	want := filepath.Join(s.folder, strconv.Itoa(moved.PID)+".sock")
+	if err != nil || len(found) != 1 || found[0] != want {
+		t.Errorf("%v, %v; want %s", found, err, want)
+	}
+	apptest.Tell(syscall.SIGTERM, moved.PID)
+	s.Await(t, "msg=stopped", 2)
+	s.Stop(t)
 }
