@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"testing"
 
@@ -54,5 +55,27 @@ func TestHandOverInVain(t *testing.T) {
 		if got := len(r.Listeners()); got != n+1 {
 			t.Errorf("after %d attempts there are %d listeners", n, got)
 		}
+	}
+}
+
+// TestReloadWhileUpgrading asks for a reload while another process is being started, which may have read the
+// configuration already: it is refused, and possible again when the upgrade has failed.
+func TestReloadWhileUpgrading(t *testing.T) {
+	r := start(t, "routes=[{respond: {body: x}}]")
+	failure := errors.New("there is no such program")
+	_, err := r.Upgrade(t.Context(), Successor{Start: func(int) (*proc.Child, error) {
+		if _, err := r.Reload(r.now().plan); !errors.Is(err, ErrUpgrading) {
+			t.Errorf("a reload while another process takes over: %v", err)
+		}
+		if _, err := r.Upgrade(t.Context(), Successor{}); !errors.Is(err, ErrUpgrading) {
+			t.Errorf("an upgrade while another process takes over: %v", err)
+		}
+		return nil, failure
+	}})
+	if !errors.Is(err, failure) {
+		t.Fatalf("the upgrade: %v", err)
+	}
+	if _, err := r.Reload(r.now().plan); err != nil {
+		t.Errorf("a reload behind an upgrade that has failed: %v", err)
 	}
 }

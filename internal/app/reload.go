@@ -127,10 +127,16 @@ func (a *App) Preview(next *Plan) (*Change, error) {
 // Reload has a plan take the place of the one in effect. It happens wholly, or, with an error, not at all. Connections
 // whose listener stays notice nothing: what begins on them from now on is served as the plan says, and what has begun
 // ends as it began. Those of listeners that go are told to end, one after the other over half of timeouts.drain, and
-// are cut when it is over.
+// are cut when it is over. While another process takes over nothing is reloaded, with ErrUpgrading.
 func (a *App) Reload(next *Plan) (*Change, error) {
+	if a.upgrading.Load() { // the new process may have read the configuration already, and would not know
+		return nil, ErrUpgrading
+	}
 	a.reloads.Lock()
 	defer a.reloads.Unlock()
+	if a.upgrading.Load() { // it has begun meanwhile
+		return nil, ErrUpgrading
+	}
 	if a.steering == nil {
 		return nil, ErrNotServing
 	}

@@ -25,7 +25,7 @@ type Successor struct {
 	AdminAt string
 }
 
-// ErrUpgrading refuses an upgrade while another one is under way, or behind one.
+// ErrUpgrading refuses an upgrade or a reload while an upgrade is under way, or behind one.
 var ErrUpgrading = errors.New("another process is taking over already")
 
 // Upgrade has another process follow this one: it starts it, gives it the listening sockets, waits until it serves, and
@@ -35,7 +35,7 @@ func (a *App) Upgrade(ctx context.Context, s Successor) (*Moved, error) {
 	if model := a.now().plan.Model; model.Driver() != "" { // it brings its own along, and has no loops
 		return nil, fmt.Errorf("the model %s: %w", model.Name(), serve.ErrNotPortable)
 	}
-	if !a.upgrading.CompareAndSwap(false, true) {
+	if !a.beginUpgrade() {
 		return nil, ErrUpgrading
 	}
 	moved, err := a.upgrade(ctx, &s)
@@ -44,6 +44,17 @@ func (a *App) Upgrade(ctx context.Context, s Successor) (*Moved, error) {
 		a.options.Log.Error("there is no upgrade: this process serves on", "cause", err)
 	}
 	return moved, err
+}
+
+// beginUpgrade keeps other upgrades and reloads from beginning; false: another upgrade has. A reload that has begun has
+// ended when it returns, before the new process reads the configuration.
+func (a *App) beginUpgrade() bool {
+	if a.upgrading.Load() { // do not wait for the end of its hand-over
+		return false
+	}
+	a.reloads.Lock()
+	defer a.reloads.Unlock()
+	return a.upgrading.CompareAndSwap(false, true)
 }
 
 func (a *App) upgrade(ctx context.Context, s *Successor) (*Moved, error) {

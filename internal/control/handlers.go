@@ -375,6 +375,8 @@ func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case errors.Is(err, app.ErrNotServing), errors.Is(err, app.ErrNoSource):
 		refuse(w, http.StatusServiceUnavailable, err, "")
+	case errors.Is(err, app.ErrUpgrading):
+		refuse(w, http.StatusConflict, err, upgradingMend)
 	case err != nil:
 		refuse(w, http.StatusUnprocessableEntity, err, reloadMend)
 	default:

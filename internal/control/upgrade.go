@@ -22,6 +22,9 @@ const farewellTime = time.Second
 // upgradeMend is what to do about a successor that has failed.
 const upgradeMend = "try the program with myriad check, see the log, and ask again"
 
+// upgradingMend is what to do about an upgrade that is under way.
+const upgradingMend = "wait for its end"
+
 // upgrade has a new process take over. It answers when the connections have gone there.
 func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 	binary := r.URL.Query().Get("binary")
@@ -35,7 +38,7 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 	case errors.Is(err, app.ErrNotServing), errors.Is(err, app.ErrNoUpgrade):
 		refuse(w, http.StatusServiceUnavailable, err, "")
 	case errors.Is(err, app.ErrUpgrading):
-		refuse(w, http.StatusConflict, err, "wait for its end")
+		refuse(w, http.StatusConflict, err, upgradingMend)
 	case err != nil:
 		refuse(w, http.StatusUnprocessableEntity, err, upgradeMend)
 	default:
