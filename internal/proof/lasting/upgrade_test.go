@@ -10,11 +10,11 @@ import (
 	"github.com/myriad-server/myriad/internal/app/apptest"
 )
 
-// wanted skips a test whose promise is not kept yet, unless the environment asks for it.
+// wanted skips a test that takes long, unless the environment asks for it.
 func wanted(t *testing.T, name string) {
 	t.Helper()
 	if os.Getenv(name) == "" {
-		t.Skipf("workers do not hand their connections to others yet: it shows what is lost with %s=1", name)
+		t.Skipf("it takes a minute for each process model: run it with %s=1, as make lasting does", name)
 	}
 }
 
@@ -80,6 +80,7 @@ func TestUpgradeWorkers(t *testing.T) {
 		t.Run(model, func(t *testing.T) {
 			try(t, trial{
 				name: "upgrade", model: model, times: number(t, "UPGRADES", 2), lines: workersOf(model, 2),
+				costs: sessionMoves,
 				act: func(t testing.TB, s *stand, _ int) {
 					old := s.server.workers()
 					s.server.signal(t, syscall.SIGUSR2, rolled, 1)
