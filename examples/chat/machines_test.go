@@ -160,16 +160,5 @@ func TestTwoMachines(t *testing.T) {
 			invoke(t, "-n", hosts[1].name, "link", "set", "wire", "up")
 		}
 	}
-	f, err := people.talk(t.Context())
-	var text bytes.Buffer
-	if f != nil {
-		f.print(&text, people)
-	}
-	t.Log(text.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := int64(2 * 2 * 30); f.said.Load() != want || f.heard.Load() != want*20 {
-		t.Errorf("%d were said and %d heard; want %d and %d", f.said.Load(), f.heard.Load(), want, want*20)
-	}
+	everybodyHears(t, people, 2*2*30, 20)
 }

@@ -94,6 +94,24 @@ func kill(t *testing.T, pid int) {
 	}
 }
 
+// everybodyHears has people talk until everything is said, and heard by as many as there are in a room.
+func everybodyHears(t *testing.T, people *crowd, said, room int64) *finding {
+	t.Helper()
+	f, err := people.talk(t.Context())
+	var text bytes.Buffer
+	if f != nil {
+		f.print(&text, people)
+	}
+	t.Log(text.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.said.Load() != said || f.heard.Load() != said*room {
+		t.Errorf("%d were said and %d heard; want %d and %d", f.said.Load(), f.heard.Load(), said, said*room)
+	}
+	return f
+}
+
 // TestKilled has 200 people talk over four workers while processes are killed. Nobody misses anything.
 func TestKilled(t *testing.T) {
 	c := startTeam(t, 4)
@@ -112,18 +130,7 @@ func TestKilled(t *testing.T) {
 			kill(t, pid)
 		}
 	}
-	f, err := people.talk(t.Context())
-	var text bytes.Buffer
-	if f != nil {
-		f.print(&text, people)
-	}
-	t.Log(text.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := int64(4 * 2 * 40); f.said.Load() != want || f.heard.Load() != want*50 {
-		t.Errorf("%d were said and %d heard; want %d and %d", f.said.Load(), f.heard.Load(), want, want*50)
-	}
+	f := everybodyHears(t, people, 4*2*40, 50)
 	if f.returns.Load() == 0 {
 		t.Error("nobody has lost a connection")
 	}

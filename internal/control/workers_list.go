@@ -203,6 +203,19 @@ func least(ctx context.Context, all []*pages, s *Selection) (best *pages, err er
 	return best, nil
 }
 
+// serving are the workers to be asked one after the other. Without any the request is refused.
+func (a *above) serving(ctx context.Context, w http.ResponseWriter) (list []branch, ok bool) {
+	list, err := a.branches(ctx)
+	if err == nil && len(list) == 0 {
+		err = errNobody
+	}
+	if err != nil {
+		refuse(w, http.StatusServiceUnavailable, err, "see GET /v1/workers")
+		return nil, false
+	}
+	return list, true
+}
+
 func cloned(query url.Values) url.Values {
 	own := url.Values{}
 	for name, values := range query {
@@ -223,12 +236,8 @@ func (a *above) closeMany(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := withPatience(r)
 	defer cancel()
-	list, err := a.branches(ctx)
-	if err == nil && len(list) == 0 {
-		err = errNobody
-	}
-	if err != nil {
-		refuse(w, http.StatusServiceUnavailable, err, "see GET /v1/workers")
+	list, ok := a.serving(ctx, w)
+	if !ok {
 		return
 	}
 	var total Closed
@@ -292,12 +301,8 @@ func (a *above) sessions(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := withPatience(r)
 	defer cancel()
-	list, err := a.branches(ctx)
-	if err == nil && len(list) == 0 {
-		err = errNobody
-	}
-	if err != nil {
-		refuse(w, http.StatusServiceUnavailable, err, "see GET /v1/workers")
+	list, ok := a.serving(ctx, w)
+	if !ok {
 		return
 	}
 	page := SessionList{Offset: selection.offset, Limit: selection.limit, Sessions: []Session{}}
