@@ -51,7 +51,7 @@ serve: build ## serve the example site on 127.0.0.1:8080
 
 .PHONY: test
 test: needs ## install what the tests need, then run them all
-	$(GO) test -p $(JOBS) -timeout $(TIMEOUT) $(PACKAGES)
+	@scripts/test -p $(JOBS) -timeout $(TIMEOUT) $(PACKAGES)
 
 .PHONY: needs
 needs: # what tests call besides Go
@@ -60,7 +60,7 @@ needs: # what tests call besides Go
 .PHONY: race
 race: needs ## run all tests under the race detector, the long ones shorter
 	@scripts/needs gcc
-	CGO_ENABLED=1 $(GO) test -p $(JOBS) -race -short -timeout $(TIMEOUT) $(PACKAGES)
+	@CGO_ENABLED=1 scripts/test -p $(JOBS) -race -short -timeout $(TIMEOUT) $(PACKAGES)
 
 .PHONY: sim
 sim: ## run whole servers on the simulated kernel, SEEDS=10000

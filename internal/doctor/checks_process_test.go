@@ -60,7 +60,9 @@ func TestQueuedSignals(t *testing.T) {
 	pid := idleChild(t, strings.Fields("prlimit --sigpending=20: "+user)...)
 	h := This(pid)
 	few := onlyFinding(t, h, queuedSignals, Info, "may have 20 signals queued", "RLIMIT_SIGPENDING")
-	shell(t, fmt.Sprintf("kill -STOP %d; for i in $(seq 40); do kill -40 %[1]d || true; done", pid))
+	// A signal of its own is taken before the process has stopped, and counts until then.
+	shell(t, fmt.Sprintf("kill -STOP %d; until grep -q '^State:.T' /proc/%[1]d/status; do :; done", pid))
+	shell(t, fmt.Sprintf("for i in $(seq 40); do kill -40 %d || true; done", pid))
 	full := onlyFinding(t, h, queuedSignals, Hurting, "20 of 20 signals", "SigQ 20/20", "is stopped")
 	for _, f := range []Finding{few, full} {
 		shell(t, user+f.Fix)

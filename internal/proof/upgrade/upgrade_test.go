@@ -280,7 +280,7 @@ func TestOwnPlaces(t *testing.T) {
 	if _, err := client.Ask(t.Context(), "POST", "/v1/upgrade", nil, &moved); err != nil {
 		t.Fatalf("%v\n%s", err, s.Log)
 	}
-	s.Await(t, "msg=stopped", 1)
+	<-s.Ended // that it has stopped is said before
 	found, err := filepath.Glob(filepath.Join(s.folder, "*.sock"))
 	want := filepath.Join(s.folder, strconv.Itoa(moved.PID)+".sock")
 	if err != nil || len(found) != 1 || found[0] != want {
