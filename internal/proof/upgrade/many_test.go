@@ -2,6 +2,7 @@ package upgrade
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -15,6 +16,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/coder/websocket"
 )
 
 // scale is how many connections TestMany has of a kind: as many as a machine of continuous integration holds, or what
@@ -32,15 +35,21 @@ func scale(t *testing.T, variable string, usual int) int {
 	return n
 }
 
-// switching is an upstream that answers an upgrade, and says then whatever it hears.
-func switching(w http.ResponseWriter, _ *http.Request) {
-	c, rw, err := http.NewResponseController(w).Hijack()
+// repeating is an upstream that sends every message back, compressed if the client can read that.
+func repeating(w http.ResponseWriter, r *http.Request) {
+	c, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+		CompressionMode: websocket.CompressionNoContextTakeover, CompressionThreshold: 1,
+	})
 	if err != nil {
 		return
 	}
-	defer func() { _ = c.Close() }()
-	_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n")
-	_, _ = io.Copy(c, rw)
+	defer func() { _ = c.CloseNow() }()
+	for {
+		kind, p, err := c.Read(context.Background())
+		if err != nil || c.Write(context.Background(), kind, p) != nil {
+			return
+		}
+	}
 }
 
 // echoing is an upstream of TCP that says what it hears.
@@ -66,8 +75,46 @@ func echoing(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// upgradeRequest asks for another protocol.
-const upgradeRequest = "GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n"
+// webSocket is a WebSocket through the server.
+type webSocket struct {
+	*websocket.Conn
+	number int
+}
+
+// open opens the WebSocket of a number at a server. Every second one compresses.
+func open(ctx context.Context, t *testing.T, at string, number int) *webSocket {
+	t.Helper()
+	options := &websocket.DialOptions{CompressionThreshold: 1}
+	if number%2 == 1 {
+		options.CompressionMode = websocket.CompressionNoContextTakeover
+	}
+	c, response, err := websocket.Dial(ctx, at+"/ws", options)
+	if err != nil {
+		t.Fatalf("WebSocket %d: %v", number, err)
+	}
+	t.Cleanup(func() { _ = c.CloseNow() })
+	agreed := strings.HasPrefix(response.Header.Get("Sec-WebSocket-Extensions"), "permessage-deflate")
+	if agreed != (number%2 == 1) {
+		t.Fatalf("WebSocket %d is compressed: %v", number, agreed)
+	}
+	return &webSocket{c, number}
+}
+
+// exchange sends messages of one frame, which come back: a text that can be compressed, and a few bytes.
+func (c *webSocket) exchange(ctx context.Context, t *testing.T, when string) {
+	t.Helper()
+	text := fmt.Sprintf("%s, of %d. ", when, c.number)
+	for kind, text := range map[websocket.MessageType]string{
+		websocket.MessageText: strings.Repeat(text, 20), websocket.MessageBinary: text,
+	} {
+		if err := c.Write(ctx, kind, []byte(text)); err != nil {
+			t.Fatalf("WebSocket %d, %s: %v", c.number, when, err)
+		}
+		if got, p, err := c.Read(ctx); err != nil || got != kind || string(p) != text {
+			t.Fatalf("WebSocket %d, %s: %v of %q comes back: %v", c.number, when, got, p, err)
+		}
+	}
+}
 
 // echo says something that comes back.
 func (c *client) echo(text string) {
@@ -79,10 +126,10 @@ func (c *client) echo(text string) {
 	}
 }
 
-// configured starts a server with a listener of HTTP and one of TCP, both to upstreams that echo.
+// configured starts a server with a listener of HTTP and one of TCP, both to upstreams that send back what they hear.
 func configured(t *testing.T) *server {
 	t.Helper()
-	upstream := httptest.NewServer(http.HandlerFunc(switching))
+	upstream := httptest.NewServer(http.HandlerFunc(repeating))
 	t.Cleanup(upstream.Close)
 	text := fmt.Sprintf(`listeners:
   - address: 127.0.0.1:0
@@ -100,40 +147,20 @@ routes:
 	return launch(t, "serve", "--config", file)
 }
 
-// TestMany has connections of all kinds move: those that wait, tunnels that wait, and some that ask all the time. The
-// longest wait of these is logged; it depends on the machine.
-func TestMany(t *testing.T) {
-	idle, tunnels := scale(t, "UPGRADE_IDLE", 500), scale(t, "UPGRADE_TUNNELS", 50)
-	s := configured(t)
-	urls := s.URLs()
-	var waiting, open []*client
-	for range idle {
-		c := dial(t, urls[0])
-		c.answer = bufio.NewReaderSize(c, 512)
-		c.exchange("hi")
-		waiting = append(waiting, c)
-	}
-	for i := range tunnels {
-		c := dial(t, urls[i%2])
-		c.answer = bufio.NewReaderSize(c, 512)
-		if i%2 == 0 {
-			c.say(upgradeRequest)
-			if response, err := http.ReadResponse(c.answer, nil); err != nil || response.StatusCode != 101 {
-				t.Fatalf("%v: %v", response, err)
-			}
-		}
-		c.echo("before")
-		open = append(open, c)
-	}
-	const active = 8
-	var longest atomic.Int64
-	var over atomic.Bool
-	var asked atomic.Int64
-	var group sync.WaitGroup
-	for range active {
-		c := dial(t, urls[0])
-		group.Go(func() {
-			for !over.Load() {
+// asking is clients that ask one question after the other.
+type asking struct {
+	answers, longest atomic.Int64 // the longest wait in nanoseconds
+	over             atomic.Bool
+	group            sync.WaitGroup
+}
+
+// ask has so many clients ask until the end.
+func ask(t *testing.T, at string, count int) *asking {
+	a := new(asking)
+	for range count {
+		c := dial(t, at)
+		a.group.Go(func() {
+			for !a.over.Load() {
 				began := time.Now()
 				if _, err := io.WriteString(c, request); err != nil {
 					t.Errorf("write: %v", err)
@@ -145,27 +172,69 @@ func TestMany(t *testing.T) {
 					return
 				}
 				_, _ = io.Copy(io.Discard, response.Body)
-				asked.Add(1)
+				a.answers.Add(1)
 				took := int64(time.Since(began))
-				for was := longest.Load(); took > was && !longest.CompareAndSwap(was, took); was = longest.Load() {
+				for was := a.longest.Load(); took > was && !a.longest.CompareAndSwap(was, took); was = a.longest.Load() {
 				}
 			}
 		})
 	}
+	return a
+}
+
+// end has them ask no more.
+func (a *asking) end() {
+	a.over.Store(true)
+	a.group.Wait()
+}
+
+// TestMany has connections of all kinds move: those that wait, WebSockets and tunnels that wait, and some that ask all
+// the time. The longest wait of these is logged; it depends on the machine.
+func TestMany(t *testing.T) {
+	idle, sockets := scale(t, "UPGRADE_IDLE", 500), scale(t, "UPGRADE_WEBSOCKETS", 50)
+	tunnels := scale(t, "UPGRADE_TUNNELS", 25)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	s := configured(t)
+	urls := s.URLs()
+	var waiting, tunnelled []*client
+	var messaging []*webSocket
+	for range idle {
+		c := dial(t, urls[0])
+		c.answer = bufio.NewReaderSize(c, 512)
+		c.exchange("hi")
+		waiting = append(waiting, c)
+	}
+	for number := range sockets {
+		c := open(ctx, t, urls[0], number)
+		c.exchange(ctx, t, "before")
+		messaging = append(messaging, c)
+	}
+	for range tunnels {
+		c := dial(t, urls[1])
+		c.answer = bufio.NewReaderSize(c, 512)
+		c.echo("before")
+		tunnelled = append(tunnelled, c)
+	}
+	const active = 8
+	asking := ask(t, urls[0], active)
 	moved := s.upgrade(t, "")
-	over.Store(true)
-	group.Wait()
+	asking.end()
 	s.Await(t, "msg=stopped", 1)
-	if want := idle + 2*tunnels + active; moved.Tally.Moved != want || moved.Returned+int(moved.Left) != 0 {
+	if want := idle + 2*(sockets+tunnels) + active; moved.Tally.Moved != want || moved.Returned+int(moved.Left) != 0 {
 		t.Errorf("%+v, and %d were open\n%s", moved, want, s.Log)
 	}
-	for _, c := range open {
+	for _, c := range messaging {
+		c.exchange(ctx, t, "after")
+	}
+	for _, c := range tunnelled {
 		c.echo("after")
 	}
 	for _, c := range waiting {
 		c.exchange("hi")
 	}
-	t.Logf("%d idle, %d tunnels, %d that ask: moved %d in %.1f ms, pause p50 %.1f p99 %.1f max %.1f ms; %d answers "+
-		"meanwhile, the slowest after %s", idle, tunnels, active, moved.Tally.Moved, moved.TookMS, moved.PauseP50,
-		moved.PauseP99, moved.PauseMost, asked.Load(), time.Duration(longest.Load()))
+	t.Logf("%d idle, %d WebSockets, %d tunnels, %d that ask: moved %d in %.1f ms, pause p50 %.1f p99 %.1f max %.1f ms; "+
+		"%d answers meanwhile, the slowest after %s", idle, sockets, tunnels, active, moved.Tally.Moved, moved.TookMS,
+		moved.PauseP50, moved.PauseP99, moved.PauseMost, asking.answers.Load(),
+		time.Duration(asking.longest.Load()))
 }
