@@ -61,7 +61,7 @@ func printChange(w io.Writer, change *app.Change, preview bool) {
 	if preview {
 		verb = "would touch"
 	}
-	fmt.Fprintf(w, "%s %d of %d connections\n", verb, change.Touched, change.Connections)
+	fmt.Fprintf(w, "%s %d of %s\n", verb, change.Touched, connections(change.Connections))
 }
 
 // reload acts on a signal that says that the configuration has changed. What it does is logged by the server.

@@ -61,14 +61,22 @@ func (k upgradeCommand) Run(c console) error {
 // printMoved says how a hand-over went.
 func printMoved(w io.Writer, m *app.Moved) {
 	fmt.Fprintf(w, "process %d serves now\n", m.PID)
-	fmt.Fprintf(w, "moved %d connections in %.1f ms, each with a pause of %.1f ms (median), %.1f (p99), %.1f (longest)\n",
-		m.Tally.Moved, m.TookMS, m.PauseP50, m.PauseP99, m.PauseMost)
+	fmt.Fprintf(w, "moved %s in %.1f ms, each with a pause of %.1f ms (median), %.1f (p99), %.1f (longest)\n",
+		connections(int64(m.Tally.Moved)), m.TookMS, m.PauseP50, m.PauseP99, m.PauseMost)
 	for why, n := range m.Refusals {
 		fmt.Fprintf(w, "%d came back: %s\n", n, why)
 	}
 	if m.Left > 0 {
 		fmt.Fprintf(w, "%d end where they were, as at a stop\n", m.Left)
 	}
+}
+
+// connections is a number of them for people.
+func connections(n int64) string {
+	if n == 1 {
+		return "1 connection"
+	}
+	return strconv.FormatInt(n, 10) + " connections"
 }
 
 const (

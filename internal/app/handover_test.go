@@ -67,6 +67,9 @@ func TestReloadWhileUpgrading(t *testing.T) {
 		if _, err := r.Reload(r.now().plan); !errors.Is(err, ErrUpgrading) {
 			t.Errorf("a reload while another process takes over: %v", err)
 		}
+		if _, err := r.Preview(r.now().plan); !errors.Is(err, ErrUpgrading) {
+			t.Errorf("the preview of a reload while another process takes over: %v", err)
+		}
 		if _, err := r.Upgrade(t.Context(), Successor{}); !errors.Is(err, ErrUpgrading) {
 			t.Errorf("an upgrade while another process takes over: %v", err)
 		}

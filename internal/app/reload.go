@@ -113,10 +113,12 @@ type reform struct {
 }
 
 // Preview is what a reload to a plan would do. Keys that cannot be changed while the server runs are an error, of type
-// config.Problems.
+// config.Problems. It waits for nobody: what is in effect does not change when something else takes effect. While
+// another process takes over there is nothing to preview, with ErrUpgrading.
 func (a *App) Preview(next *Plan) (*Change, error) {
-	a.reloads.Lock()
-	defer a.reloads.Unlock()
+	if a.upgrading.Load() {
+		return nil, ErrUpgrading
+	}
 	r, err := a.reform(next)
 	if err != nil {
 		return nil, err

@@ -25,8 +25,8 @@ type Successor struct {
 	AdminAt string
 }
 
-// ErrUpgrading refuses an upgrade or a reload while an upgrade is under way, or behind one.
-var ErrUpgrading = errors.New("another process is taking over already")
+// ErrUpgrading refuses an upgrade, a reload or its preview while an upgrade is under way, or behind one.
+var ErrUpgrading = errors.New("an upgrade is under way: other processes are taking over already")
 
 // Upgrade has another process follow this one: it starts it, gives it the listening sockets, waits until it serves, and
 // hands the connections over. Then Serve is to be ended. With an error there is no such process any more, and this one

@@ -3,6 +3,7 @@ package control
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -246,12 +247,16 @@ func (a *above) reload(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, fmt.Errorf("dry_run=%s is neither true nor false", r.URL.Query().Get("dry_run")), "")
 		return
 	}
-	change, err := a.crew.Reload(r.Context(), dry)
-	if err != nil {
+	// Whoever has asked may go away: what has begun must not stop half-way.
+	change, err := a.crew.Reload(context.WithoutCancel(r.Context()), dry)
+	switch {
+	case errors.Is(err, app.ErrUpgrading):
+		refuse(w, http.StatusConflict, err, upgradingMend)
+	case err != nil:
 		refuse(w, http.StatusUnprocessableEntity, err, reloadMend)
-		return
+	default:
+		answer(w, http.StatusOK, change)
 	}
-	answer(w, http.StatusOK, change)
 }
 
 // Upgraded says that the workers are those of another binary.

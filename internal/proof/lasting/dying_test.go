@@ -75,9 +75,12 @@ func killSuccessor(t *testing.T, s *server, number int) bool {
 }
 
 // plain is the configuration of a server that answers.
-func plain(address, lines string) string {
+func plain(address, lines string) string { return answering(address, ownText, lines) }
+
+// answering is that of a server that answers with a text.
+func answering(address, text, lines string) string {
 	return fmt.Sprintf("listeners: [{address: %q}]\nroutes: [{respond: {body: %q}}]\nadmin: unix:admin.sock\n%s",
-		address, ownText, lines)
+		address, text, lines)
 }
 
 // TestFewDescriptors has a new process take over that may open fewer files than there are connections. It says no to
@@ -111,7 +114,7 @@ func TestFewDescriptors(t *testing.T) {
 				}
 			}
 			t.Logf("%d of %d go on\n%s", goesOn, clients, out)
-			moved := fmt.Sprintf("moved %d connections", goesOn)
+			moved := fmt.Sprintf("moved %d connection", goesOn)
 			if goesOn == 0 || goesOn > most || !strings.Contains(out, moved) || !strings.Contains(out, "as at a stop") {
 				t.Errorf("%d of %d go on with %d descriptors:\n%s\n%s", goesOn, clients, most, out, s.Log)
 			}

@@ -161,15 +161,31 @@ func (c caller) send(t *testing.T, text string) {
 
 func (c caller) answered(t *testing.T) {
 	t.Helper()
+	if text := c.answer(t); !strings.HasPrefix(text, ownText) {
+		t.Fatalf("%q was answered", text)
+	}
+}
+
+// answer is the next one that comes.
+func (c caller) answer(t *testing.T) string {
+	t.Helper()
 	response, err := http.ReadResponse(c.r, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = response.Body.Close() }()
 	content, err := io.ReadAll(response.Body)
-	if err != nil || !strings.HasPrefix(string(content), ownText) {
+	if err != nil {
 		t.Fatalf("%q, %v", content, err)
 	}
+	return string(content)
+}
+
+// ask is send and answer.
+func (c caller) ask(t *testing.T) string {
+	t.Helper()
+	c.send(t, request)
+	return c.answer(t)
 }
 
 // TestTakenAddress starts a server whose address is taken: all of it ends, and says why.

@@ -25,14 +25,27 @@ type server struct {
 // serve starts the program with a configuration.
 func serve(t testing.TB, configuration string) *server {
 	t.Helper()
+	s := newServer(t, configuration)
+	s.start(t, s.binary)
+	return s
+}
+
+// newServer is the program with a configuration, to be started.
+func newServer(t testing.TB, configuration string) *server {
+	t.Helper()
 	s := &server{folder: t.TempDir()}
 	s.binary = filepath.Join(t.TempDir(), "myriad") // its own, as it may be replaced
 	if err := os.Link(apptest.Build(t), s.binary); err != nil {
 		t.Fatal(err)
 	}
 	s.configure(t, configuration)
-	s.Program = apptest.LaunchFile(t, s.binary, s.folder, "serve", "--config", s.path("myriad.yaml"))
 	return s
+}
+
+// start starts it, or what becomes it.
+func (s *server) start(t testing.TB, path string) {
+	t.Helper()
+	s.Program = apptest.LaunchFile(t, path, s.folder, "serve", "--config", s.path("myriad.yaml"))
 }
 
 // path is that of a file of the server's own.
