@@ -102,6 +102,7 @@ func (w *worker) plan(order *supervise.Order) (*app.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	host.Keep(order.Held)
 	if order.Do == supervise.OrderServe {
 		w.processes = loaded.Engine.Processes
 	}

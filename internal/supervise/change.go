@@ -20,23 +20,16 @@ var keys = []string{"admin", "log", "pid_file", "engine.process_model"}
 
 // Reload reads the configuration again and has all workers serve it, or, to preview, only says what that would do. It
 // is checked here first, and previewed by every worker, before any of them changes. What workers cannot change while
-// they run is changed by new workers that take over one after the other; it is waited for.
+// they run is changed by new workers that take over one after the other; it is waited for. Meanwhile there is nothing
+// to preview, with app.ErrUpgrading.
 func (f *Fleet) Reload(ctx context.Context, preview bool) (*app.Change, error) {
+	if preview && f.rolling.Load() {
+		return nil, app.ErrUpgrading
+	}
 	f.changes.Lock()
 	defer f.changes.Unlock()
-	source, err := f.options.Load()
+	was, next, rolled, err := f.again()
 	if err != nil {
-		return nil, err
-	}
-	f.mu.Lock()
-	was, workers := f.work, f.workers
-	f.mu.Unlock()
-	rolled, err := fixed(&was, &source)
-	if err != nil {
-		return nil, err
-	}
-	next := task{Source: source, version: was.version + 1, launch: was.launch}
-	if next.sockets, err = app.OpenSockets(source.Plan, workers, was.sockets); err != nil {
 		return nil, err
 	}
 	var change *app.Change
@@ -46,25 +39,51 @@ func (f *Fleet) Reload(ctx context.Context, preview bool) (*app.Change, error) {
 	case preview:
 		change, err = f.orderAll(ctx, OrderPreview, &next, nil)
 	case len(rolled) > 0:
-		f.endFronts(was.sockets, next.sockets)
-		change, err = &app.Change{}, f.roll(ctx, next)
-		err = f.changeFronts(&was, &next, err)
+		change, err = &app.Change{}, f.roll(ctx, &was, &next)
 	default:
 		change, err = f.reload(ctx, &was, &next)
 	}
-	if err != nil || preview {
+	if preview {
 		next.sockets.Retire(was.sockets)
 	} else {
-		was.sockets.Retire(next.sockets)
+		err = f.changed(ctx, &was, &next, err)
 	}
 	if err != nil {
 		return nil, err
 	}
 	change.Rolled = rolled
-	if processes := source.Plan.Config.Engine.Processes; !preview && processes != was.Plan.Config.Engine.Processes {
-		err = f.scale(ctx, processes)
+	return change, nil
+}
+
+// again reads the configuration again, checks what can be checked here, and opens the sockets that it has and the one
+// in effect has not. Rolled are the keys for whose change there must be new workers.
+func (f *Fleet) again() (was, next task, rolled []string, err error) {
+	f.mu.Lock()
+	was, workers := f.work, f.workers
+	f.mu.Unlock()
+	source, err := f.options.Load()
+	if err == nil {
+		rolled, err = fixed(&was, &source)
 	}
-	return change, err
+	next = task{Source: source, version: was.version + 1, launch: was.launch}
+	if err == nil {
+		next.sockets, err = app.OpenSockets(source.Plan, workers, was.sockets)
+	}
+	return was, next, rolled, err
+}
+
+// changed ends what was opened in vain, or what is not in effect any more, and brings the number of workers to what the
+// configuration says.
+func (f *Fleet) changed(ctx context.Context, was, next *task, err error) error {
+	if err != nil {
+		next.sockets.Retire(was.sockets)
+		return err
+	}
+	was.sockets.Retire(next.sockets)
+	if processes := next.Plan.Config.Engine.Processes; processes != was.Plan.Config.Engine.Processes {
+		return f.scale(ctx, processes)
+	}
+	return nil
 }
 
 // fixed are the keys for whose change there must be new workers; the error is about those that cannot change at all.
@@ -140,11 +159,12 @@ func (f *Fleet) orderAll(ctx context.Context, do string, next, was *task) (*app.
 func (f *Fleet) orderOne(ctx context.Context, do string, l *link, next, was *task, workers int) (Answer, error) {
 	order := next.order(do, workers)
 	var err error
+	f.mu.Lock()
+	order.Held = f.held()
 	if was != nil {
-		f.mu.Lock()
 		order.Sockets, err = next.sockets.Fresh(l.place.Seat, workers, was.sockets)
-		f.mu.Unlock()
 	}
+	f.mu.Unlock()
 	var a Answer
 	if err == nil {
 		a, err = l.order(ctx, order, descriptorsOf(order.Sockets))
@@ -200,23 +220,28 @@ func (f *Fleet) catchUp(l *link) {
 }
 
 // roll has new workers with other work take over.
-func (f *Fleet) roll(ctx context.Context, next task) error {
+func (f *Fleet) roll(ctx context.Context, was, next *task) error {
+	f.rolling.Store(true)
+	defer f.rolling.Store(false)
 	f.mu.Lock()
-	f.coming = next
+	f.coming = *next
 	f.mu.Unlock()
-	return f.Roll(ctx, next.launch)
+	f.endFronts(was.sockets, next.sockets)
+	return f.changeFronts(was, next, f.Roll(ctx, next.launch))
 }
 
-// Upgrade has workers of the binary that the command starts now take over, one after the other, and waits for it. When
-// one of them fails before it has settled, those that there were go on.
+// Upgrade has workers of the binary that the command starts now take over, one after the other, and waits for it. They
+// serve the configuration as it is by now, which is read and checked here first. When one of them fails before it has
+// settled, those that there were go on.
 func (f *Fleet) Upgrade(ctx context.Context, command func() proc.Command) error {
 	f.changes.Lock()
 	defer f.changes.Unlock()
-	f.mu.Lock()
-	next := f.work
-	f.mu.Unlock()
+	was, next, _, err := f.again()
+	if err != nil {
+		return err
+	}
 	next.launch = func(Place) (proc.Command, error) { return command(), nil }
-	return f.roll(ctx, next)
+	return f.changed(ctx, &was, &next, f.roll(ctx, &was, &next))
 }
 
 // Scale changes the number of workers. It does not wait for them.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/myriad-server/myriad/internal/app"
@@ -40,7 +41,8 @@ type Fleet struct {
 	*Supervisor
 	options FleetOptions
 	board   *proc.Board
-	changes sync.Mutex // one change at a time
+	changes sync.Mutex  // one change at a time
+	rolling atomic.Bool // new workers take over
 
 	mu         sync.Mutex
 	work       task
@@ -143,6 +145,7 @@ func (f *Fleet) started(p Place, child *proc.Child) {
 	l := newLink(p, child, of.version)
 	f.links[p.Worker] = l
 	order := of.order(OrderServe, f.workers)
+	order.Held = f.held()
 	var err error
 	order.Sockets, err = of.sockets.For(p.Seat, f.workers)
 	f.mu.Unlock()
@@ -159,6 +162,15 @@ func (f *Fleet) started(p Place, child *proc.Child) {
 	f.mu.Lock()
 	delete(f.links, p.Worker)
 	f.mu.Unlock()
+}
+
+// held is how many connections all workers show. Under mu.
+func (f *Fleet) held() (open int64) {
+	for _, l := range f.links {
+		n, _ := f.shown(l.place)()
+		open += n
+	}
+	return open
 }
 
 func (w *task) order(do string, workers int) Order {

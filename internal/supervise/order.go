@@ -37,6 +37,9 @@ type Order struct {
 	// Loops is how many event loops the worker has, and Workers how many of them there are.
 	Loops   int `json:"loops,omitempty"`
 	Workers int `json:"workers,omitempty"`
+	// Held is how many connections all workers have, some of which may come to this one: they are open already, and take
+	// nothing of the machine a second time.
+	Held int64 `json:"held,omitempty"`
 	// Sockets are those that it gets, and Channel the number of descriptors behind them: the end of a channel, or none.
 	Sockets []app.Given `json:"sockets,omitempty"`
 	Channel int         `json:"channel,omitempty"`
