@@ -161,3 +161,64 @@ func TestPreforkUnderEveryModel(t *testing.T) {
 		})
 	}
 }
+
+// TestListenersAlike has two listeners whose port the kernel chooses, and which are served differently; then only one.
+func TestListenersAlike(t *testing.T) {
+	for _, model := range []string{"prefork", "ports", "shared", "reuseport"} {
+		t.Run(model, func(t *testing.T) {
+			routes := "routes: [{respond: {body: hi}}]"
+			f := configured(t, model, `listeners: [{address: "127.0.0.1:0"}, {address: "127.0.0.1:0", protocol: echo}]`,
+				routes)
+			text := f.heard("msg=serving")
+			found := listening.FindAllStringSubmatch(text, -1)
+			if len(found) != 2 {
+				t.Fatalf("it listens at %q", found)
+			}
+			web, echo := strings.TrimPrefix(found[0][1], "http://"), strings.TrimPrefix(found[1][1], "tcp://")
+			for range 8 { // of either worker
+				f.speaks(web, echo)
+			}
+			f.write(`listeners: [{address: "127.0.0.1:0"}]`, routes)
+			f.signal(syscall.SIGHUP)
+			f.heard("msg=reloaded")
+			for range 8 {
+				f.speaks(web, "")
+			}
+			f.signal(syscall.SIGTERM)
+			f.ends(0)
+		})
+	}
+}
+
+// speaks asks at one address, and has what is sent to the other one come back, if there is one. Either may be an entry.
+func (f *fleet) speaks(web, echo string) {
+	f.t.Helper()
+	client := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	answer, err := client.Get("http://" + web + "/")
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	text, err := io.ReadAll(answer.Body)
+	_ = answer.Body.Close()
+	if err != nil || string(text) != "hi" {
+		f.t.Fatalf("%q was answered: %v", text, err)
+	}
+	if echo == "" {
+		return
+	}
+	f.address = echo
+	c := f.connect()
+	defer func() { _ = c.Close() }()
+	_ = c.SetDeadline(time.Now().Add(patience))
+	line := "WORKER\n"
+	if _, err := io.WriteString(c, line); err != nil {
+		f.t.Fatal(err)
+	}
+	back, err := c.in.ReadString('\n')
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if place := strings.Replace(strings.TrimSpace(back), " ", ":", 1); back != line && echo != place {
+		f.speaks(web, place) // the entry has told where to go
+	}
+}

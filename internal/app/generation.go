@@ -26,6 +26,7 @@ type generation struct {
 	folders   []folder
 	passings  []passing
 	limiters  map[string]*rate.Limiter // by what they limit
+	called    []string                 // the names of the listeners, in their order
 }
 
 // folder is a folder that is served, and passing what passes requests on, with what they are made of.
@@ -53,6 +54,9 @@ func (a *App) replace(was, is *front) {
 
 // open makes what a configuration needs besides listeners.
 func (g *generation) open() error {
+	for _, key := range listenerKeys(g.plan) {
+		g.called = append(g.called, key.where)
+	}
 	err := g.openUpstreams()
 	if err == nil {
 		g.root, err = g.routes()

@@ -38,6 +38,7 @@ type Sockets struct {
 
 // socketSet is the sockets of one listener.
 type socketSet struct {
+	name     string // what all processes call the listener
 	listener *config.Listener
 	spec     listen.Spec
 	each     int // how many a worker needs
@@ -69,11 +70,13 @@ func OpenSockets(p *Plan, seats int, before *Sockets) (*Sockets, error) {
 	if before != nil {
 		s.seats = max(seats, before.seats)
 	}
+	keys := listenerKeys(p)
 	for i := range p.Config.Listeners {
 		l := &p.Config.Listeners[i]
-		set := s.inherit(l, before)
+		set := s.inherit(l, before) // of those that are alike the first ones stay: their names do
 		if set == nil {
 			set = newSocketSet(p, l)
+			set.name = keys[i].where
 		}
 		s.sets = append(s.sets, set)
 		if err := set.fill(s.seats); err != nil {

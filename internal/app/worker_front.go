@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/myriad-server/myriad/conn"
 	"github.com/myriad-server/myriad/internal/listen"
@@ -25,12 +26,11 @@ func (s *Sockets) Fronts() (fronts []Front) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, set := range s.sets {
-		name := set.listener.Address.String()
 		switch {
 		case set.parent && len(set.seats[0].fds) > 0: // none: they are closed
-			fronts = append(fronts, Front{Name: name, FD: set.seats[0].fds[0]})
+			fronts = append(fronts, Front{Name: set.name, FD: set.seats[0].fds[0]})
 		case set.apart:
-			f := Front{Name: name, FD: set.entryFD}
+			f := Front{Name: set.name, FD: set.entryFD}
 			for _, seat := range set.seats {
 				f.Ports = append(f.Ports, seat.group.Spec().Address.Port())
 			}
@@ -72,15 +72,12 @@ func (s *socketSet) deafListener() ([]int, error) {
 // Accepted goes on with connections that the process above has accepted at a listener. Those that cannot be served now
 // are returned, and stay the caller's.
 func (a *App) Accepted(listener string, fds []int) (back []int) {
-	number := -1
-	for _, f := range a.now().fronts {
-		if f.config.Address.String() == listener {
-			number = f.number
-		}
-	}
-	if number < 0 || a.steering == nil {
+	g := a.now()
+	place := slices.Index(g.called, listener)
+	if place < 0 || a.steering == nil {
 		return fds
 	}
+	number := g.fronts[place].number
 	parcels := make([]*conn.Parcel, len(fds))
 	for i, fd := range fds {
 		parcels[i] = &conn.Parcel{Listener: number, FD: fd}
