@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"path/filepath"
 	"strings"
@@ -135,7 +134,8 @@ func TestStranger(t *testing.T) {
 
 // TestAway takes the server away and brings it back at the same address.
 func TestAway(t *testing.T) {
-	s := serve(t, bus.ServerOptions{Listen: loopback})
+	kept := reserve(t)
+	s := serve(t, bus.ServerOptions{Listen: kept.Address})
 	changed := make(chan bool, 8)
 	b := connect(t, bus.Options{
 		URLs: []string{s.URL()}, Token: s.Token(), Changed: func(connected bool) { changed <- connected },
@@ -144,7 +144,6 @@ func TestAway(t *testing.T) {
 	if _, err := b.Subscribe("a", func(m bus.Message) { came <- string(m.Data) }); err != nil {
 		t.Fatal(err)
 	}
-	address := addressOf(t, s)
 	s.Close()
 	if await(t, changed, "the news") || b.Connected() {
 		t.Error("without a server the bus is connected")
@@ -152,7 +151,7 @@ func TestAway(t *testing.T) {
 	if err := b.Publish("a", []byte("lost")); !errors.Is(err, bus.ErrAway) {
 		t.Errorf("publishing without a server: %v; want %v", err, bus.ErrAway)
 	}
-	serve(t, bus.ServerOptions{Listen: address, Token: s.Token()})
+	serve(t, bus.ServerOptions{Listen: kept.Address, Token: s.Token()})
 	if !await(t, changed, "the news") {
 		t.Error("with a server again the bus is away")
 	}
@@ -235,7 +234,11 @@ func TestSlowSubscriber(t *testing.T) {
 // town is a cluster, whose servers have found each other.
 func town(t *testing.T, n int) (servers []*bus.Server, routes []string) {
 	t.Helper()
-	places, routes := freePorts(t, n)
+	places := make([]netip.AddrPort, n)
+	for i := range places {
+		places[i] = reserve(t).Address
+		routes = append(routes, places[i].String())
+	}
 	for i := range n {
 		s := serve(t, bus.ServerOptions{
 			Listen: loopback, Name: fmt.Sprint("machine-", i), Dir: t.TempDir(),
@@ -317,19 +320,15 @@ func TestCluster(t *testing.T) {
 	}
 }
 
-// freePorts finds addresses that nobody listens on.
-func freePorts(t *testing.T, n int) (places []netip.AddrPort, texts []string) {
+// reserve keeps an address for a server that is gone for a while, or comes later.
+func reserve(t *testing.T) *bus.Reservation {
 	t.Helper()
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		texts = append(texts, l.Addr().String())
-		places = append(places, netip.MustParseAddrPort(l.Addr().String()))
+	kept, err := bus.Reserve(loopback)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return places, texts
+	t.Cleanup(kept.Close)
+	return kept
 }
 
 // eventually looks again and again until something is so.

@@ -86,8 +86,8 @@ func TestJournalLasts(t *testing.T) {
 // TestReadGoesOn takes the server away while a journal is read.
 func TestReadGoesOn(t *testing.T) {
 	dir, options := t.TempDir(), bus.JournalOptions{Name: "j", Subjects: []string{"j"}}
-	ctx := within(t)
-	s := serve(t, bus.ServerOptions{Listen: loopback, Dir: dir})
+	ctx, place := within(t), reserve(t)
+	s := serve(t, bus.ServerOptions{Listen: place.Address, Dir: dir})
 	b := beside(t, s)
 	j, err := b.Journal(ctx, options)
 	if err != nil {
@@ -105,9 +105,8 @@ func TestReadGoesOn(t *testing.T) {
 	if first := await(t, got, "the first entry"); first != "before" {
 		t.Errorf("the first entry is %q", first)
 	}
-	address := addressOf(t, s)
 	s.Close()
-	serve(t, bus.ServerOptions{Listen: address, Dir: dir, Token: s.Token()})
+	serve(t, bus.ServerOptions{Listen: place.Address, Dir: dir, Token: s.Token()})
 	eventually(t, "an entry is appended to the server that is back", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()

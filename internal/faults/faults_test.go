@@ -20,7 +20,7 @@ const patience = 30 * time.Second
 
 func started(t *testing.T, o Options) *Server {
 	t.Helper()
-	s, err := Listen("127.0.0.1:0", o)
+	s, err := Listen("127.0.0.18:0", o) // where no client takes the port of a server that is dead
 	if err != nil {
 		t.Fatal(err)
 	}

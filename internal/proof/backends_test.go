@@ -51,10 +51,14 @@ func needs(t testing.TB, program, why string) string {
 	return ""
 }
 
-// freePort is one that nobody listens on.
+// ownHost is where programs listen at ports that tests choose: clients of this machine take theirs at 127.0.0.1, and
+// one of these may get any port that is free before a program does.
+const ownHost = "127.0.0.17"
+
+// freePort is one of ownHost that nobody listens on.
 func freePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", ownHost+":0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +146,7 @@ http {
 	types { text/plain txt; text/html html; image/png png; }
 	client_max_body_size 16m; keepalive_requests 1000000; merge_slashes off;
 	server {
-		listen 127.0.0.1:%[2]d;
+		listen %[4]s:%[2]d;
 		root %[3]s;
 		location /echo { return 200 "$request_method $request_uri $http_x_echo\n"; }
 		location /gone { return 410 "gone\n"; }
@@ -155,11 +159,11 @@ http {
 func startNginx(t *testing.T, folder string) *backend {
 	program := needs(t, "nginx", "apt-get install nginx")
 	home, port := t.TempDir(), freePort(t)
-	configuration := fmt.Sprintf(nginxConfiguration, home, port, folder)
+	configuration := fmt.Sprintf(nginxConfiguration, home, port, folder, ownHost)
 	if err := os.WriteFile(home+"/nginx.conf", []byte(configuration), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	address := fmt.Sprintf("127.0.0.1:%d", port)
+	address := fmt.Sprint(ownHost, ":", port)
 	run(t, address, new(journal), program, "-p", home, "-c", home+"/nginx.conf", "-e", home+"/error.log")
 	return &backend{"nginx", address, func() []string {
 		text, err := os.ReadFile(home + "/access.log")
@@ -173,8 +177,8 @@ func startNginx(t *testing.T, folder string) *backend {
 func startPython(t *testing.T, folder string) *backend {
 	program := needs(t, "python3", "apt-get install python3")
 	port, log := freePort(t), new(journal)
-	address := fmt.Sprintf("127.0.0.1:%d", port)
-	run(t, address, log, program, "-u", "-m", "http.server", fmt.Sprint(port), "--bind", "127.0.0.1",
+	address := fmt.Sprint(ownHost, ":", port)
+	run(t, address, log, program, "-u", "-m", "http.server", fmt.Sprint(port), "--bind", ownHost,
 		"--directory", folder)
 	return &backend{"python", address, func() []string { return quoted(log.String()) }}
 }
@@ -217,7 +221,7 @@ func startGunicorn(t *testing.T, _ string) *backend {
 	if err := os.WriteFile(home+"/echo.py", []byte(flaskApplication), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	address := fmt.Sprintf("127.0.0.1:%d", port)
+	address := fmt.Sprint(ownHost, ":", port)
 	run(t, address, log, program, "--chdir", home, "--bind", address, "--worker-class", "gthread", "--threads", "8",
 		"--keep-alive", "5", "--worker-tmp-dir", home, "--log-level", "warning", "echo:app")
 	return &backend{"gunicorn", address, func() []string { return quoted(log.String()) }}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/myriad-server/myriad/internal/dash/browser"
 )
 
 // page is what the browser runs. It reports to the server from which it came, through the proxy as everything it does.
@@ -19,7 +21,7 @@ var page string
 // TestBrowser has a real browser load a page through the proxy, speak WebSocket with and without compression, follow a
 // stream of events and send a large form, all at the same time.
 func TestBrowser(t *testing.T) {
-	chromium := needs(t, "chromium", "apt-get install chromium")
+	b := browser.Start(t)
 	reports := make(chan string, 1)
 	mux := http.NewServeMux()
 	mux.HandleFunc("/socket", serveEcho)
@@ -42,7 +44,7 @@ func TestBrowser(t *testing.T) {
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	p := start(t, []string{server.Listener.Addr().String()})
-	browse(t, chromium, "http://"+p.address+"/")
+	b.Open("http://"+p.address+"/", browser.Look{Width: 800, Height: 600})
 	select {
 	case report := <-reports:
 		if report != "all is well" {
@@ -62,13 +64,4 @@ func serveEvents(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).Flush()
 	}
 	<-r.Context().Done() // the page goes when it has seen them
-}
-
-// browse opens a page in a browser without a window, until the end of the test.
-func browse(t *testing.T, chromium, url string) {
-	t.Helper()
-	port := freePort(t)
-	run(t, fmt.Sprint("127.0.0.1:", port), new(journal), chromium, "--headless", "--no-sandbox", "--disable-gpu",
-		"--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking",
-		fmt.Sprint("--remote-debugging-port=", port), "--user-data-dir="+t.TempDir(), url)
 }

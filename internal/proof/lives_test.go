@@ -25,7 +25,11 @@ func TestAllDieAndReturn(t *testing.T) {
 			var endpoints []*faults.Server
 			var to []string
 			for range 3 {
-				s := upstreamOf(t, faults.Options{})
+				s, err := faults.Listen(ownHost+":0", faults.Options{}) // nobody else gets its port while it is dead
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(s.Close)
 				endpoints, to = append(endpoints, s), append(to, s.Address())
 			}
 			p := start(t, to)

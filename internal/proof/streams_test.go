@@ -34,8 +34,8 @@ func TestRedis(t *testing.T) {
 	server := needs(t, "redis-server", "apt-get install redis-server")
 	benchmark := needs(t, "redis-benchmark", "apt-get install redis-tools")
 	home, port := t.TempDir(), freePort(t)
-	address := fmt.Sprintf("127.0.0.1:%d", port)
-	run(t, address, new(journal), server, "--port", fmt.Sprint(port), "--bind", "127.0.0.1", "--unixsocket",
+	address := fmt.Sprint(ownHost, ":", port)
+	run(t, address, new(journal), server, "--port", fmt.Sprint(port), "--bind", ownHost, "--unixsocket",
 		home+"/redis.sock", "--save", "", "--appendonly", "no", "--dir", home)
 	requests := fmt.Sprint(number(t, "REDIS", scaled(5000)))
 	for name, to := range map[string]string{"tcp": address, "unix": "unix:" + home + "/redis.sock"} {

@@ -19,7 +19,7 @@ import (
 )
 
 // hang is how long a test waits for what must happen.
-const hang = 30 * time.Second
+const hang = 90 * time.Second
 
 // Browser is a Chromium without a window, spoken to over its DevTools protocol.
 type Browser struct {
