@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,6 +27,7 @@ const (
 	waiting     = 256  // messages that may wait for one of them
 	patience    = 5 * time.Second
 	longestText = 4 << 10
+	longestID   = 64
 	remembered  = time.Hour // how long a message that is sent again is known to be the same
 )
 
@@ -54,6 +56,7 @@ type trouble struct {
 type chat struct {
 	socket.Defaults
 	service *socket.Service
+	opened  chan struct{} // closed when there is a journal
 	journal *bus.Journal
 	log     *slog.Logger
 	context context.Context
@@ -76,21 +79,22 @@ type utterance struct {
 // id is what makes it the same message when it is sent again: people of one name may be in several rooms.
 func (u *utterance) id() string { return u.who.room.subject + "/" + u.who.name + "/" + u.said.ID }
 
-// person is somebody in a room. It is attached to the connection.
+// person is somebody in a room. It is attached to the connection, whose thread alone changes it.
 type person struct {
-	room  *room
-	name  string
-	after uint64 // the place of the last message that the client has
-	fresh bool   // it has none
+	room   *room
+	name   string
+	after  uint64 // the place of the last message that was sent to the client
+	fresh  bool   // it has none, and is shown the latest
+	saying []said // messages of it that are on their way to the journal
 }
 
 // room is the people in it, and what was said lately.
 type room struct {
+	name    string
 	subject string
 	mu      sync.Mutex
 	people  map[uint64]present
 	last    []entry // the oldest first
-	cancel  func()
 }
 
 // present is somebody in a room, and the place of the last message that there is no need to send.
@@ -104,24 +108,39 @@ type entry struct {
 	message *socket.Message
 }
 
-// newChat makes the rooms of a server on a bus, whose cluster keeps so many copies of the journal.
-func newChat(ctx context.Context, b *bus.Bus, copies int, log *slog.Logger) (*chat, error) {
-	opening, cancel := context.WithTimeout(ctx, 4*patience)
-	defer cancel()
-	journal, err := openJournal(opening, b, bus.JournalOptions{
-		Name: "chat", Subjects: []string{"chat.>"}, CountEach: kept, Copies: copies, Window: remembered,
-	})
-	if err != nil {
-		return nil, err
-	}
-	c := &chat{journal: journal, log: log, rooms: make(map[string]*room), seed: maphash.MakeSeed()}
+// newChat makes the rooms of a server. Until open has succeeded, what is said waits.
+func newChat(log *slog.Logger) *chat {
+	c := &chat{opened: make(chan struct{}), log: log, rooms: make(map[string]*room), seed: maphash.MakeSeed()}
 	c.context, c.end = context.WithCancel(context.Background())
 	c.service = socket.New(c, socket.Options{Limits: ws.Limits{MessageBytes: 2 * longestText}})
 	for i := range c.queues {
 		c.queues[i] = make(chan utterance, waiting)
 		c.group.Go(func() { c.write(c.queues[i]) })
 	}
-	return c, nil
+	return c
+}
+
+// open has the rooms be on a bus, whose cluster keeps so many copies of the journal. It is called once.
+func (c *chat) open(ctx context.Context, b *bus.Bus, copies int) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, 4*patience)
+	defer cancel()
+	c.journal, err = openJournal(ctx, b, bus.JournalOptions{
+		Name: "chat", Subjects: []string{"chat.>"}, CountEach: kept, Copies: copies, Window: remembered,
+	})
+	if err == nil {
+		close(c.opened)
+	}
+	return err
+}
+
+// hasOpened waits for open; false: the end came first.
+func (c *chat) hasOpened() bool {
+	select {
+	case <-c.opened:
+		return true
+	case <-c.context.Done():
+		return false
+	}
 }
 
 // openJournal waits for a cluster that has not come together yet: it refuses a journal until it has machines enough.
@@ -144,11 +163,6 @@ func openJournal(ctx context.Context, b *bus.Bus, o bus.JournalOptions) (*bus.Jo
 func (c *chat) close() {
 	c.end()
 	c.group.Wait()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, r := range c.rooms {
-		r.cancel()
-	}
 }
 
 // names are what rooms and people may be called: a room's is part of a subject of the bus.
@@ -176,30 +190,28 @@ func (c *chat) Serve(x *web.Exchange) {
 		x.Fail(400)
 		return
 	}
-	if p.room, err = c.room(name); err != nil {
-		c.log.Warn("a room cannot be opened", "room", name, "cause", err)
-		x.Fail(503)
-		return
-	}
+	p.room = c.room(name)
 	_ = c.service.Accept(x, p) // it answers what it refuses
 }
 
 // room is the room with a name, which is read from then on.
-func (c *chat) room(name string) (*room, error) {
+func (c *chat) room(name string) *room {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if r := c.rooms[name]; r != nil {
-		return r, nil
+		return r
 	}
-	r := &room{subject: "chat." + name, people: make(map[uint64]present)}
+	r := &room{name: name, subject: "chat." + name, people: make(map[uint64]present)}
 	c.rooms[name] = r
-	r.cancel = func() {}
 	c.group.Go(func() { c.read(r) }) // the thread of a connection waits for nobody
-	return r, nil
+	return r
 }
 
 // read has everybody in a room hear what is said, from the oldest that is kept on.
 func (c *chat) read(r *room) {
+	if !c.hasOpened() {
+		return
+	}
 	for c.context.Err() == nil {
 		cancel, err := c.journal.Read(c.context, []string{r.subject}, 0, r.hear)
 		if err == nil {
@@ -226,23 +238,32 @@ func (r *room) hear(e bus.Entry) {
 	if err != nil {
 		return
 	}
-	message := socket.NewMessage(ws.Text, text)
+	now := entry{e.Place, socket.NewMessage(ws.Text, text)}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.last) == kept {
 		r.last = append(r.last[:0], r.last[1:]...)
 	}
-	r.last = append(r.last, entry{e.Place, message})
+	r.last = append(r.last, now)
 	for _, p := range r.people {
-		if e.Place > p.after { // a room that has just been opened hears what is old, too
-			tell(p.ref, message)
+		if now.place > p.after { // a room that has just been opened hears what is old, too
+			p.ref.Post(now.tell)
 		}
 	}
 }
 
-// tell sends a message to somebody. One who takes too little is asked to come back, and misses nothing then.
-func tell(to socket.Ref, m *socket.Message) {
-	if errors.Is(to.SendMessage(m), socket.ErrFull) {
+// tell sends a message to somebody who does not have it. It is called on the thread of the connection, so that what
+// goes along to another process is what was really sent. One who takes too little is asked to come back, and misses
+// nothing then.
+func (e entry) tell(to *socket.Conn) {
+	p := to.Attached().(*person)
+	if e.place <= p.after {
+		return
+	}
+	switch err := to.SendMessage(e.message); {
+	case err == nil:
+		p.after = e.place
+	case errors.Is(err, socket.ErrFull):
 		to.Close(ws.CodeTryLater, "too slow")
 	}
 }
@@ -250,19 +271,21 @@ func tell(to socket.Ref, m *socket.Message) {
 // Opened lets somebody in: what was missed comes first.
 func (c *chat) Opened(conn *socket.Conn) {
 	p := conn.Attached().(*person)
-	r, ref := p.room, conn.Ref()
+	r := p.room
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	missed := r.last
 	if p.fresh {
 		missed = missed[max(0, len(missed)-shown):]
 	}
-	for _, e := range missed {
-		if p.fresh || e.place > p.after {
-			tell(ref, e.message)
-		}
+	if p.fresh && len(missed) > 0 {
+		p.after = missed[0].place - 1
 	}
-	r.people[conn.Conn().ID()] = present{ref, p.after}
+	p.fresh = false
+	for _, e := range missed {
+		e.tell(conn)
+	}
+	r.people[conn.Conn().ID()] = present{conn.Ref(), p.after}
 }
 
 // Closed lets somebody out.
@@ -278,20 +301,29 @@ func (c *chat) Message(conn *socket.Conn, opcode ws.Opcode, text []byte) {
 	p := conn.Attached().(*person)
 	var s saying
 	if opcode != ws.Text || json.Unmarshal(text, &s) != nil || s.Text == "" || len(s.Text) > longestText ||
-		s.ID == "" || len(s.ID) > 64 {
+		s.ID == "" || len(s.ID) > longestID {
 		conn.Close(ws.CodePolicy, "a text and its ID are wanted")
 		return
 	}
-	a := utterance{p, conn.Ref(), said{From: p.name, Text: s.Text, ID: s.ID}}
+	c.say(conn, said{From: p.name, Text: s.Text, ID: s.ID})
+}
+
+// say has a message of somebody go to the journal.
+func (c *chat) say(conn *socket.Conn, s said) {
+	p := conn.Attached().(*person)
 	select {
-	case c.queues[maphash.String(c.seed, p.name)%writers] <- a:
+	case c.queues[maphash.String(c.seed, p.name)%writers] <- utterance{p, conn.Ref(), s}:
+		p.saying = append(p.saying, s)
 	default:
-		c.refuse(a, "too much is being said")
+		refuse(conn, &s, "too much is being said")
 	}
 }
 
 // write appends to the journal. The ID has what is sent again be kept once.
 func (c *chat) write(queue <-chan utterance) {
+	if !c.hasOpened() {
+		return
+	}
 	for {
 		select {
 		case <-c.context.Done():
@@ -305,15 +337,27 @@ func (c *chat) write(queue <-chan utterance) {
 			}
 			if err != nil {
 				c.log.Warn("a message was not taken", "cause", err)
-				c.refuse(a, "try again")
 			}
+			a.at.Post(func(conn *socket.Conn) { a.over(conn, err) })
 		}
 	}
 }
 
-func (c *chat) refuse(a utterance, why string) {
-	text, err := json.Marshal(trouble{why, a.said.ID})
+// over is told of a message that is in the journal, or was not taken. One that is in it can be said again, so nobody
+// who has gone on in another process needs to hear this.
+func (u *utterance) over(conn *socket.Conn, err error) {
+	p := u.who
+	if at := slices.IndexFunc(p.saying, func(s said) bool { return s.ID == u.said.ID }); at >= 0 {
+		p.saying = slices.Delete(p.saying, at, at+1)
+	}
+	if err != nil {
+		refuse(conn, &u.said, "try again")
+	}
+}
+
+func refuse(conn *socket.Conn, s *said, why string) {
+	text, err := json.Marshal(trouble{why, s.ID})
 	if err == nil {
-		_ = a.at.Send(ws.Text, text) // who is gone sends it again by itself
+		_ = conn.Send(ws.Text, text) // who takes nothing is told to come back, and sends it again
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/myriad-server/myriad"
 	"github.com/myriad-server/myriad/internal/bus"
 )
 
@@ -20,6 +19,7 @@ const hang = 20 * time.Second
 type server struct {
 	t       *testing.T
 	address string
+	host    *hosting
 	end     func()
 }
 
@@ -31,19 +31,21 @@ func serveChat(t *testing.T, own *bus.Server) *server {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	c, err := newChat(ctx, b, 1, slog.New(slog.DiscardHandler))
+	c := newChat(slog.New(slog.DiscardHandler))
+	if err := c.open(ctx, b, 1); err != nil {
+		t.Fatal(err)
+	}
+	p := &server{t: t, address: freeAddress(t)}
+	at := &place{Listen: p.address, Driver: "auto"}
+	group, err := at.sockets(nil)
+	if err == nil {
+		p.host, err = newHost(c, at, group, loops, c.log)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &server{t: t, address: l.Addr().String()}
-	_ = l.Close()
 	ready, done := make(chan struct{}), make(chan error, 1)
-	s := &myriad.Server{Listen: []string{p.address}, HTTP: c, Drain: hang, Ready: func() { close(ready) }}
-	go func() { done <- s.Serve(ctx) }()
+	go func() { done <- p.host.serve(ctx, func() { close(ready) }) }()
 	p.end = func() {
 		cancel()
 		if err := <-done; err != nil {

@@ -18,6 +18,9 @@ type machine struct {
 	Name    string   `help:"What this machine is called among those of a cluster."`
 	Cluster string   `placeholder:"ADDR" help:"Where the buses of other machines connect, to be one with this."`
 	Route   []string `placeholder:"ADDR" help:"Where the other machines of the cluster are."`
+
+	folder string // what Dir says, or the temporary one
+	left   bool   // it is another process's by now
 }
 
 // options are those of the bus that was asked for, with its folder, which end removes if it is a temporary one.
@@ -38,14 +41,20 @@ func (m *machine) options(token string) (o bus.ServerOptions, end func(), err er
 	if (m.Offer != "" || m.Cluster != "") && token == "" {
 		return o, nil, errors.New("--offer and --cluster need CHAT_BUS_TOKEN, which the other servers say as well")
 	}
-	end = func() {}
+	if o.Dir == "" {
+		o.Dir = m.folder
+	}
 	if o.Dir == "" {
 		if o.Dir, err = os.MkdirTemp("", "chat-"); err != nil {
 			return o, nil, err
 		}
-		end = func() { _ = os.RemoveAll(o.Dir) } // what is left of it is in the folder of temporary files
 	}
-	return o, end, nil
+	m.folder = o.Dir
+	return o, func() {
+		if m.Dir == "" && !m.left {
+			_ = os.RemoveAll(m.folder) // what is left of it is in the folder of temporary files
+		}
+	}, nil
 }
 
 var anyPort = netip.MustParseAddrPort("127.0.0.1:0")

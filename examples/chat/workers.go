@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/myriad-server/myriad/internal/bus"
+	"github.com/myriad-server/myriad/internal/listen"
 	"github.com/myriad-server/myriad/internal/proc"
 	"github.com/myriad-server/myriad/internal/supervise"
 )
@@ -18,8 +19,11 @@ import (
 const roomLetter = "room"
 
 // supervise serves with worker processes until ctx is done. The bus is a process beside them, unless there is one
-// already: what one of them does wrong is not the end of the others. watch, if it is not nil, is told of all.
-func (s *serving) supervise(ctx context.Context, log *slog.Logger, watch func(crew string, e supervise.Event)) error {
+// already: what one of them does wrong is not the end of the others. What comes from upgrade has new workers go on, one
+// after the other. watch, if it is not nil, is told of all.
+func (s *serving) supervise(ctx context.Context, log *slog.Logger, upgrade <-chan os.Signal,
+	watch func(crew string, e supervise.Event),
+) error {
 	path, err := os.Executable()
 	if err != nil {
 		return err
@@ -39,19 +43,44 @@ func (s *serving) supervise(ctx context.Context, log *slog.Logger, watch func(cr
 		defer end()
 		room.Bus, room.Token = at.URLs[0], at.Token
 	}
+	spec, err := listenOn(s.Listen)
+	if err != nil {
+		return err
+	}
+	sockets := listen.NewGroup(spec) // they are here so that who waits at one outlives a worker
+	defer sockets.Close()
+	seats := make([][]proc.Named, s.Workers)
+	for seat := range seats {
+		fd, err := sockets.Open(seat)
+		if err != nil {
+			return err
+		}
+		seats[seat] = []proc.Named{{Name: socketName, FD: fd}}
+	}
 	workers, err := supervise.Enlist(ctx, supervise.CrewOptions{
 		Name: roomLetter, Letter: room, Count: s.Workers, Command: command, Log: log, Watch: watch,
+		Files: func(seat int) []proc.Named { return seats[seat] }, Succeeds: true,
 	})
 	if err != nil {
 		return err
 	}
+	defer context.AfterFunc(ctx, sockets.Close)() // behind the workers' end nobody would take who waits
 	select {
 	case <-workers.Ready:
 		log.Info("open for everybody", "page", "http://"+s.Listen+"/", "workers", s.Workers)
 	case err := <-workers.Ended:
 		return err
 	}
-	return <-workers.Ended
+	for {
+		select {
+		case <-upgrade:
+			if err := workers.Replace(ctx); err != nil && ctx.Err() == nil {
+				log.Error("the workers were not replaced", "cause", err)
+			}
+		case err := <-workers.Ended:
+			return err
+		}
+	}
 }
 
 // serveAsChild is the bus or a worker, as the letter that was inherited says, until the supervisor wants it to end or
@@ -90,11 +119,24 @@ func serveRooms(ctx context.Context, fd int, own *supervise.Member, log *slog.Lo
 		return err
 	}
 	defer b.Close()
-	return p.serve(ctx, b, log, func() {
-		if err := own.Ready(); err != nil {
-			log.Error("the supervisor cannot be told", "error", err)
-		}
-	})
+	chat := newChat(log)
+	defer chat.close()
+	if err := chat.open(ctx, b, p.Copies); err != nil {
+		return err
+	}
+	socket, _ := own.File(socketName)
+	spec, err := listenOn(p.Listen)
+	if err != nil {
+		return err
+	}
+	h, err := newHost(chat, &p, listen.Inherited(spec, []int{socket}), 1, log)
+	if err != nil {
+		return err
+	}
+	w := &worker{Member: own, host: h, log: log}
+	ctx, w.end = context.WithCancel(ctx)
+	defer w.end()
+	return h.serve(ctx, func() { go w.attend(ctx) })
 }
 
 // connect waits for a bus that is away at the moment: it is started again as a worker is.
@@ -111,4 +153,72 @@ func connect(ctx context.Context, o bus.Options) (*bus.Bus, error) {
 			return nil, err
 		}
 	}
+}
+
+// worker is a server that a supervisor has started.
+type worker struct {
+	*supervise.Member
+	host *hosting
+	log  *slog.Logger
+	end  context.CancelFunc
+}
+
+// attend tells that the worker serves, and does what it is told until ctx is done or the supervisor has died.
+func (w *worker) attend(ctx context.Context) {
+	if err := w.Ready(); err != nil {
+		w.log.Error("the supervisor cannot be told", "error", err)
+	}
+	pulse := proc.NewPulse(w.Slot, time.Hour) // of no loop: they show nothing
+	defer pulse.Stop()
+	err := w.Attend(ctx, pulse, func(m proc.Message) {
+		if m.Kind != supervise.KindOrder {
+			m.Close()
+			return
+		}
+		order, whole, err := w.Orders.Add(m)
+		switch {
+		case err != nil:
+			w.log.Error("an order cannot be read", "error", err)
+		case whole:
+			go w.carryOut(order)
+		}
+	})
+	if ctx.Err() == nil {
+		w.log.Warn("the supervisor has ended", "cause", err)
+	}
+}
+
+// carryOut has people go to another worker, or come from there, and answers.
+func (w *worker) carryOut(o supervise.Order) {
+	answer := supervise.Answer{ID: o.ID}
+	err := w.pass(&o)
+	if err != nil {
+		answer.Error = err.Error()
+	}
+	if err := w.Answer(context.Background(), answer); err != nil {
+		w.log.Warn("the supervisor does not hear what came of an order", "order", o.Do, "error", err)
+	}
+	if err == nil && o.Do == supervise.OrderHandOver {
+		w.end()
+	}
+}
+
+func (w *worker) pass(o *supervise.Order) error {
+	channel, err := o.Peer()
+	if err != nil {
+		return err
+	}
+	if o.Do == supervise.OrderTakeOver {
+		go func() {
+			defer channel.Close()
+			if _, err := w.host.take(context.Background(), channel); err != nil {
+				w.log.Warn("another worker has not handed over all that it had", "cause", err)
+			}
+		}()
+		return nil
+	}
+	defer channel.Close()
+	tally, err := w.host.give(context.Background(), channel, nil)
+	w.log.Info("another worker goes on", "connections", tally.Moved, "returned", tally.Returned)
+	return err
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"os"
@@ -30,6 +31,8 @@ type team struct {
 	address string
 	ready   chan int // numbers of processes
 	bus     chan int
+	upgrade chan os.Signal
+	rolled  chan error // the outcomes of upgrades
 }
 
 // freeAddress is one at which nobody listens.
@@ -45,13 +48,20 @@ func freeAddress(t *testing.T) string {
 
 func startTeam(t *testing.T, workers int) *team {
 	t.Helper()
-	c := &team{t: t, address: freeAddress(t), ready: make(chan int, 64), bus: make(chan int, 64)}
+	c := &team{
+		t: t, address: freeAddress(t), ready: make(chan int, 64), bus: make(chan int, 64),
+		upgrade: make(chan os.Signal, 1), rolled: make(chan error, 1),
+	}
 	s := &serving{place: place{Listen: c.address, Driver: "auto", Copies: 1}, Workers: workers}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- s.supervise(ctx, slog.New(slog.DiscardHandler), func(crew string, e supervise.Event) {
+		ended <- s.supervise(ctx, slog.New(slog.DiscardHandler), c.upgrade, func(crew string, e supervise.Event) {
 			switch {
+			case e.Kind == supervise.RollDone:
+				c.rolled <- nil
+			case e.Kind == supervise.RollFailed:
+				c.rolled <- errors.New(e.Text)
 			case e.Kind != supervise.WorkerReady:
 			case crew == supervise.BusName:
 				c.bus <- e.PID
@@ -147,7 +157,7 @@ func TestNoBus(t *testing.T) {
 	started := make(chan bool, 64)
 	ended := make(chan error, 1)
 	go func() {
-		ended <- s.supervise(ctx, slog.New(slog.DiscardHandler), func(_ string, e supervise.Event) {
+		ended <- s.supervise(ctx, slog.New(slog.DiscardHandler), nil, func(_ string, e supervise.Event) {
 			started <- e.Kind == supervise.WorkerStarting
 		})
 	}()
