@@ -50,9 +50,16 @@ type Portable interface {
 // PortableDatagrams is what a [DatagramHandler] is besides that keeps sessions, each with a socket of its own that
 // [Dialer.OpenDatagrams] made.
 type PortableDatagrams interface {
-	// PackAll gives every session of the listener at d: its socket, and what it takes to go on. The sessions are over
-	// here when it returns, and their sockets are not closed.
-	PackAll(d Datagrams, give func(socket Datagrams, state []byte))
+	// Sessions calls each with the socket of every session of the listener at d that may leave. What serves the socket is
+	// a PortableSession. Nothing comes at d any more.
+	Sessions(d Datagrams, each func(socket Datagrams))
 	// UnpackSession goes on with a session. open makes its socket, with what is to serve it; it must be called once.
 	UnpackSession(d Datagrams, state []byte, open func(h DatagramHandler) Datagrams) error
+}
+
+// PortableSession is what a [DatagramHandler] of a session is besides that may go on in another process.
+type PortableSession interface {
+	// PackSession appends to state what the session takes to go on. Nothing is in flight on its socket. The session is
+	// over here then, and its socket somebody else's: it is not closed.
+	PackSession(state []byte) []byte
 }

@@ -36,14 +36,14 @@ type datagrams struct {
 	marked  bool // in Loop.talkers
 	stalled bool // in Loop.stalled
 	again   bool // the datagram in flight is sent for the second time
-	muted   bool // nothing is received any more
+	paused  bool // nothing is received for now
 
-	gone func(fd int) // is given the descriptor when nothing is in flight; nil: the socket stays
+	parting *parting // that it takes part in; nil: it stays
 }
 
 // ListenDatagrams makes the loop serve an ordinary non-blocking datagram socket with h. It comes before Run, or on
-// the loop's thread.
-func (l *Loop) ListenDatagrams(fd int, h conn.DatagramHandler) error {
+// the loop's thread. One that is paused is not received from before ResumeDatagrams.
+func (l *Loop) ListenDatagrams(fd int, h conn.DatagramHandler, paused bool) error {
 	local, err := sys.LocalAddress(fd)
 	if err != nil {
 		return err
@@ -52,7 +52,7 @@ func (l *Loop) ListenDatagrams(fd int, h conn.DatagramHandler) error {
 	if err != nil {
 		return err
 	}
-	l.settleSocket(&datagrams{loop: l, handler: h, local: local, fd: adopted})
+	l.settleSocket(&datagrams{loop: l, handler: h, local: local, fd: adopted, paused: paused})
 	l.settleIn(h)
 	return nil
 }
@@ -132,7 +132,7 @@ func datagramEnds(t *conn.Target) (near, far []byte, family int, err error) {
 }
 
 func (d *datagrams) arm() {
-	if d.recv != 0 || d.closed || d.stalled || d.muted {
+	if d.recv != 0 || d.closed || d.stalled || d.paused {
 		return
 	}
 	op := driver.Op{Code: driver.RecvFrom, FD: d.fd, User: uint64(d.index), Many: true}
@@ -179,7 +179,7 @@ func (d *datagrams) received(done *driver.Completion) {
 	l := d.loop
 	if b := done.Block; b != nil {
 		switch {
-		case done.Err != nil || d.closed || d.gone != nil:
+		case done.Err != nil || d.closed:
 		case done.Result > l.longestDatagram():
 			d.truncated(b.Peer)
 		default:
@@ -194,9 +194,13 @@ func (d *datagrams) received(done *driver.Completion) {
 	case d.closed:
 		d.leave()
 	case d.recv != 0:
-	case d.muted:
+	case d.paused:
+		if undelivered(done.Err) {
+			d.failed(done.Err)
+		}
 		d.goOnParting()
-	case done.Err == nil || errors.Is(done.Err, driver.ErrNoBlock) && l.blocks.TakesInput():
+	case done.Err == nil, errors.Is(done.Err, driver.ErrCanceled), // it was paused for a moment
+		errors.Is(done.Err, driver.ErrNoBlock) && l.blocks.TakesInput():
 		d.arm()
 	case undelivered(done.Err):
 		d.failed(done.Err)
@@ -275,6 +279,7 @@ func (d *datagrams) close() {
 	d.empty()
 	d.loop.discard(d.fd)
 	d.leave()
+	d.goOnParting()
 }
 
 // Close closes a socket that was opened for its handler; those of listeners are closed when the loop stops.

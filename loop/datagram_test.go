@@ -52,7 +52,7 @@ func TestLongDatagramsAreDropped(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := &sizes{}
-	if err := l.ListenDatagrams(socket.Descriptor(), got); err != nil {
+	if err := l.ListenDatagrams(socket.Descriptor(), got, false); err != nil {
 		t.Fatal(err)
 	}
 	var want []int

@@ -88,6 +88,7 @@ func (l *Loop) EndDeparture() {
 	if x == nil {
 		return
 	}
+	l.endPartings()
 	x.rest()
 	for len(x.going) > 0 {
 		l.thaw(x, x.going[0])

@@ -11,66 +11,153 @@ import (
 // errSocket refuses a session whose socket its handler did not take.
 var errSocket = errors.New("loop: the handler has left the socket of a session that arrived")
 
-// DepartDatagrams has the datagram socket that h serves not be read from any more. The sessions leave, with the number
-// of their listener, if h is a conn.PortableDatagrams: take is given each of them when nothing is in flight on its
-// socket. Then the listener's socket is closed too. It reports whether that is so; otherwise sessions go on to send
-// from it.
-func (l *Loop) DepartDatagrams(h conn.DatagramHandler, number int, take func(p *conn.Parcel)) (leaves bool) {
-	portable, leaves := h.(conn.PortableDatagrams)
-	for _, d := range l.sockets {
-		if d == nil || d.opened || d.closed || d.gone != nil || d.handler != h {
-			continue
-		}
-		d.mute()
-		if !leaves {
-			continue
-		}
-		portable.PackAll(d, func(socket conn.Datagrams, state []byte) {
-			s, ok := socket.(*datagrams)
-			if !ok || s.closed || s.gone != nil || s.loop != l {
-				return
-			}
-			p := &conn.Parcel{Listener: number, State: append([]byte(nil), state...)}
-			s.part(func(fd int) {
-				p.FD = fd
-				l.meter.Add(meter.Moved, 1)
-				take(p)
-			})
-		})
-		d.part(func(fd int) { _ = sys.Close(fd) })
-	}
-	return leaves
+// parting is the leaving of the sessions of one handler. Its listening sockets come first: when nothing comes from
+// these any more, nothing is received for the sessions either, and each leaves when nothing is in flight on its socket.
+// So what this process has received it also passes on.
+type parting struct {
+	loop     *Loop
+	number   int // of the listener
+	take     func(p *conn.Parcel)
+	gone     func()
+	fronts   []*datagrams // the listening sockets
+	heard    int          // of these: something may still come
+	sessions []*datagrams // while they are asked for
+	left     int          // sessions that have not gone
 }
 
-// mute has nothing received on a socket any more.
-func (d *datagrams) mute() {
-	d.muted = true
+// DepartDatagrams has the datagram sockets that h serves not be read from any more, until ResumeDatagrams. The sessions
+// leave, with the number of their listener, if h is a conn.PortableDatagrams: take is given each of them when nothing
+// is in flight on its socket; otherwise they go on to send from it. gone is called once, when all have left. It is a
+// part of Depart, and EndDeparture ends it.
+func (l *Loop) DepartDatagrams(h conn.DatagramHandler, number int, take func(p *conn.Parcel), gone func()) {
+	p := &parting{loop: l, number: number, take: take, gone: gone}
+	for _, d := range l.sockets {
+		if !d.serves(h) {
+			continue
+		}
+		p.fronts = append(p.fronts, d)
+		if d.pause(); d.recv != 0 {
+			d.parting = p
+			p.heard++
+		}
+	}
+	p.goOn()
+}
+
+// serves reports that the socket is one of a listener, and of h.
+func (d *datagrams) serves(h conn.DatagramHandler) bool {
+	return d != nil && !d.opened && !d.closed && d.handler == h
+}
+
+// pause has nothing received on a socket. What is on its way out of the driver is delivered.
+func (d *datagrams) pause() {
+	d.paused = true
 	if d.recv != 0 {
 		_ = d.loop.driver.Cancel(d.recv)
 	}
 }
 
-// part gives the socket away as soon as nothing is in flight on it and nothing queued. Its handler hears of it no more.
-func (d *datagrams) part(gone func(fd int)) {
-	d.mute()
-	d.gone = gone
-	d.goOnParting()
+// resume has a socket received from again.
+func (d *datagrams) resume() {
+	d.paused, d.parting = false, nil
+	d.arm()
 }
 
-// goOnParting gives the socket away if nothing is under way.
+// ResumeDatagrams has the datagram sockets that h serves received from that were paused: by ListenDatagrams, or as
+// sessions have departed.
+func (l *Loop) ResumeDatagrams(h conn.DatagramHandler) {
+	for _, d := range l.sockets {
+		if d.serves(h) {
+			d.resume()
+		}
+	}
+}
+
+// goOn has the sessions leave once nothing comes any more.
+func (p *parting) goOn() {
+	if p.heard > 0 {
+		return
+	}
+	fronts := p.fronts
+	p.fronts = nil
+	for _, d := range fronts {
+		if h, ok := d.handler.(conn.PortableDatagrams); ok && !d.closed {
+			h.Sessions(d, p.invite)
+		}
+	}
+	sessions := p.sessions
+	p.sessions = nil
+	for _, s := range sessions {
+		s.goOnParting()
+	}
+	if p.left == 0 && p.gone != nil {
+		gone := p.gone
+		p.gone = nil
+		gone()
+	}
+}
+
+// invite has a session leave soon.
+func (p *parting) invite(socket conn.Datagrams) {
+	s, ok := socket.(*datagrams)
+	if !ok || !s.opened || s.closed || s.parting != nil || s.loop != p.loop {
+		return
+	}
+	if _, ok := s.handler.(conn.PortableSession); ok {
+		s.pause()
+		s.parting = p
+		p.left++
+		p.sessions = append(p.sessions, s)
+	}
+}
+
+// goOnParting goes on with the leaving that the socket is a part of, if nothing is in flight any more.
 func (d *datagrams) goOnParting() {
-	l := d.loop
-	if d.gone == nil || d.closed || d.recv != 0 || d.send != 0 || len(d.queue) > 0 {
+	p := d.parting
+	switch {
+	case p == nil, d.recv != 0 && !d.closed:
 		return
+	case !d.opened:
+		p.heard--
+	case d.closed: // by its handler
+		p.left--
+	case d.send != 0 || len(d.queue) > 0:
+		return
+	default:
+		p.left--
+		p.pack(d)
 	}
-	fd, err := l.driver.Part(d.fd)
+	d.parting = nil
+	p.goOn()
+}
+
+// pack gives a session away, or has it go on here if that is impossible.
+func (p *parting) pack(s *datagrams) {
+	l := p.loop
+	fd, err := l.driver.Part(s.fd)
 	if err != nil {
-		d.close()
+		s.resume()
 		return
 	}
-	gone := d.gone
-	d.vanish()
-	gone(fd)
+	state := s.handler.(conn.PortableSession).PackSession(nil)
+	s.vanish()
+	l.meter.Add(meter.Moved, 1)
+	p.take(&conn.Parcel{Listener: p.number, FD: fd, State: state})
+}
+
+// endPartings has the sessions go on here that have not left. The sockets that they came by stay paused.
+func (l *Loop) endPartings() {
+	for _, d := range l.sockets {
+		if d == nil || d.parting == nil {
+			continue
+		}
+		d.parting.gone, d.parting.fronts = nil, nil
+		if d.opened {
+			d.resume()
+		} else {
+			d.parting = nil
+		}
+	}
 }
 
 // vanish gives up the place of a socket whose descriptor is somebody else's.
@@ -80,8 +167,9 @@ func (d *datagrams) vanish() {
 	d.leave()
 }
 
-// ArriveSession goes on with a session of datagrams of another process, at the socket that h serves here. The socket of
-// the session is the loop's then; after an error it is the caller's as before, under the number that p has by then.
+// ArriveSession goes on with a session of datagrams of another process, at the socket that h serves here, also while
+// that is paused. The socket of the session is the loop's then; after an error it is the caller's as before, under the
+// number that p has by then.
 func (l *Loop) ArriveSession(h conn.DatagramHandler, p *conn.Parcel) error {
 	portable, ok := h.(conn.PortableDatagrams)
 	if !ok {
@@ -89,7 +177,7 @@ func (l *Loop) ArriveSession(h conn.DatagramHandler, p *conn.Parcel) error {
 	}
 	var at *datagrams
 	for _, d := range l.sockets {
-		if d != nil && !d.opened && !d.closed && !d.muted && d.handler == h {
+		if d.serves(h) {
 			at = d
 		}
 	}

@@ -252,7 +252,7 @@ func TestSimDatagrams(t *testing.T) {
 			}
 			delete(sent, string(p))
 		}
-		if err := w.loop.ListenDatagrams(socket.Descriptor(), mirror{w, drop}); err != nil {
+		if err := w.loop.ListenDatagrams(socket.Descriptor(), mirror{w, drop}, false); err != nil {
 			panic(err)
 		}
 		socket.Sent = func(to netip.AddrPort, p []byte) {

@@ -80,6 +80,9 @@ type Steering interface {
 	// Succeed has the handlers that h makes serve what a listener accepts from now on. The
 	// connections that it has accepted stay with theirs.
 	Succeed(number int, h func() conn.Handler) error
+	// Resume has a listener of datagrams received from that is [Listener.Paused], or has
+	// departed.
+	Resume(number int) error
 	// Each calls f on each thread that can dial, and returns when all calls have. Models
 	// that cannot dial call it never.
 	Each(f func(d conn.Dialer))
@@ -96,13 +99,14 @@ type Steering interface {
 	ArriveMany(parcels []*conn.Parcel) []error
 	// Depart has connections leave for another process, each as soon as its handler lets it:
 	// see [conn.Portable]. The listening sockets that are meant are closed at once, because
-	// the other process serves the same ones, and [Listener.Closed] is told; what waits
-	// there is taken, because the kernel may have woken nobody else for it. Datagram sockets
-	// are not read from any more; their sessions leave all at once, also where there is no
-	// Room, if the handler is [conn.PortableDatagrams], or else go on to send until the site
-	// ends. One departure goes on until stop is called, from any thread but those of the
-	// model: what has not left by then stays and goes on. Models that cannot say
-	// [ErrNotPortable], and nothing is changed.
+	// the other process serves the same ones, and [Listener.Closed] is told; what waits there
+	// is taken, because the kernel may have woken nobody else for it. Datagram sockets are
+	// not read from any more, until the site ends or Resume; their sessions leave all at
+	// once, also where there is no Room, if the handler is [conn.PortableDatagrams], or else
+	// go on to send. Depart returns when they have left, or after a second. One departure
+	// goes on until stop is called, from any thread but those of the model: what has not left
+	// by then stays and goes on. Models that cannot say [ErrNotPortable], and nothing is
+	// changed.
 	Depart(d Departure) (stop func(), err error)
 }
 
@@ -163,6 +167,9 @@ type Listener struct {
 	// Datagram makes handlers for a datagram socket, one for each descriptor. Exactly
 	// one of Handler and Datagram is set.
 	Datagram func() conn.DatagramHandler
+	// Paused leaves datagrams in the socket until Resume of [Steering]: another process still
+	// reads from it, and its sessions are to Arrive first.
+	Paused bool
 }
 
 // Accept says how connections are spread over loops.

@@ -28,6 +28,7 @@ type listening struct {
 	released atomic.Bool   // and Listener.Closed was told
 	free     []*connection // seats that are not used; under Blocking.mu, as is life
 	life     int           // how often it was succeeded
+	resumed  bool          // it was Paused; under Blocking.steers
 
 	handler func() conn.Handler // under Blocking.making
 
@@ -72,11 +73,28 @@ func (b *Blocking) openOne(of *Listener) (*listening, error) {
 
 // launch has a listener accepted or received from.
 func (b *Blocking) launch(l *listening) {
-	if l.Datagram != nil {
-		b.running.Go(func() { b.receiveDatagrams(l) })
-	} else {
+	switch {
+	case l.Datagram == nil:
 		b.begin(l)
+	case l.Paused && !l.resumed:
+	default:
+		b.running.Go(func() { b.receiveDatagrams(l) })
 	}
+}
+
+// Resume is that of [Steering].
+func (b *Blocking) Resume(number int) error {
+	b.steers.Lock()
+	defer b.steers.Unlock()
+	l := b.all()[number]
+	switch {
+	case l.Datagram == nil || l.stopping():
+		return fmt.Errorf("listener %s: it does not receive datagrams", l.Name)
+	case l.Paused && !l.resumed:
+		l.resumed = true
+		b.launch(l)
+	}
+	return nil
 }
 
 // newDoorstep has the one thread look at the listeners of now.
@@ -176,6 +194,9 @@ func (b *Blocking) Leave(number int, drain time.Duration, gone func()) {
 	l.spread.Store(int64(min(drain/2, time.Duration(l.users.Load())*tellPace)))
 	l.deadline.Store(b.clock() + int64(max(drain, 1)))
 	l.ring()
+	if l.Paused && !l.resumed { // nobody waits there
+		l.close()
+	}
 	if b.alone && l.Handler != nil {
 		b.newDoorstep()
 	}

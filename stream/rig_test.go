@@ -144,7 +144,7 @@ func (r *rig) run(fd, number int, o *rigOptions) {
 		if err == nil && o.handler != nil {
 			_, err = l.Listen(fd, o.handler())
 		} else if err == nil {
-			err = l.ListenDatagrams(fd, o.datagrams())
+			err = l.ListenDatagrams(fd, o.datagrams(), false)
 		}
 		if err != nil {
 			ready <- err

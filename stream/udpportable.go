@@ -15,7 +15,10 @@ import (
 // arrives has the client, and the other one goes on to pass the answers back that it waits for, until it is silent for
 // long enough.
 
-var _ conn.PortableDatagrams = (*router)(nil)
+var (
+	_ conn.PortableDatagrams = (*router)(nil)
+	_ conn.PortableSession   = (*flow)(nil)
+)
 
 // sessionUDPVersion is that of the state of a session of datagrams.
 const sessionUDPVersion = 1
@@ -23,22 +26,28 @@ const sessionUDPVersion = 1
 // longestServer is more than any server's address has bytes.
 const longestServer = 256
 
-// PackAll has all sessions leave, the one that was heard of last first: so each finds its place soon where it arrives.
-func (r *router) PackAll(_ conn.Datagrams, give func(socket conn.Datagrams, state []byte)) {
-	for f := r.order.previous; f != &r.order; f = r.order.previous {
-		if f.socket == nil {
+// Sessions has all sessions leave, the one that was heard of last first: so each finds its place soon where it arrives.
+func (r *router) Sessions(_ conn.Datagrams, each func(socket conn.Datagrams)) {
+	var next *flow
+	for f := r.order.previous; f != &r.order; f = next {
+		if next = f.previous; f.socket == nil {
 			r.end(f, Stopped)
-			continue
+		} else {
+			each(f.socket)
 		}
-		socket := f.socket
-		state := f.pack(nil, r.dialer.Now())
-		f.socket = nil
-		f.agent.Unchoose(f.server)
-		r.dismiss(f)
-		r.tally.movedOut()
-		r.rest()
-		give(socket, state)
 	}
+}
+
+// PackSession ends the session here.
+func (f *flow) PackSession(state []byte) []byte {
+	r := f.router
+	state = f.pack(state, r.dialer.Now())
+	f.socket = nil
+	f.agent.Unchoose(f.server)
+	r.dismiss(f)
+	r.tally.movedOut()
+	r.rest()
+	return state
 }
 
 // pack tells what the session needs to go on.

@@ -20,10 +20,10 @@ type luggage struct {
 
 // leave has all sessions leave.
 func (b *bench) leave() (all []luggage) {
-	b.router.(conn.PortableDatagrams).PackAll(b.front, func(d conn.Datagrams, state []byte) {
+	b.router.(conn.PortableDatagrams).Sessions(b.front, func(d conn.Datagrams) {
 		s := d.(*socket)
 		delete(b.sockets, s)
-		all = append(all, luggage{s, state})
+		all = append(all, luggage{s, s.handler.(conn.PortableSession).PackSession(nil)})
 	})
 	return all
 }

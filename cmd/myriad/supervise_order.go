@@ -37,6 +37,8 @@ func (w *worker) carryOut(order supervise.Order) {
 		err = w.server.Adopt()
 	case supervise.OrderHandOver, supervise.OrderTakeOver:
 		err = w.pass(&order)
+	case supervise.OrderLead:
+		err = w.server.Lead()
 	case supervise.OrderFront:
 		err = w.receive(&order)
 	default:

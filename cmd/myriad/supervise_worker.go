@@ -68,7 +68,8 @@ func (w *worker) run(c console, signals <-chan os.Signal) error {
 	ready := make(chan struct{})
 	w.server, err = app.New(plan, app.Options{
 		Bus:     at,
-		Version: version, Log: w.log, Worker: true, Given: order.Sockets, Ready: func(*app.App) { close(ready) },
+		Version: version, Log: w.log, Worker: true, Given: order.Sockets, Follows: order.Follows,
+		Ready: func(*app.App) { close(ready) },
 	})
 	if err != nil {
 		return w.fail(err)

@@ -150,7 +150,7 @@ func (s *succession) inherit(plan *app.Plan, o *app.Options) error {
 	ctx, cancel := context.WithTimeout(context.Background(), successorLimit)
 	defer cancel()
 	heritage, err := app.Inherit(ctx, s.channel, plan, version, s.adminAt)
-	o.Given, o.Admin = heritage.Given, heritage.Admin
+	o.Given, o.Admin, o.Follows = heritage.Given, heritage.Admin, true
 	serving := o.Ready
 	o.Ready = func(a *app.App) {
 		if serving != nil {

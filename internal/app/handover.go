@@ -121,6 +121,10 @@ func (d *departure) keep() error {
 		if _, goes := d.places[f.number]; !goes {
 			continue
 		}
+		if datagrams(f.config) { // it stays open, and is not read from
+			d.kept[f] = nil
+			continue
+		}
 		fds, err := f.group.Copies()
 		if err != nil {
 			return err
@@ -154,9 +158,8 @@ func (d *departure) run(ctx context.Context) (handover.Tally, error) {
 		tally, _ := d.sender.Finish()
 		return tally, err
 	}
-	if err := d.sender.Left(); err == nil { // or it has failed, which is seen at the end
-		d.await(ctx)
-	}
+	d.sender.Left()
+	d.await(ctx)
 	stop()
 	return d.sender.Finish()
 }
@@ -186,7 +189,11 @@ func (d *departure) await(ctx context.Context) {
 func (d *departure) undo() error {
 	var errs []error
 	for f, fds := range d.kept {
-		if len(fds) == 0 {
+		if datagrams(f.config) {
+			errs = append(errs, d.resume(f))
+			if !d.options.Worker {
+				f.group.Own()
+			}
 			continue
 		}
 		group := listen.Succeeding(f.group.Spec(), fds)

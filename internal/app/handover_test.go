@@ -3,8 +3,12 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/myriad-server/myriad/internal/handover"
 	"github.com/myriad-server/myriad/internal/proc"
@@ -54,6 +58,72 @@ func TestHandOverInVain(t *testing.T) {
 		}
 		if got := len(r.Listeners()); got != n+1 {
 			t.Errorf("after %d attempts there are %d listeners", n, got)
+		}
+	}
+}
+
+// TestSessionsComeBack hands sessions of datagrams over to one that goes away before it has acknowledged any: they go
+// on where they were.
+func TestSessionsComeBack(t *testing.T) {
+	far, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer far.Close()
+	r := start(t, fmt.Sprintf(`listeners=[{address: "udp://127.0.0.1:0", protocol: udp, to: ["%s"]}]`,
+		far.LocalAddr()))
+	clients, names := make([]net.Conn, 10), make([]string, 10)
+	ask := func(c net.Conn) string {
+		t.Helper()
+		p := make([]byte, 10)
+		_ = far.SetReadDeadline(time.Now().Add(patience))
+		if _, err := c.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		_, from, err := far.ReadFrom(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return from.String()
+	}
+	for i := range clients {
+		if clients[i], err = net.Dial("udp", strings.TrimPrefix(r.Listeners()[0].Address, "udp://")); err != nil {
+			t.Fatal(err)
+		}
+		defer clients[i].Close()
+		names[i] = ask(clients[i])
+	}
+	for range 3 {
+		channel, end, err := proc.NewPair()
+		if err != nil {
+			t.Fatal(err)
+		}
+		other, err := proc.NewChannel(end)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var group sync.WaitGroup
+		group.Go(func() {
+			defer other.Close()
+			if _, _, err := handover.Ask(t.Context(), other, r.now().hello()); err != nil {
+				t.Error(err)
+			}
+			if m, err := other.Receive(t.Context()); err != nil {
+				t.Error(err)
+			} else {
+				m.Close()
+			}
+		})
+		moved, err := r.HandOver(t.Context(), channel)
+		channel.Close()
+		group.Wait()
+		if err == nil {
+			t.Fatalf("handed over to nobody: %+v", *moved)
+		}
+		for i, c := range clients {
+			if name := ask(c); name != names[i] {
+				t.Errorf("a client was %s and is %s", names[i], name)
+			}
 		}
 	}
 }

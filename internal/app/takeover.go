@@ -9,7 +9,6 @@ import (
 	"github.com/myriad-server/myriad/internal/config"
 	"github.com/myriad-server/myriad/internal/handover"
 	"github.com/myriad-server/myriad/internal/proc"
-	"github.com/myriad-server/myriad/serve"
 )
 
 // listenerKey is what two processes call a listener: where it listens, by the configuration, and what is spoken there.
@@ -51,7 +50,7 @@ func (f *front) place(p *Plan) int {
 // there is an error.
 func (a *App) TakeOver(ctx context.Context, channel *proc.Channel) (taken int, err error) {
 	if _, _, err := handover.Ask(ctx, channel, a.now().hello()); err != nil {
-		return 0, err
+		return 0, errors.Join(err, a.Lead())
 	}
 	return a.takeOver(ctx, channel)
 }
@@ -78,7 +77,7 @@ func (a *App) takeOver(ctx context.Context, channel *proc.Channel) (taken int, e
 		numbers[f.place(g.plan)] = f.number
 	}
 	left := func() {
-		a.listenLate()
+		a.lead()
 		for _, f := range g.fronts {
 			if !a.options.Worker {
 				f.group.Own()
@@ -107,9 +106,7 @@ func (a *App) arrive(parcels []*conn.Parcel, numbers map[int]int) []error {
 			errs[i] = errPlace
 			continue
 		}
-		if p.Listener = number; number >= len(a.site.Listeners) {
-			a.listenLate()
-		}
+		p.Listener = number
 		known, at = append(known, p), append(at, i)
 	}
 	for i, err := range a.steering.ArriveMany(known) {
@@ -118,54 +115,39 @@ func (a *App) arrive(parcels []*conn.Parcel, numbers map[int]int) []error {
 	return errs
 }
 
-// lateListener is one of datagrams that the process before still reads from.
-type lateListener struct {
-	front    *front
-	listener serve.Listener
+// resume receives from the sockets of a listener of datagrams.
+func (a *App) resume(f *front) error {
+	var errs []error
+	for _, number := range append([]int{f.number}, f.more...) {
+		errs = append(errs, a.steering.Resume(number))
+	}
+	return errors.Join(errs...)
 }
 
-// listenLate listens for datagrams once the process before does not read them any more. Until then they wait in the
-// kernel.
-func (a *App) listenLate() {
-	a.lateness.Lock()
-	defer a.lateness.Unlock()
-	for _, late := range a.late {
-		number, err := a.steering.Listen(late.listener)
-		if err == nil && number != late.front.number {
-			err = fmt.Errorf("it is listener %d, and not %d", number, late.front.number)
-		}
-		if err != nil {
-			a.options.Log.Error("a listener is not served", "listener", late.front.url(), "cause", err)
-		}
-	}
-	a.late = nil
-}
-
-// postpone parts the listeners of datagrams from the others, if others are left: a process that follows another reads
-// from them only when that one has stopped.
-func (a *App) postpone() {
-	if a.options.Worker || a.options.Given == nil {
+// lead ends the following of another process: what it has not handed over it does not hand over any more, and does not
+// receive datagrams.
+func (a *App) lead() {
+	if !a.follows {
 		return
 	}
-	var now, later []serve.Listener
-	for _, l := range a.site.Listeners {
-		if l.Datagram == nil {
-			now = append(now, l)
-		} else {
-			later = append(later, l)
-		}
-	}
-	if len(now) == 0 || len(later) == 0 {
-		return
-	}
-	a.site.Listeners = now
-	next := 0
+	a.follows = false
 	for _, f := range a.now().fronts {
 		if !datagrams(f.config) {
-			f.number, next = next, next+1
 			continue
 		}
-		f.number = len(now) + len(a.late)
-		a.late = append(a.late, lateListener{f, later[len(a.late)]})
+		if err := a.resume(f); err != nil {
+			a.options.Log.Error("a listener is not served", "listener", f.url(), "cause", err)
+		}
 	}
+}
+
+// Lead says that nobody will hand over to a server that was to follow another one.
+func (a *App) Lead() error {
+	a.reloads.Lock()
+	defer a.reloads.Unlock()
+	if a.steering == nil {
+		return ErrNotServing
+	}
+	a.lead()
+	return nil
 }

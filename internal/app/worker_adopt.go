@@ -54,6 +54,7 @@ func (g *generation) adopt(listener int, fds []int) error {
 		Name: f.config.Address.String(), Network: string(f.config.Address.Network), Open: group.Open, Closed: group.Closed,
 	}
 	err := g.serveAgain(f, &l)
+	l.Paused = g.follows && l.Datagram != nil
 	number := -1
 	if err == nil {
 		number, err = g.steering.Listen(l)

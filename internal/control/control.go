@@ -92,7 +92,8 @@ func (s *Server) Start(at config.AutoOrOffOrAddress) (address string, err error)
 	s.before()
 	s.group.Go(func() { s.behind(ctx) })
 	s.group.Go(func() {
-		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		err := s.http.Serve(l)
+		if !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) { // or bequeathed
 			s.log.Error("the admin API has ended", "error", err)
 		}
 	})

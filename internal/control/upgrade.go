@@ -84,10 +84,11 @@ func (s *Server) Own() {
 	}
 }
 
-// Bequeath leaves the file of the socket to a successor.
+// Bequeath leaves the socket to a successor, and its file. What was asked here is answered yet.
 func (s *Server) Bequeath() {
 	if s.socket != nil {
 		s.socket.Disown()
+		_ = s.listener.Close()
 	}
 }
 

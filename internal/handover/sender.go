@@ -70,6 +70,8 @@ type Sender struct {
 	sent     map[uint64]*sent
 	number   uint64
 	finish   bool // nothing more is given
+	leaves   bool // Left was called and is not told, and
+	before   int  // so many of the queue come before it
 	failed   error
 	tally    Tally
 	done     time.Time     // when the other side was told that there is nothing more
@@ -139,8 +141,14 @@ func (s *Sender) Failed() error {
 // Progress gets something when parcels have been acknowledged or have come back.
 func (s *Sender) Progress() <-chan struct{} { return s.progress }
 
-// Left tells the other side that the listening sockets are its own now.
-func (s *Sender) Left() error { return s.channel.Send(s.ctx, proc.Message{Kind: kindLeft}) }
+// Left tells the other side, behind what was taken before, that the listening sockets are its own now. It is called at
+// most once.
+func (s *Sender) Left() {
+	s.mu.Lock()
+	s.leaves, s.before = true, len(s.queue)
+	s.mu.Unlock()
+	nudge(s.changed)
+}
 
 // UnderWay is how many parcels are neither acknowledged nor back.
 func (s *Sender) UnderWay() int {
@@ -185,12 +193,17 @@ func (s *Sender) send() {
 		}
 		payload, fds := s.encode(batch, number)
 		if err := s.transmit(payload, fds); err != nil {
-			if Gone(err) {
-				<-s.heard // there may be acknowledgements from before its end
-			}
-			s.fail(err)
+			s.unsent(err)
 		}
 	}
+}
+
+// unsent ends the hand-over because of something that could not be sent.
+func (s *Sender) unsent(why error) {
+	if Gone(why) {
+		<-s.heard // there may be acknowledgements from before its end
+	}
+	s.fail(why)
 }
 
 // next waits for something to send, and enters it as sent. It is nil when there is nothing more.
@@ -208,8 +221,21 @@ func (s *Sender) next() (batch []waiting, number uint64) {
 			}
 			<-s.changed
 			continue
+		case s.leaves && s.before == 0:
+			s.leaves = false
+			s.mu.Unlock()
+			if err := s.channel.Send(s.ctx, proc.Message{Kind: kindLeft}); err != nil {
+				s.unsent(err)
+			}
+			continue
 		case len(s.queue) > 0:
-			batch, s.queue = cut(s.queue)
+			first := s.queue
+			if s.leaves {
+				first = first[:s.before]
+			}
+			batch, _ = cut(first)
+			s.queue = s.queue[len(batch):]
+			s.before = max(s.before-len(batch), 0)
 			var stay []waiting
 			batch, stay = s.placed(batch)
 			if len(batch) > 0 {
@@ -227,10 +253,7 @@ func (s *Sender) next() (batch []waiting, number uint64) {
 			s.done = time.Now()
 			s.mu.Unlock()
 			if err := s.channel.Send(s.ctx, proc.Message{Kind: kindDone}); err != nil {
-				if Gone(err) {
-					<-s.heard
-				}
-				s.fail(err)
+				s.unsent(err)
 				continue
 			}
 			return nil, 0

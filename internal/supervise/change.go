@@ -333,8 +333,12 @@ func (f *Fleet) succeed(from, heir ID) error {
 	ctx, cancel := context.WithTimeout(context.Background(), f.Supervisor.options.Policy.DrainFor)
 	defer cancel()
 	if _, err := taker.order(ctx, Order{Do: OrderTakeOver, Channel: 1}, []int{one}); err != nil {
+		f.lead(taker)
 		return err
 	}
+	f.mu.Lock()
+	taker.follows = false
+	f.mu.Unlock()
 	_, err = giver.order(ctx, Order{Do: OrderHandOver, Channel: 1}, []int{other})
 	return err
 }

@@ -103,6 +103,7 @@ type Event struct {
 	Wait       time.Duration // until the next start
 	Workers    int           // how many there are to be
 	Open       uint64        // connections that the worker had when it ended
+	Heir       ID            // who takes over what one has that leaves; 0: nobody
 }
 
 // Level is how loud the event is.

@@ -143,9 +143,10 @@ func (f *Fleet) started(p Place, child *proc.Child) {
 		of = f.coming
 	}
 	l := newLink(p, child, of.version)
+	l.follows = f.precedes(p.Seat)
 	f.links[p.Worker] = l
 	order := of.order(OrderServe, f.workers)
-	order.Held = f.held()
+	order.Held, order.Follows = f.held(), l.follows
 	var err error
 	order.Sockets, err = of.sockets.For(p.Seat, f.workers)
 	f.mu.Unlock()
@@ -214,6 +215,7 @@ func (f *Fleet) notice(e Event) {
 			f.announce()
 			f.fronts.acceptor.Retire(uint64(e.Worker))
 		}
+		f.free(e)
 		if e.Kind == WorkerDied && e.Cause >= Crashed {
 			f.restarts[e.Seat]++
 		}

@@ -21,6 +21,7 @@ type link struct {
 	// Under the fleet's lock:
 	version uint64 // of the work that it has
 	serves  bool
+	follows bool // it was started beside one that serves at its seat
 }
 
 var errLost = errors.New("the worker has ended before it answered")

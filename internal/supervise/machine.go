@@ -280,8 +280,9 @@ func (m *Machine) retire(now time.Duration, w *worker, cause Cause) {
 	}
 	w.phase, w.cause, w.deadline = Draining, cause, now+m.policy.DrainFor
 	m.do(DoDrain, w)
-	m.actions[len(m.actions)-1].Heir = m.heir(w)
-	m.tell(WorkerLeaving, w, nil)
+	heir := m.heir(w)
+	m.actions[len(m.actions)-1].Heir = heir
+	m.tell(WorkerLeaving, w, func(e *Event) { e.Heir = heir })
 }
 
 func (m *Machine) terminate(now time.Duration, w *worker, cause Cause) {

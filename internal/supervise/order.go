@@ -25,6 +25,7 @@ const (
 	OrderAdopt    = "adopt"     // sockets of a seat that nobody has any more
 	OrderHandOver = "hand over" // give all connections to another worker, and drain
 	OrderTakeOver = "take over" // take the connections of another worker
+	OrderLead     = "lead"      // whoever was to hand over will not
 )
 
 // Order is what a worker is to do.
@@ -43,6 +44,9 @@ type Order struct {
 	// Sockets are those that it gets, and Channel the number of descriptors behind them: the end of a channel, or none.
 	Sockets []app.Given `json:"sockets,omitempty"`
 	Channel int         `json:"channel,omitempty"`
+
+	// Follows says that another worker serves the same sockets yet: OrderTakeOver comes, or OrderLead.
+	Follows bool `json:"follows,omitempty"`
 
 	channel int
 }

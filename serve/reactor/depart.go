@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/myriad-server/myriad/conn"
 	"github.com/myriad-server/myriad/loop"
@@ -126,10 +127,15 @@ func (r *running) Depart(d serve.Departure) (stop func(), err error) {
 	if r.departing.Swap(true) {
 		return nil, errDeparting
 	}
+	gone := make(chan struct{}, len(r.workers)*len(*r.served.Load()))
+	asked := 0
 	for _, w := range r.workers {
-		if err = r.departFrom(w, d); err != nil {
+		if err = r.departFrom(w, d, func() { gone <- struct{}{} }, &asked); err != nil {
 			break
 		}
+	}
+	if err == nil {
+		r.awaitSessions(gone, asked)
 	}
 	end := sync.OnceFunc(func() {
 		for _, w := range r.workers {
@@ -144,8 +150,28 @@ func (r *running) Depart(d serve.Departure) (stop func(), err error) {
 	return end, nil
 }
 
-// departFrom has connections leave from one loop, and returns when the listening sockets are closed.
-func (r *running) departFrom(w *worker, d serve.Departure) error {
+// sessionsLimit is how long sessions of datagrams are waited for. They leave within milliseconds, but for those whose
+// server does not take what they have for it: these follow.
+const sessionsLimit = time.Second
+
+// awaitSessions waits until the sessions of so many handlers of datagrams have left.
+func (r *running) awaitSessions(gone <-chan struct{}, handlers int) {
+	limit := time.NewTimer(sessionsLimit)
+	defer limit.Stop()
+	for range handlers {
+		select {
+		case <-gone:
+		case <-limit.C:
+			return
+		case <-r.failure:
+			return
+		}
+	}
+}
+
+// departFrom has connections leave from one loop, and returns when the listening sockets are closed. gone is called, as
+// often as is added to asked, when all sessions of datagrams of one handler have left.
+func (r *running) departFrom(w *worker, d serve.Departure, gone func(), asked *int) error {
 	closed := make(chan struct{})
 	var left []*served
 	err := r.on(w, func() error {
@@ -157,11 +183,12 @@ func (r *running) departFrom(w *worker, d serve.Departure) error {
 			case d.Only != nil && !d.Only(number):
 			case s.Handler != nil:
 				left = append(left, s)
-			case h != nil && w.loop.DepartDatagrams(h, number, func(p *conn.Parcel) {
-				p.State = append(binary.LittleEndian.AppendUint16(nil, uint16(w.number)), p.State...)
-				d.Take(p)
-			}):
-				left = append(left, s)
+			case h != nil:
+				*asked++
+				w.loop.DepartDatagrams(h, number, func(p *conn.Parcel) {
+					p.State = append(binary.LittleEndian.AppendUint16(nil, uint16(w.number)), p.State...)
+					d.Take(p)
+				}, gone)
 			}
 		}
 		return nil

@@ -120,7 +120,7 @@ func (s *served) begin(w *worker, number int) (err error) {
 		}
 	case fd >= 0:
 		s.handlers[i] = s.Datagram()
-		err = w.loop.ListenDatagrams(fd, s.handlers[i])
+		err = w.loop.ListenDatagrams(fd, s.handlers[i], s.Paused)
 	}
 	if err != nil {
 		return fmt.Errorf("listener %s: %w", s.Name, err)
@@ -174,6 +174,29 @@ func (r *running) Listen(l serve.Listener) (int, error) {
 	}
 	r.leave(s, 0, nil)
 	return -1, err
+}
+
+// Resume has a listener of datagrams received from that was paused.
+func (r *running) Resume(number int) error {
+	r.steers.Lock()
+	defer r.steers.Unlock()
+	r.listening.Wait()
+	s := (*r.served.Load())[number]
+	if s.left.Load() || s.Datagram == nil {
+		return fmt.Errorf("listener %s: it does not receive datagrams", s.Name)
+	}
+	for _, w := range r.workers {
+		err := r.on(w, func() error {
+			if h := s.handlers[w.number]; h != nil {
+				w.loop.ResumeDatagrams(h)
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("listener %s: %w", s.Name, err)
+		}
+	}
+	return nil
 }
 
 // Leave gives a listener up.

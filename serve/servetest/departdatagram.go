@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/myriad-server/myriad/conn"
 	"github.com/myriad-server/myriad/internal/sys"
@@ -49,16 +50,21 @@ func (s *relayed) Datagram(_ conn.Datagrams, _ netip.AddrPort, p []byte) {
 	s.relay.front.SendTo(s.client, p)
 }
 
-// PackAll implements conn.PortableDatagrams.
-func (r *relay) PackAll(_ conn.Datagrams, give func(socket conn.Datagrams, state []byte)) {
+// Sessions implements conn.PortableDatagrams.
+func (r *relay) Sessions(_ conn.Datagrams, each func(socket conn.Datagrams)) {
 	for _, s := range r.sessions {
-		state, err := s.client.MarshalText()
-		if err != nil {
-			r.t.Error(err)
-		}
-		give(s.socket, state)
+		each(s.socket)
 	}
-	clear(r.sessions)
+}
+
+// PackSession implements conn.PortableSession.
+func (s *relayed) PackSession(state []byte) []byte {
+	delete(s.relay.sessions, s.client)
+	state, err := s.client.AppendText(state)
+	if err != nil {
+		s.relay.t.Error(err)
+	}
+	return state
 }
 
 // UnpackSession implements conn.PortableDatagrams.
@@ -125,6 +131,36 @@ func nameDatagrams(t *testing.T) net.PacketConn {
 	return far
 }
 
+// heard is the next answer.
+func heard(t *testing.T, c net.Conn) string {
+	t.Helper()
+	answer := make([]byte, 2048)
+	if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	n, err := c.Read(answer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(answer[:n])
+}
+
+// stillNamed reads two answers of each client, asks it once more, and closes it.
+func stillNamed(t *testing.T, clients []net.Conn, names []string) {
+	t.Helper()
+	for i, c := range clients {
+		for range 2 {
+			if now := heard(t, c); now != names[i] {
+				t.Errorf("a client was %s and is %s", names[i], now)
+			}
+		}
+		if now := ask(t, c, "who am I"); now != names[i] {
+			t.Errorf("a client was %s and is %s", names[i], now)
+		}
+		_ = c.Close()
+	}
+}
+
 // departDatagrams has sessions of datagrams leave for a site that serves the same sockets: servers see the clients come
 // from where they came from.
 func departDatagrams(t *testing.T, s Suite) {
@@ -148,6 +184,14 @@ func departDatagrams(t *testing.T, s Suite) {
 		clients[i] = two.all[0].at(group.Spec())
 		names[i] = ask(t, clients[i], "who am I")
 	}
+	l.Paused = true
+	number, err := two.all[1].Listen(l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range clients {
+		send(t, c, []byte("who was I"))
+	}
 	parcels := make(chan *conn.Parcel, len(clients))
 	end, err := two.all[0].Depart(serve.Departure{
 		Room: func() int { return 1 },
@@ -157,8 +201,11 @@ func departDatagrams(t *testing.T, s Suite) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := two.all[1].Listen(l); err != nil {
-		t.Fatal(err)
+	if len(parcels) != len(clients) {
+		t.Errorf("%d of %d sessions have left with the departure", len(parcels), len(clients))
+	}
+	for _, c := range clients {
+		send(t, c, []byte("who will I be"))
 	}
 	for range clients {
 		p := await(t, parcels, "a session")
@@ -172,12 +219,10 @@ func departDatagrams(t *testing.T, s Suite) {
 			t.Fatal(err)
 		}
 	}
-	for i, c := range clients {
-		if now := ask(t, c, "who am I"); now != names[i] {
-			t.Errorf("a client was %s and is %s", names[i], now)
-		}
-		_ = c.Close()
+	if err := two.all[1].Resume(number); err != nil {
+		t.Fatal(err)
 	}
+	stillNamed(t, clients, names)
 	p := &conn.Parcel{Listener: 1, FD: -1}
 	if err := two.all[1].Arrive(p); !errors.Is(err, serve.ErrNotPortable) {
 		t.Errorf("a session without a state: %v", err)
@@ -186,4 +231,61 @@ func departDatagrams(t *testing.T, s Suite) {
 	_ = far.Close()
 	sockets.close()
 	two.stop()
+}
+
+// pausedDatagrams leaves what comes to a listener in its socket until it is resumed. Another one is never.
+func pausedDatagrams(t *testing.T, s Suite) {
+	v := steer(t, s)
+	received := make(chan struct{}, 16)
+	l, group := v.listener(s, "udp://127.0.0.1:0")
+	l.Datagram = func() conn.DatagramHandler { return telling(received) }
+	l.Paused = true
+	number, err := v.Listen(l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := v.at(group.Spec())
+	for _, payload := range []string{"one", "two", "three"} {
+		send(t, c, []byte(payload))
+	}
+	first := v.dial() // an exchange is a turn of everything
+	send(t, first, []byte("hello"))
+	want(t, first, "hello")
+	_ = first.Close()
+	if len(received) > 0 {
+		t.Error("a datagram is taken from a socket that is paused")
+	}
+	for range 2 { // the second time it changes nothing
+		if err := v.Resume(number); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, payload := range []string{"one", "two", "three"} {
+		if got := heard(t, c); got != payload {
+			t.Errorf("the answer is %q, not %q", got, payload)
+		}
+	}
+	_ = c.Close()
+	if err := v.Resume(0); err == nil {
+		t.Error("a listener of connections is resumed")
+	}
+	again, _ := v.listener(s, "udp://127.0.0.1:0")
+	again.Datagram, again.Paused = l.Datagram, true
+	if number, err = v.Listen(again); err != nil {
+		t.Fatal(err)
+	}
+	v.Leave(number, leaving, nil)
+	if err := v.Resume(number); err == nil {
+		t.Error("a listener is resumed that was left")
+	}
+	v.stop()
+}
+
+// telling tells of each datagram, and answers with it.
+type telling chan<- struct{}
+
+// Datagram implements conn.DatagramHandler.
+func (n telling) Datagram(d conn.Datagrams, from netip.AddrPort, p []byte) {
+	n <- struct{}{}
+	d.SendTo(from, p)
 }

@@ -115,6 +115,7 @@ var behaviours = []behaviour{
 	{"departure in vain", departInVain},
 	{"departure of tunnels under way", departTunnel},
 	{"departure of half a tunnel", departHalfClosed},
+	{"listener of datagrams is paused", pausedDatagrams},
 	{"departure of datagram sessions", departDatagrams},
 	{"descriptors run out", descriptorsRunOut},
 }

@@ -2,7 +2,6 @@ package lasting
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"syscall"
 	"testing"
@@ -10,18 +9,10 @@ import (
 	"github.com/myriad-server/myriad/internal/app/apptest"
 )
 
-// wanted skips a test that takes long, unless the environment asks for it.
-func wanted(t *testing.T, name string) {
-	t.Helper()
-	if os.Getenv(name) == "" {
-		t.Skipf("it takes a minute for each process model: run it with %s=1, as make lasting does", name)
-	}
-}
-
 // TestUpgrade has a new process take over from the only one: its sockets, and its connections as they are.
 func TestUpgrade(t *testing.T) {
 	try(t, trial{
-		name: "upgrade", times: number(t, "UPGRADES", 2), costs: sessionMoves,
+		name: "upgrade", times: number(t, "UPGRADES", 2),
 		act: func(t testing.TB, s *stand, time int) {
 			old := s.server.Members()
 			if time%2 == 0 {
@@ -52,7 +43,6 @@ func (s *server) replaced(t testing.TB, old []int) {
 // TestScale has one worker become four, and one again. The kernel spreads datagrams over the sockets that there are by
 // a hash, so a session of UDP may go on at another worker, as another session; no datagram is lost.
 func TestScale(t *testing.T) {
-	wanted(t, "SCALES")
 	for _, model := range models() {
 		t.Run(model, func(t *testing.T) {
 			try(t, trial{
@@ -75,12 +65,10 @@ func TestScale(t *testing.T) {
 
 // TestUpgradeWorkers has a supervisor replace its workers by those of the binary that is there now.
 func TestUpgradeWorkers(t *testing.T) {
-	wanted(t, "UPGRADES")
 	for _, model := range models() {
 		t.Run(model, func(t *testing.T) {
 			try(t, trial{
-				name: "upgrade", model: model, times: number(t, "UPGRADES", 2), lines: workersOf(model, 2),
-				costs: sessionMoves,
+				name: "upgrade", model: model, times: number(t, "UPGRADES", 1), lines: workersOf(model, 2),
 				act: func(t testing.TB, s *stand, _ int) {
 					old := s.server.workers()
 					s.server.signal(t, syscall.SIGUSR2, rolled, 1)
