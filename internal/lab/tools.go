@@ -188,11 +188,13 @@ logging = false
 parser = false
 `
 
+// siege takes the time that it needs to start its threads off the time that it is given: with less than a few seconds
+// a busy machine leaves it none.
 func siege(j job, folder string) ([]string, error) {
 	file := filepath.Join(folder, "siege.conf")
 	return []string{
 		"env", "HOME=" + folder, "siege", "-R", file, "-b", "-c", strconv.Itoa(j.connections), "-t",
-		fmt.Sprintf("%dS", int(j.length/second)), j.url(),
+		fmt.Sprintf("%dS", max(3, int(j.length/second))), j.url(),
 	}, os.WriteFile(file, []byte(siegeSettings), 0o600)
 }
 

@@ -240,7 +240,7 @@ func (r *Report) String() string {
 // unused is an address that nobody listens at.
 func unused(t *testing.T) netip.AddrPort {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", "127.0.0.20:0") // where no client gets it
 	if err != nil {
 		t.Fatal(err)
 	}
