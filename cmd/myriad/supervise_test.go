@@ -186,6 +186,12 @@ func TestWorkerKilled(t *testing.T) {
 				}
 				clients = append(clients, c)
 			}
+			// A worker counts a connection when the turn ends that has answered it.
+			for end := time.Now().Add(patience); f.open(victim)+f.open(other) != int64(len(clients)); {
+				if time.Now().After(end) {
+					t.Fatalf("the workers have %d and %d connections", f.open(victim), f.open(other))
+				}
+			}
 			if f.open(victim) > f.open(other) {
 				pid, other = another, victim
 			}
@@ -376,7 +382,8 @@ func TestWorkersUpgrade(t *testing.T) {
 
 // TestSupervisorKilled kills the process above the workers: they drain, and their addresses are free for another.
 func TestSupervisorKilled(t *testing.T) {
-	f := startFleet(t, "--listen", "127.0.0.1:0", "--respond", "hi", "--processes", "2")
+	// No client of this machine takes the port while nobody has it: theirs are at 127.0.0.1.
+	f := startFleet(t, "--listen", "127.0.0.21:0", "--respond", "hi", "--processes", "2")
 	f.expect(f.connect(), "hi")
 	kill(t, f.command.Process.Pid)
 	select { // the log ends when all that write into it have ended

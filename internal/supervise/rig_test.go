@@ -242,7 +242,31 @@ func (r *rig) await(k Kind, is func(Event) bool) (Event, map[Kind]int) {
 	}
 }
 
-// running waits until all workers are ready and have settled.
+// settled waits until a worker has been ready for a while. Its event may have been taken while others were awaited.
+func (r *rig) settled(id ID) {
+	r.t.Helper()
+	for end := time.Now().Add(patience); ; {
+		done := false
+		if err := r.call(context.Background(), func() {
+			w := r.machine.find(id)
+			done = w != nil && w.settled
+		}); err != nil {
+			r.t.Fatal(err)
+		}
+		if done {
+			return
+		}
+		if time.Now().After(end) {
+			r.t.Fatalf("worker %d does not settle", id)
+		}
+		select {
+		case <-r.events:
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// running waits until there are as many workers as there are to be, all of them ready.
 func (r *rig) running() Status {
 	r.t.Helper()
 	for end := time.Now().Add(patience); ; {

@@ -47,7 +47,7 @@ func TestWorkersThatFail(t *testing.T) {
 		{"dying", nil, Crashed, "exit status 3"},
 		{"refusing", nil, NotReady, ""},
 		{"short", func(p *Policy) { p.SettleAfter = time.Minute }, Crashed, "exit status 5"},
-		{"mute", func(p *Policy) { p.ReadyWithin = 500 * time.Millisecond }, NotReady, ""},
+		{"mute", func(p *Policy) { p.ReadyWithin = 2 * time.Second }, NotReady, ""},
 		{"hanging", hastily, Hung, "signal: killed"},
 		{"stopped", hastily, Hung, "signal: killed"},
 	}
@@ -78,8 +78,8 @@ func TestKilledWorkers(t *testing.T) {
 	r := run(t, p, "good")
 	s := r.running()
 	for range 5 {
-		r.await(WorkerSettled, nil)
 		victim := s.Workers[0]
+		r.settled(victim.ID)
 		r.kill(victim.ID)
 		died, _ := r.await(WorkerDied, nil)
 		if died.Worker != victim.ID || died.PID != victim.PID || died.Cause != Crashed || died.Text != "signal: killed" ||
