@@ -196,6 +196,8 @@ type Options struct {
 	// Direct makes uring accept into direct descriptors, which are not counted
 	// by RLIMIT_NOFILE, in as many tables as it takes.
 	Direct bool
+	// Shared says that other processes accept from the same sockets, and are to get their share.
+	Shared bool
 	// Seed is where the simulated kernel's chances come from; sim only.
 	Seed uint64
 }

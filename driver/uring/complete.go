@@ -125,6 +125,11 @@ func (d *uring) sentTo(slot uint32, e *entry, o *sys.Outcome, c *driver.Completi
 	return true
 }
 
+// acceptsMany tells whether the kernel is to go on accepting by itself. Of those that wait at one socket it wakes the
+// first: a multishot accept stays the first, and gets every connection, also while its process is stopped. A single one
+// goes to the end of the queue each time.
+func (d *uring) acceptsMany(e *entry) bool { return e.marks&many != 0 && !d.shared }
+
 // accepted handles an outcome of Accept on an ordinary ring.
 func (d *uring) accepted(r *ring, slot uint32, e *entry, o *sys.Outcome, c *driver.Completion) bool {
 	if d.direct != nil {

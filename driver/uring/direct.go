@@ -163,7 +163,7 @@ func (d *uring) acceptDirect(slot uint32, e *entry) bool {
 		return true
 	}
 	a.ring, a.stopping = r, false
-	if a.multi = e.marks&many != 0 && r.free > d.margin; !a.multi {
+	if a.multi = d.acceptsMany(e) && r.free > d.margin; !a.multi {
 		return d.acceptCounted(a, e)
 	}
 	s := d.next(r)
@@ -179,7 +179,7 @@ func (d *uring) acceptDirect(slot uint32, e *entry) bool {
 // could have been.
 func (d *uring) acceptCounted(a *acceptor, e *entry) bool {
 	batch := countedBatch
-	if e.marks&many == 0 {
+	if !d.acceptsMany(e) {
 		batch = 1
 	}
 	for a.flying < batch && a.ring.free > 0 {

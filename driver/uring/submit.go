@@ -214,7 +214,7 @@ func (d *uring) prepare(r *ring, s *sys.Submission, fd int, tok uint64, e *entry
 	case driver.Send:
 		d.prepareSend(r, s, fd, tok, e)
 	case driver.Accept:
-		s.Accept(fd, e.marks&many != 0, tok)
+		s.Accept(fd, d.acceptsMany(e), tok)
 	case driver.Close:
 		if isDirect(int(e.fd)) {
 			s.CloseDirect(fd, tok)

@@ -97,6 +97,7 @@ type uring struct {
 	direct     *tables // nil without direct descriptors
 	dirtySpare []*ring
 	counted    bool // table rings may have outcomes
+	shared     bool // other processes accept from the same sockets
 	reading    bool // the read that they wake is in flight
 	installs   uint32
 	reserve    int // a descriptor kept for the moment when there is no other; see ordinary
@@ -157,7 +158,7 @@ func standard(o driver.Options) tuning {
 	return t
 }
 
-// Open makes a driver for the calling thread. It reads Options.Blocks, Ops and Direct.
+// Open makes a driver for the calling thread. It reads Options.Blocks, Ops, Direct and Shared.
 func Open(o driver.Options) (driver.Driver, error) { return open(o, standard(o)) }
 
 func open(o driver.Options, t tuning) (*uring, error) {
@@ -170,7 +171,7 @@ func open(o driver.Options, t tuning) (*uring, error) {
 	opened.Add(1) // Close takes it back
 	d := &uring{
 		pool: o.Blocks, pipes: o.Pipes, tuning: t, epoch: time.Now(), wakeFD: -1, reserve: -1,
-		endings: map[int32]ending{},
+		endings: map[int32]ending{}, shared: o.Shared,
 	}
 	d.ops.limit, d.gather = uint32(o.Ops), newGather()
 	d.shares.most, d.shares.reclaim = o.Blocks.Limit()/2, d.reclaim

@@ -2,6 +2,7 @@ package app
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/myriad-server/myriad/balance"
@@ -137,6 +138,12 @@ func acceptOf(c *config.Config, loops int) (serve.Accept, error) {
 	return serve.ReusePort, nil
 }
 
+// sharesSockets reports that several workers accept from one socket: all of them, or those at Unix names alone.
+func (p *Plan) sharesSockets() bool {
+	return p.Config.Engine.ProcessModel == config.ProcessShared ||
+		slices.ContainsFunc(p.Config.Listeners, func(l config.Listener) bool { return l.Address.Network == config.Unix })
+}
+
 // DriverName is what moves the bytes: the driver, or what the model brings along.
 func (p *Plan) DriverName() string {
 	if own := p.Model.Driver(); own != "" {
@@ -168,6 +175,7 @@ func (p *Plan) driverOptions() driver.Options {
 		Level:         e.Trigger == config.TriggerLevel,
 		PerDescriptor: e.Signal == config.SignalPerDescriptor,
 		Direct:        p.Capacity.Direct,
+		Shared:        p.Config.Engine.Processes > 0 && p.sharesSockets(),
 	}
 }
 
