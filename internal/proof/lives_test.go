@@ -96,7 +96,7 @@ func TestOneOfTwo(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			before := measure(t)
 			lost, left := upstreamOf(t, faults.Options{}), upstreamOf(t, faults.Options{})
-			p := start(t, []string{lost.Address(), left.Address()}, "upstreams.u.timeouts.connect=100ms")
+			p := start(t, []string{lost.Address(), left.Address()}, "upstreams.u.timeouts.connect=1s")
 			if err := fail(lost); err != nil {
 				t.Fatal(err)
 			}
@@ -120,7 +120,7 @@ func TestOneOfTwo(t *testing.T) {
 // TestVanished lets the only endpoint vanish: nobody answers, not even the kernel.
 func TestVanished(t *testing.T) {
 	s := upstreamOf(t, faults.Options{})
-	p := start(t, []string{s.Address()}, "upstreams.u.timeouts.connect=150ms", "upstreams.u.retries.attempts=1")
+	p := start(t, []string{s.Address()}, "upstreams.u.timeouts.connect=1s", "upstreams.u.retries.attempts=1")
 	if err := s.Stall(); err != nil {
 		t.Fatal(err)
 	}
@@ -317,7 +317,11 @@ func TestLargeUploads(t *testing.T) {
 		t.Run(test.fault, func(t *testing.T) {
 			before := measure(t)
 			s := upstreamOf(t, faults.Options{})
-			p := start(t, []string{s.Address()}, shortTimes...)
+			var times []string
+			if strings.Contains(test.fault, "deaf") {
+				times = shortTimes
+			}
+			p := start(t, []string{s.Address()}, times...)
 			c := p.dial()
 			memory := anonymous(t, "self")
 			c.send(fmt.Sprintf("POST /fault/%s HTTP/1.1\r\nHost: proof\r\nContent-Length: %d\r\n\r\n", test.fault, total))

@@ -263,7 +263,7 @@ func (f footprint) checkGone(t testing.TB) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(5 * time.Second); ; <-tick.C {
+	for deadline := time.Now().Add(patience); ; <-tick.C {
 		now := measure(t)
 		if now.descriptors <= f.descriptors && now.goroutines <= f.goroutines {
 			return
