@@ -98,6 +98,10 @@ func TestAmbiguousAnswers(t *testing.T) {
 				target := fmt.Sprintf("/after/%d/%d", n, k)
 				c.send("GET " + target + " HTTP/1.1\r\nHost: proof\r\n\r\n")
 				a, err := c.answer("GET")
+				for err == nil && a.StatusCode == 504 { // a busy machine has kept it for as long as the short times
+					c.send("GET " + target + " HTTP/1.1\r\nHost: proof\r\n\r\n")
+					a, err = c.answer("GET")
+				}
 				if err != nil || a.broken != nil || a.content != "GET "+target+" 0\n" {
 					t.Fatalf("after %s of %q: %v, %+v", method, text, err, a)
 				}

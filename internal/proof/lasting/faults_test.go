@@ -103,7 +103,7 @@ func TestStoppedWorker(t *testing.T) {
 			pid := s.server.workers()[0]
 			ready, _ := s.server.Log.Count(isReady)
 			apptest.Tell(syscall.SIGSTOP, pid)
-			await(t, func() bool { return state(pid) == "T" }, func() string { return "the stop of a worker" })
+			await(t, func() bool { return isStopped(pid) }, func() string { return "the stop of a worker" })
 			dead = append(dead, examine(t, s, pid))
 			s.server.Await(t, isReady, ready+1)
 		},
@@ -121,7 +121,8 @@ func TestSupervisorKilled(t *testing.T) {
 	quiet, asking := mustDial(t, s.web), mustDial(t, s.web)
 	quiet.send(t, request)
 	quiet.answered(t)
-	asking.send(t, request[:20])
+	asking.send(t, request+request[:20]) // the worker has the second when it answers the first
+	asking.answered(t)
 	apptest.Tell(syscall.SIGKILL, s.server.Process.Pid)
 	if _, err := quiet.r.ReadByte(); !errors.Is(err, io.EOF) {
 		t.Errorf("an idle connection ended with %v", err)

@@ -66,7 +66,7 @@ func kill(t testing.TB, s *stand, time int) *victim {
 	workers := s.server.workers()
 	pid := workers[time%len(workers)]
 	apptest.Tell(syscall.SIGSTOP, pid)
-	await(t, func() bool { return state(pid) == "T" }, func() string { return "the stop of a worker" })
+	await(t, func() bool { return isStopped(pid) }, func() string { return "the stop of a worker" })
 	v := examine(t, s, pid)
 	ready, _ := s.server.Log.Count(isReady)
 	apptest.Tell(syscall.SIGKILL, pid)

@@ -89,14 +89,17 @@ func (s *server) workers() (pids []int) {
 	return pids
 }
 
-// state is that of a process, as /proc/PID/stat names it: "T" is stopped, "" has gone.
-func state(pid int) string {
-	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
-	if err != nil {
-		return ""
+// isStopped tells whether every thread of a process has stopped, as /proc/PID/task/TID/stat says it: the kernel stops
+// one after the other, and one that has not stopped may still accept.
+func isStopped(pid int) bool {
+	threads, err := filepath.Glob(filepath.Join("/proc", strconv.Itoa(pid), "task", "*", "stat"))
+	for _, name := range threads {
+		text, gone := os.ReadFile(name)
+		if _, rest, _ := strings.Cut(string(text), ") "); gone == nil && !strings.HasPrefix(rest, "T") {
+			return false
+		}
 	}
-	_, rest, _ := strings.Cut(string(text), ") ")
-	return rest[:1]
+	return err == nil && len(threads) > 0
 }
 
 // fromPort is the port in an address that the server behind has told.
