@@ -107,10 +107,14 @@ func TestHostileTexts(t *testing.T) {
 	server := told{
 		"GET /v1/conns": `{"open": 1, "matched": 1, "states": {"idle": 1}, "connections": [` + connection + `]}`,
 		"GET /v1/status": `{"version": "HOSTILE", "pid": "HOSTILE", "model": "HOSTILE", "driver": "HOSTILE",
-		"listeners": ["HOSTILE"], "capacity": {"connections": 9, "first_wall": "HOSTILE"}, "connections": {"open": 1},
+		"listeners": ["HOSTILE"], "workers": 1, "connections": {"open": 1},
+			"capacity": {"connections": 9, "first_wall": "HOSTILE"},
 			"streams": [{"listener": "unix:HOSTILE", "counts": {"sessions": 1, "sessions_open": 1}}]}`,
 		"GET /v1/sessions": `{"open": 1, "sessions": [{"id": "HOSTILE", "listener": "HOSTILE", "peer": "HOSTILE",
 			"endpoint": "HOSTILE", "age_seconds": 1, "quiet_seconds": 1}]}`,
+		"GET /v1/workers": `{"condition": "HOSTILE", "process_model": "HOSTILE", "ready": "HOSTILE", "desired": 1,
+			"workers": [{"worker": "HOSTILE", "slot": "HOSTILE", "pid": "HOSTILE", "state": "HOSTILE",
+			"why": "HOSTILE"}]}`,
 		"GET /v1/upstreams": `{"drained": {}, "upstreams": [{"name": "HOSTILE", "policy": "HOSTILE", "waiting": 0,
 		"endpoints": [{"address": "HOSTILE", "name": "HOSTILE", "state": "HOSTILE", "why": "HOSTILE", "open": 1, "leased": 1,
 		"idle": 0}]}]}`,
@@ -132,6 +136,7 @@ func TestHostileTexts(t *testing.T) {
 	p.Await("document.querySelectorAll('#ended tbody tr').length > 1")
 	p.Await("document.querySelectorAll('#upstreams .endpoint').length === 1")
 	p.Await("document.querySelectorAll('#sessions tbody tr').length === 1")
+	p.Await("document.querySelectorAll('#workers tbody tr').length === 1")
 	p.Eval("document.querySelector('#table tbody tr').click()")
 	p.Press("Enter")
 	p.Await("document.getElementById('dialog').open")

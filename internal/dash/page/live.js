@@ -144,7 +144,7 @@ class Loops {
       node.classList.toggle('near', l.busy_share >= 0.8);
       node.classList.toggle('full', l.busy_share >= 0.95);
       write(cells[1].lastChild, percent(l.busy_share));
-      [l.loop, undefined, count(l.open), rate(l.turns_per_second), micros(l.turn_microseconds),
+      [l.worker ? `${l.worker} · ${l.loop}` : l.loop, undefined, count(l.open), rate(l.turns_per_second), micros(l.turn_microseconds),
         l.completions_per_turn.toFixed(1)].forEach((text, k) => { if (text !== undefined) write(cells[k], text); });
     });
     while (this.rows.length > loops.length) this.rows.pop().node.remove();

@@ -5,6 +5,7 @@ import {Table} from './table.js';
 import {Doctor, Ended} from './doctor.js';
 import {Upstreams} from './upstreams.js';
 import {Sessions} from './sessions.js';
+import {Workers} from './workers.js';
 
 // confirm shows something and asks whether to go on; act is what is done then.
 const dialog = byId('dialog');
@@ -41,6 +42,7 @@ new Doctor();
 const ended = new Ended();
 const upstreams = new Upstreams(live);
 const sessions = new Sessions(confirm);
+const workers = new Workers();
 let process; // the one whose figures are shown
 
 // status says what runs here.
@@ -52,6 +54,7 @@ const status = repeat(5, async () => {
     live.status(s);
     sessions.status(s);
     upstreams.status(s);
+    workers.status(s);
     document.title = `${s.connections.open} · myriad ${s.pid}`;
     write(byId('about'), [s.version, `process ${s.pid}`, `${s.model} on ${s.driver}`,
       `up ${time(s.uptime_seconds)}`, ...s.listeners].join('  ·  '));
@@ -111,6 +114,7 @@ const keys = [
   ['s', 'sort by the next column', () => table.nextSort()],
   ['n', 'the next page', () => table.page(1)],
   ['p', 'the page before', () => table.page(-1)],
+  ['w', 'the workers, where there are some', () => workers.focus()],
   ['?', 'these keys', () => help()],
 ];
 
