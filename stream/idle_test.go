@@ -42,12 +42,14 @@ func chatter(c net.Conn) {
 // TestVanished ends a session of which one side is gone without a word, although the other one talks on and the kernel
 // takes what it says.
 func TestVanished(t *testing.T) {
+	const idle = time.Second
 	run := func(t *testing.T, o rigOptions, clientGoes bool) {
+		t.Parallel() // most of it is waiting
 		told := make(records, 1)
 		servers := make(chan net.Conn, 1)
 		done := make(chan struct{})
 		defer close(done)
-		r, p := proxyAt(t, o, TCPOptions{Idle: 300 * time.Millisecond, Records: told},
+		r, p := proxyAt(t, o, TCPOptions{Idle: idle, Records: told},
 			server(t, "tcp", func(c net.Conn) {
 				servers <- c
 				<-done
@@ -64,7 +66,7 @@ func TestVanished(t *testing.T) {
 		send(t, stays, "are you there?")
 		go chatter(stays)
 		is := await(t, told, "the record")
-		if is.Cause != Idle || !errors.Is(is.Err, wanted) || is.Duration < 300*time.Millisecond {
+		if is.Cause != Idle || !errors.Is(is.Err, wanted) || is.Duration < idle {
 			t.Errorf("told %+v", is)
 		}
 		if n := p.Counts(); n[IdleEnds] != 1 || n[Open] != 0 {
@@ -89,13 +91,13 @@ func TestOneSided(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
 		t.Run(network, func(t *testing.T) {
 			t.Parallel() // most of it is waiting
-			r, p := proxy(t, epoll.Factory, TCPOptions{Idle: 500 * time.Millisecond}, server(t, network, func(c net.Conn) {
+			r, p := proxy(t, epoll.Factory, TCPOptions{Idle: idle}, server(t, network, func(c net.Conn) {
 				io.Copy(io.Discard, c)
 			}))
 			c := r.dial()
 			tick := time.NewTicker(5 * time.Millisecond)
 			defer tick.Stop()
-			for began := time.Now(); time.Since(began) < 1500*time.Millisecond; <-tick.C {
+			for began := time.Now(); time.Since(began) < 2*idle; <-tick.C {
 				send(t, c, "hello")
 			}
 			if n := p.Counts(); n[IdleEnds] != 0 || n[Open] != 1 {

@@ -20,10 +20,10 @@ import (
 // TestIdle ends silent sessions, and no others.
 func TestIdle(t *testing.T) {
 	told := make(records, 2)
-	r, p := proxy(t, epoll.Factory, TCPOptions{Idle: 200 * time.Millisecond, Records: told}, server(t, "tcp", echo))
+	r, p := proxy(t, epoll.Factory, TCPOptions{Idle: idle, Records: told}, server(t, "tcp", echo))
 	began := time.Now() // before the session does
 	silent, busy := r.dial(), r.dial()
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(idle / 50)
 	defer tick.Stop()
 	ended := make(chan time.Duration, 1)
 	go func() {
@@ -32,12 +32,12 @@ func TestIdle(t *testing.T) {
 		}
 		silent.Close()
 	}()
-	for time.Since(began) < 500*time.Millisecond {
+	for time.Since(began) < 2*idle {
 		<-tick.C
 		send(t, busy, "x")
 		want(t, busy, "x")
 	}
-	if d := await(t, ended, "the silent client's end"); d < 200*time.Millisecond {
+	if d := await(t, ended, "the silent client's end"); d < idle {
 		t.Errorf("it ended after %v", d)
 	}
 	if is := await(t, told, "the record"); is.Cause != Idle {
@@ -47,6 +47,9 @@ func TestIdle(t *testing.T) {
 		t.Errorf("counted %v", n)
 	}
 }
+
+// idle is a limit that a test can wait for, and within which a slow machine does something as well.
+const idle = 2 * time.Second
 
 func TestLifetime(t *testing.T) {
 	told := make(records, 1)
@@ -357,7 +360,7 @@ func TestServersReturn(t *testing.T) {
 	told := make(records, 64)
 	var servers []string
 	for range 2 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := net.Listen("tcp", "127.0.0.22:0") // where no client takes the port meanwhile
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -376,25 +379,16 @@ func TestServersReturn(t *testing.T) {
 			t.Errorf("told %+v", is)
 		}
 	}
-	l, err := net.Listen("tcp", servers[1])
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	l.(*net.TCPListener).SetDeadline(time.Now().Add(patience))
+	serverAt(t, "tcp", servers[1], echo)
 	eventually(t, "a server is reached", func() bool {
 		c, err := r.tryDial()
 		if err != nil {
 			return false
 		}
 		defer c.Close()
-		send(t, c, "hello")
-		s, err := l.Accept()
-		if err != nil {
-			return false
-		}
-		defer s.Close()
-		want(t, s, "hello")
-		return true
+		_, _ = io.WriteString(c, "hello") // it may have been refused already, and what is read says so
+		got := make([]byte, 5)
+		_, err = io.ReadFull(c, got)
+		return err == nil && string(got) == "hello"
 	})
 }

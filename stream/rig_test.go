@@ -257,10 +257,15 @@ func group(t testing.TB, o upstream.Options, servers ...string) *upstream.Group 
 // server is a listener whose connections are served by a function each, and closed behind it.
 func server(t testing.TB, network string, serve func(c net.Conn)) (address string) {
 	t.Helper()
-	at := "127.0.0.1:0"
 	if network == "unix" {
-		at = filepath.Join(t.TempDir(), "socket")
+		return "unix:" + serverAt(t, network, filepath.Join(t.TempDir(), "socket"), serve)
 	}
+	return serverAt(t, network, "127.0.0.1:0", serve)
+}
+
+// serverAt is a server at an address, whose own is returned.
+func serverAt(t testing.TB, network, at string, serve func(c net.Conn)) (address string) {
+	t.Helper()
 	l, err := net.Listen(network, at)
 	if err != nil {
 		t.Fatal(err)
@@ -295,9 +300,6 @@ func server(t testing.TB, network string, serve func(c net.Conn)) (address strin
 		mu.Unlock()
 		group.Wait()
 	})
-	if network == "unix" {
-		return "unix:" + at
-	}
 	return l.Addr().String()
 }
 
