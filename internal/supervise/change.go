@@ -113,6 +113,9 @@ func (f *Fleet) reload(ctx context.Context, was, next *task) (*app.Change, error
 		return nil, err
 	}
 	f.mu.Lock()
+	for f.handing > 0 { // who takes connections over changes only then, which may be later than an order is waited for
+		f.handed.Wait()
+	}
 	f.work = *next // who is started from now on begins with it
 	f.mu.Unlock()
 	f.endFronts(was.sockets, next.sockets)
@@ -320,7 +323,14 @@ func (f *Fleet) leaveSeats(ctx context.Context, of *task, was, workers int) erro
 func (f *Fleet) succeed(from, heir ID) error {
 	f.mu.Lock()
 	giver, taker := f.links[from], f.links[heir]
+	f.handing++
 	f.mu.Unlock()
+	defer func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.handing--
+		f.handed.Broadcast()
+	}()
 	if giver == nil || taker == nil {
 		return errLost
 	}

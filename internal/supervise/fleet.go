@@ -50,9 +50,11 @@ type Fleet struct {
 	generation uint64 // of work
 	workers    int
 	links      map[ID]*link
-	proven     bool  // a worker has been ready
-	refused    error // what the first workers said, before any was ready
-	served     bool  // Ready was called
+	handing    int        // hand-overs from one worker to another that are under way
+	handed     *sync.Cond // told when one is over
+	proven     bool       // a worker has been ready
+	refused    error      // what the first workers said, before any was ready
+	served     bool       // Ready was called
 	ready      int
 	fronts     fronts
 	restarts   map[int]int // by seat
@@ -82,6 +84,7 @@ const (
 func NewFleet(o FleetOptions) (*Fleet, error) {
 	c := o.Source.Plan.Config
 	f := &Fleet{options: o, generation: 1, workers: c.Engine.Processes, links: map[ID]*link{}, restarts: map[int]int{}}
+	f.handed = sync.NewCond(&f.mu)
 	policy := Sensible(f.workers)
 	policy.Retire, policy.SettleAfter = LastSeat, settleAfter
 	// A worker that was told to end does so within timeouts.drain by itself.

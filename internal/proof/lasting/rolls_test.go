@@ -3,6 +3,7 @@ package lasting
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -165,5 +166,46 @@ func TestRollNearTheLimit(t *testing.T) {
 	s.Await(t, hasEnded, ended+2) // what was not taken ends with them
 	for _, c := range all {
 		c.ask(t)
+	}
+}
+
+// TestReloadBehindHandOver reloads while a worker still waits for a request of which it is to hand the connection over:
+// the worker that takes over changes when that is over, and is not taken for one that hangs meanwhile.
+func TestReloadBehindHandOver(t *testing.T) {
+	long(t)
+	behind, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = behind.Close() }()
+	at := address()
+	lines := fmt.Sprintf("upstreams: {silent: {to: [%q], timeouts: {first_byte: 3m}}}\ntimeouts: {drain: 70s}\n"+
+		"engine: {processes: 1}\n", behind.Addr())
+	text := func(body string) string {
+		return fmt.Sprintf("listeners: [{address: %q}]\nadmin: unix:admin.sock\nroutes:\n"+
+			"  - {prefix: /silent, proxy: {upstream: silent}}\n  - {respond: {body: %q}}\n%s", at, body, lines)
+	}
+	s := serve(t, text("before"))
+	s.Await(t, "msg=serving", 1)
+	idle, busy := mustDial(t, at), mustDial(t, at)
+	if got := idle.ask(t); got != "before" {
+		t.Fatalf("%q was answered", got)
+	}
+	busy.send(t, "GET /silent HTTP/1.1\r\nHost: x\r\n\r\n")
+	reached, err := behind.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = reached.Close() }()
+	s.command(t, "upgrade")
+	s.configure(t, text("behind"))
+	if out := s.command(t, "reload"); !strings.Contains(out, "routes: 1 changed") {
+		t.Errorf("the reload: %s", out)
+	}
+	if got := idle.ask(t); got != "behind" {
+		t.Errorf("%q was answered behind the reload\n%s", got, s.Log)
+	}
+	if n, _ := s.Log.Count("could not change as the others"); n > 0 {
+		t.Errorf("a worker was replaced:\n%s", s.Log)
 	}
 }
