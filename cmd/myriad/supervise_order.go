@@ -34,11 +34,11 @@ func (w *worker) carryOut(order supervise.Order) {
 		answer.Change, err = w.reload(&order)
 	case supervise.OrderAdopt:
 		w.server.Give(order.Sockets)
-		err = w.server.Adopt()
-	case supervise.OrderHandOver, supervise.OrderTakeOver:
+		err = w.server.Adopt(order.Awaits)
+	case supervise.OrderHandOver, supervise.OrderTakeOver, supervise.OrderGiveBack:
 		err = w.pass(&order)
 	case supervise.OrderLead:
-		err = w.server.Lead()
+		err = w.server.Lead(order.Awaits)
 	case supervise.OrderFront:
 		err = w.receive(&order)
 	default:
@@ -68,7 +68,8 @@ func (w *worker) reload(order *supervise.Order) (*app.Change, error) {
 	return w.server.Reload(plan)
 }
 
-// pass gives the connections to another worker, and drains then, or begins to take those of another.
+// pass gives the connections to another worker, and drains then, or gives back the sockets that are that one's, or
+// begins to take what another has.
 func (w *worker) pass(order *supervise.Order) error {
 	channel, err := order.Peer()
 	if err != nil {
@@ -77,13 +78,16 @@ func (w *worker) pass(order *supervise.Order) error {
 	if order.Do == supervise.OrderTakeOver {
 		go func() {
 			defer channel.Close()
-			if _, err := w.server.TakeOver(context.Background(), channel); err != nil {
+			if _, err := w.server.TakeOver(context.Background(), channel, order.Awaits); err != nil {
 				w.log.Warn("another worker has not handed over all that it had", "cause", err)
 			}
 		}()
 		return nil
 	}
 	defer channel.Close()
+	if order.Do == supervise.OrderGiveBack {
+		return w.server.GiveBack(context.Background(), channel, order.Seat)
+	}
 	if _, err := w.server.HandOver(context.Background(), channel); err != nil {
 		return err
 	}

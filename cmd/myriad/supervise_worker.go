@@ -27,7 +27,8 @@ type worker struct {
 	server    *app.App
 	stop      chan struct{} // closed when it has to drain
 	once      sync.Once
-	processes int // engine.processes, as this worker was started with
+	awaits    []int // the seats whose sockets others served as this worker was started
+	processes int   // engine.processes, as this worker was started with
 }
 
 // runWorker serves what the supervisor above says, until it is told to end, or the supervisor has died.
@@ -65,10 +66,11 @@ func (w *worker) run(c console, signals <-chan os.Signal) error {
 	if err != nil {
 		return w.fail(err)
 	}
+	w.awaits = order.Awaits
 	ready := make(chan struct{})
 	w.server, err = app.New(plan, app.Options{
 		Bus:     at,
-		Version: version, Log: w.log, Worker: true, Given: order.Sockets, Follows: order.Follows,
+		Version: version, Log: w.log, Worker: true, Given: order.Sockets, Seat: w.member.Seat, Awaits: order.Awaits,
 		Ready: func(*app.App) { close(ready) },
 	})
 	if err != nil {
@@ -140,7 +142,7 @@ func (w *worker) attend(ctx context.Context, ready <-chan struct{}) {
 	case <-ctx.Done():
 		return
 	}
-	if err := w.server.Adopt(); err != nil {
+	if err := w.server.Adopt(w.awaits); err != nil {
 		w.log.Error("the sockets of a worker that is gone are not served", "error", err)
 	}
 	pulse := w.server.Pulse(w.member.Slot)

@@ -150,7 +150,7 @@ func (s *succession) inherit(plan *app.Plan, o *app.Options) error {
 	ctx, cancel := context.WithTimeout(context.Background(), successorLimit)
 	defer cancel()
 	heritage, err := app.Inherit(ctx, s.channel, plan, version, s.adminAt)
-	o.Given, o.Admin, o.Follows = heritage.Given, heritage.Admin, true
+	o.Given, o.Admin, o.Awaits = heritage.Given, heritage.Admin, []int{0}
 	serving := o.Ready
 	o.Ready = func(a *app.App) {
 		if serving != nil {
@@ -164,7 +164,7 @@ func (s *succession) inherit(plan *app.Plan, o *app.Options) error {
 // takeOver goes on with the connections of the predecessor, now that this process serves.
 func (s *succession) takeOver(a *app.App) {
 	defer s.channel.Close()
-	if err := a.Adopt(); err != nil {
+	if err := a.Adopt([]int{0}); err != nil {
 		_ = s.before.Fail(err)
 		return
 	}

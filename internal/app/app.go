@@ -39,9 +39,11 @@ type Options struct {
 	// the server, also if New fails. Without Worker they are of the process that this one is to follow.
 	Worker bool
 	Given  []Given
-	// Follows says that another process serves the same sockets, and is to hand over: see TakeOn, TakeOver and Lead. Until
-	// then datagrams are left to that one.
-	Follows bool
+	// Seat is which of the workers this one is, and Awaits are the seats whose sockets another process serves yet, which
+	// is to hand over: see TakeOn, TakeOver and Lead. Until then datagrams are left to that one. Without Worker there is
+	// seat 0.
+	Seat   int
+	Awaits []int
 	// Admin is a listening socket for the admin API; 0: there is none.
 	Admin int
 	// Bus is how to reach the bus that the process above runs; nil: what the configuration says.
@@ -68,7 +70,6 @@ type App struct {
 	giving sync.Mutex
 	given  []Given // sockets that no listener has taken yet
 
-	follows   bool // another process hands over yet; under reloads, once it serves
 	upgrading atomic.Bool
 	halfway   atomic.Bool // connections have been handed over, and half of the drain is over
 }
@@ -108,10 +109,9 @@ func New(p *Plan, o Options) (*App, error) {
 	if err := a.openBus(); err != nil {
 		return nil, errors.Join(err, a.close())
 	}
-	a.follows = o.Follows
 	for i := range a.site.Listeners {
 		l := &a.site.Listeners[i]
-		l.Paused = a.follows && l.Datagram != nil
+		l.Paused = l.Datagram != nil && slices.Contains(o.Awaits, o.Seat)
 	}
 	return a, nil
 }

@@ -67,8 +67,7 @@ func (a *App) handOver(ctx context.Context, channel *proc.Channel, hello *handov
 	}
 	began := time.Now()
 	d.sender = handover.NewSender(channel, handover.Options{
-		Place: func(listener int) (int, bool) { place, ok := d.places[listener]; return place, ok },
-		Back:  a.comeBack, Patience: acknowledgeTime, Abandon: abandon,
+		Place: d.place, Back: a.comeBack, Patience: acknowledgeTime, Abandon: abandon,
 	})
 	tally, err := d.run(ctx)
 	if err != nil {
@@ -95,24 +94,36 @@ type departure struct {
 	sender *handover.Sender
 }
 
-// places are where the other process serves the listeners of this one.
+// places are where the other process serves the listeners of this one, by number: as those of the same seat if it tells
+// these apart.
 func (g *generation) places(hello *handover.Hello) map[int]int {
 	theirs := make(map[string]int)
 	for place, key := range hello.Listeners {
 		theirs[key] = place
 	}
 	places := make(map[int]int)
-	keys := listenerKeys(g.plan)
-	for _, f := range g.fronts {
-		place, ok := theirs[keys[f.place(g.plan)].whole()]
+	for number, at := range g.numbers() {
+		place, ok := theirs[at.key+seatMark(at.seat)]
 		if !ok {
-			continue
+			place, ok = theirs[at.key]
 		}
-		for _, number := range append([]int{f.number}, f.more...) {
+		if ok {
 			places[number] = place
 		}
 	}
 	return places
+}
+
+// place is where the other process serves a listener.
+func (d *departure) place(number int) (place int, ok bool) {
+	place, ok = d.places[number]
+	return place, ok
+}
+
+// goes tells whether a listener goes to the other process.
+func (d *departure) goes(number int) bool {
+	_, ok := d.places[number]
+	return ok
 }
 
 // keep makes copies of the sockets that are about to be closed.
@@ -152,7 +163,7 @@ func (d *departure) run(ctx context.Context) (handover.Tally, error) {
 		f.group.Bequeath()
 	}
 	stop, err := d.steering.Depart(serve.Departure{
-		Room: d.sender.Room, Take: d.sender.Take, Only: func(number int) bool { _, goes := d.places[number]; return goes },
+		Room: d.sender.Room, Take: d.sender.Take, Only: d.goes,
 	})
 	if err != nil {
 		tally, _ := d.sender.Finish()
@@ -219,7 +230,8 @@ func (d *departure) undo() error {
 			group.Own()
 		}
 		again := *f
-		again.more, again.number, again.group = append(slices.Clone(f.more), f.number), number, group
+		again.more, again.seats = append(slices.Clone(f.more), f.number), append(slices.Clone(f.seats), d.options.Seat)
+		again.number, again.group = number, group
 		d.replace(f, &again)
 	}
 	return errors.Join(errs...)

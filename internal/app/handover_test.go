@@ -44,7 +44,8 @@ func TestHandOverInVain(t *testing.T) {
 		}
 		group.Go(func() {
 			defer other.Close()
-			if _, _, err := handover.Ask(ctx, other, r.now().hello()); err != nil {
+			hello, _ := r.now().hello()
+			if _, _, err := handover.Ask(ctx, other, hello); err != nil {
 				t.Error(err)
 			}
 		})
@@ -105,7 +106,8 @@ func TestSessionsComeBack(t *testing.T) {
 		var group sync.WaitGroup
 		group.Go(func() {
 			defer other.Close()
-			if _, _, err := handover.Ask(t.Context(), other, r.now().hello()); err != nil {
+			hello, _ := r.now().hello()
+			if _, _, err := handover.Ask(t.Context(), other, hello); err != nil {
 				t.Error(err)
 			}
 			if m, err := other.Receive(t.Context()); err != nil {

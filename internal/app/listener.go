@@ -23,6 +23,7 @@ type front struct {
 	group  *listen.Group
 	number int   // the site's
 	more   []int // further ones: the sockets of seats of other workers that are gone
+	seats  []int // which these are
 	web    *webFront
 	tcp    *stream.TCP
 	udp    *stream.UDP

@@ -263,8 +263,8 @@ func (r *reform) make() error {
 		if i, stays := r.kept[f]; stays && err == nil {
 			l := &g.plan.Config.Listeners[i]
 			g.fronts = append(g.fronts, &front{
-				config: l, where: listenerName(i), group: f.group, number: f.number, more: f.more, web: f.web, tcp: f.tcp,
-				udp: f.udp, of: f.of,
+				config: l, where: listenerName(i), group: f.group, number: f.number, more: f.more, seats: f.seats,
+				web: f.web, tcp: f.tcp, udp: f.udp, of: f.of,
 			})
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 
 	"github.com/myriad-server/myriad/conn"
 	"github.com/myriad-server/myriad/internal/config"
@@ -45,47 +47,76 @@ func (f *front) place(p *Plan) int {
 	return -1
 }
 
+// numbered is what a number of the site stands for.
+type numbered struct {
+	front *front
+	key   string // of the listener
+	seat  int    // whose sockets are served
+}
+
+// numbers are those of all listeners.
+func (g *generation) numbers() map[int]numbered {
+	all, keys := make(map[int]numbered), listenerKeys(g.plan)
+	for _, f := range g.fronts {
+		key := keys[f.place(g.plan)].whole()
+		all[f.number] = numbered{f, key, g.options.Seat}
+		for i, more := range f.more {
+			all[more] = numbered{f, key, f.seats[i]}
+		}
+	}
+	return all
+}
+
+// seatMark comes behind the key of a listener where the sockets are those of a certain seat.
+func seatMark(seat int) string { return " seat " + strconv.Itoa(seat) }
+
 // TakeOver goes on with the connections that the process at the other end of a channel hands over, which is told
-// HandOver, and returns how many there were when it has given them all. What has come is this process's own, also if
-// there is an error.
-func (a *App) TakeOver(ctx context.Context, channel *proc.Channel) (taken int, err error) {
-	if _, _, err := handover.Ask(ctx, channel, a.now().hello()); err != nil {
-		return 0, errors.Join(err, a.Lead())
-	}
-	return a.takeOver(ctx, channel)
-}
-
-// hello is what a server says to one that hands over to it.
-func (g *generation) hello() handover.Hello {
-	h := handover.Hello{Program: g.options.Version}
-	for _, key := range listenerKeys(g.plan) {
-		h.Listeners = append(h.Listeners, key.whole())
-	}
-	return h
-}
-
-// takeOver is TakeOver behind the hello.
-func (a *App) takeOver(ctx context.Context, channel *proc.Channel) (taken int, err error) {
+// HandOver or GiveBack, and returns how many there were when it has given them all. What has come is this process's
+// own, also if there is an error. It was awaited at some seats.
+func (a *App) TakeOver(ctx context.Context, channel *proc.Channel, awaited []int) (taken int, err error) {
 	a.reloads.Lock() // what the places mean stays
 	defer a.reloads.Unlock()
 	if a.steering == nil {
 		return 0, ErrNotServing
 	}
-	g := a.now()
-	numbers := make(map[int]int)
-	for _, f := range g.fronts {
-		numbers[f.place(g.plan)] = f.number
+	hello, at := a.now().hello()
+	if _, _, err := handover.Ask(ctx, channel, hello); err != nil {
+		a.lead(awaited)
+		return 0, err
 	}
+	return a.takeOver(ctx, channel, at, awaited)
+}
+
+// hello is what a server says to one that hands over to it, and the numbers of its places: first those of the listeners
+// of the configuration, then those where the sockets of another seat are served.
+func (g *generation) hello() (h handover.Hello, at []int) {
+	h.Program = g.options.Version
+	at = make([]int, len(g.plan.Config.Listeners))
+	for _, key := range listenerKeys(g.plan) {
+		h.Listeners = append(h.Listeners, key.whole())
+	}
+	for n, is := range g.numbers() {
+		if n == is.front.number {
+			at[is.front.place(g.plan)] = n
+		} else if is.seat != g.options.Seat {
+			h.Listeners, at = append(h.Listeners, is.key+seatMark(is.seat)), append(at, n)
+		}
+	}
+	return h, at
+}
+
+// takeOver is TakeOver behind the hello. Under reloads.
+func (a *App) takeOver(ctx context.Context, channel *proc.Channel, at, awaited []int) (taken int, err error) {
 	left := func() {
-		a.lead()
-		for _, f := range g.fronts {
+		a.lead(awaited)
+		for _, f := range a.now().fronts {
 			if !a.options.Worker {
 				f.group.Own()
 			}
 		}
 	}
 	taken, err = handover.Receive(ctx, channel, func(parcels []*conn.Parcel) []error {
-		return a.arrive(parcels, numbers)
+		return a.arrive(parcels, at)
 	}, left)
 	left() // also if the other side has died
 	a.options.Log.Info("took over", "connections", taken)
@@ -95,18 +126,17 @@ func (a *App) takeOver(ctx context.Context, channel *proc.Channel) (taken int, e
 // errPlace refuses a connection of a listener that there is not.
 var errPlace = errors.New("there is no such listener")
 
-// arrive goes on with connections, whose listeners are places of the configuration.
-func (a *App) arrive(parcels []*conn.Parcel, numbers map[int]int) []error {
+// arrive goes on with connections, whose listeners are places.
+func (a *App) arrive(parcels []*conn.Parcel, numbers []int) []error {
 	errs := make([]error, len(parcels))
 	var known []*conn.Parcel
 	var at []int
 	for i, p := range parcels {
-		number, ok := numbers[p.Listener]
-		if !ok {
+		if p.Listener < 0 || p.Listener >= len(numbers) {
 			errs[i] = errPlace
 			continue
 		}
-		p.Listener = number
+		p.Listener = numbers[p.Listener]
 		known, at = append(known, p), append(at, i)
 	}
 	for i, err := range a.steering.ArriveMany(known) {
@@ -124,30 +154,26 @@ func (a *App) resume(f *front) error {
 	return errors.Join(errs...)
 }
 
-// lead ends the following of another process: what it has not handed over it does not hand over any more, and does not
-// receive datagrams.
-func (a *App) lead() {
-	if !a.follows {
-		return
-	}
-	a.follows = false
-	for _, f := range a.now().fronts {
-		if !datagrams(f.config) {
+// lead receives the datagrams at the sockets of some seats: nobody hands over any more who has served them. Under
+// reloads.
+func (a *App) lead(seats []int) {
+	for n, is := range a.now().numbers() {
+		if !datagrams(is.front.config) || !slices.Contains(seats, is.seat) {
 			continue
 		}
-		if err := a.resume(f); err != nil {
-			a.options.Log.Error("a listener is not served", "listener", f.url(), "cause", err)
+		if err := a.steering.Resume(n); err != nil {
+			a.options.Log.Error("a listener is not served", "listener", is.front.url(), "cause", err)
 		}
 	}
 }
 
-// Lead says that nobody will hand over to a server that was to follow another one.
-func (a *App) Lead() error {
+// Lead says that nobody will hand over who was awaited at some seats.
+func (a *App) Lead(seats []int) error {
 	a.reloads.Lock()
 	defer a.reloads.Unlock()
 	if a.steering == nil {
 		return ErrNotServing
 	}
-	a.lead()
+	a.lead(seats)
 	return nil
 }

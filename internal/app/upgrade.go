@@ -188,7 +188,13 @@ func bound(a netip.AddrPort) netip.AddrPort {
 
 // TakeOn goes on with the connections of the process that this one has inherited from, once it serves.
 func (a *App) TakeOn(ctx context.Context, channel *proc.Channel) (taken int, err error) {
-	return a.takeOver(ctx, channel)
+	a.reloads.Lock()
+	defer a.reloads.Unlock()
+	if a.steering == nil {
+		return 0, ErrNotServing
+	}
+	_, at := a.now().hello() // Inherit has said it, of the same plan
+	return a.takeOver(ctx, channel, at, a.options.Awaits)
 }
 
 // AdminSocket is what Options.Admin was.

@@ -25,6 +25,7 @@ type Given struct {
 	Bound netip.AddrPort `json:"bound"`
 	// Extra says that the socket is that of a seat that nobody has: it is accepted from besides the worker's own.
 	Extra bool `json:"extra,omitempty"`
+	Seat  int  `json:"seat,omitempty"` // then
 	FD    int  `json:"-"`
 }
 
@@ -238,7 +239,7 @@ func (s *Sockets) extra(seat int) (given []Given) {
 			continue
 		}
 		for place, fd := range set.seats[seat].fds {
-			given = append(given, Given{Listener: i, Place: place, Bound: set.bound(seat), Extra: true, FD: fd})
+			given = append(given, Given{Listener: i, Place: place, Bound: set.bound(seat), Seat: seat, Extra: true, FD: fd})
 		}
 	}
 	return given

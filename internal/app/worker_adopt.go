@@ -9,9 +9,10 @@ import (
 	"github.com/myriad-server/myriad/serve"
 )
 
-// Adopt has the server serve the sockets that were given beside its own: those of a seat that nobody has any more. They
-// are served as the listener is that they belong to, until the server ends.
-func (a *App) Adopt() error {
+// Adopt has the server serve the sockets that were given beside its own: those of a seat that nobody has any more, or
+// that a worker is about to leave, who is awaited. They are served as the listener is that they belong to, until the
+// server ends or gives them back.
+func (a *App) Adopt(awaits []int) error {
 	a.reloads.Lock()
 	defer a.reloads.Unlock()
 	if a.steering == nil {
@@ -28,7 +29,7 @@ func (a *App) Adopt() error {
 			fds, n = append(fds, extra[n].FD), n+1
 		}
 		extra = extra[n:]
-		if err := a.now().adopt(first.Listener, fds); err != nil {
+		if err := a.now().adopt(&first, fds, slices.Contains(awaits, first.Seat)); err != nil {
 			a.Give(extra)
 			a.Ungive()
 			return err
@@ -38,14 +39,14 @@ func (a *App) Adopt() error {
 }
 
 // adopt serves the sockets of one seat more for a listener.
-func (g *generation) adopt(listener int, fds []int) error {
-	if listener >= len(g.fronts) {
+func (g *generation) adopt(of *Given, fds []int, awaited bool) error {
+	if of.Listener >= len(g.fronts) {
 		for _, fd := range fds {
 			_ = sys.Close(fd)
 		}
 		return errNoSocket
 	}
-	f := g.fronts[listener]
+	f := g.fronts[of.Listener]
 	group := listen.Inherited(f.group.Spec(), fds)
 	if !g.options.Worker {
 		group = listen.Succeeding(f.group.Spec(), fds)
@@ -54,7 +55,7 @@ func (g *generation) adopt(listener int, fds []int) error {
 		Name: f.config.Address.String(), Network: string(f.config.Address.Network), Open: group.Open, Closed: group.Closed,
 	}
 	err := g.serveAgain(f, &l)
-	l.Paused = g.follows && l.Datagram != nil
+	l.Paused = awaited && l.Datagram != nil
 	number := -1
 	if err == nil {
 		number, err = g.steering.Listen(l)
@@ -64,7 +65,7 @@ func (g *generation) adopt(listener int, fds []int) error {
 		return err
 	}
 	again := *f
-	again.more = append(slices.Clone(f.more), number)
+	again.more, again.seats = append(slices.Clone(f.more), number), append(slices.Clone(f.seats), of.Seat)
 	g.replace(f, &again)
 	return nil
 }

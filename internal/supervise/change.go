@@ -283,13 +283,18 @@ func (f *Fleet) scale(ctx context.Context, workers int) error {
 			return err
 		}
 	}
+	f.count(workers) // whoever starts meanwhile gets what it serves from then on
 	if err := f.Supervisor.Scale(ctx, workers); err != nil {
+		f.count(was)
 		return err
 	}
+	return nil
+}
+
+func (f *Fleet) count(workers int) {
 	f.mu.Lock()
 	f.workers = workers
 	f.mu.Unlock()
-	return nil
 }
 
 // leaveSeats gives the sockets of seats that go to workers that stay.
@@ -307,6 +312,9 @@ func (f *Fleet) leaveSeats(ctx context.Context, of *task, was, workers int) erro
 			f.mu.Lock()
 			order := of.order(OrderAdopt, workers)
 			order.Sockets = of.sockets.Extra(seat)
+			if len(order.Sockets) > 0 {
+				order.Awaits = f.begin(l, []int{seat})
+			}
 			f.mu.Unlock()
 			if len(order.Sockets) == 0 {
 				break
@@ -334,22 +342,31 @@ func (f *Fleet) succeed(from, heir ID) error {
 	if giver == nil || taker == nil {
 		return errLost
 	}
-	one, other, err := proc.RawPair()
-	if err != nil {
-		return err
-	}
-	defer func() { _, _ = sys.Close(one), sys.Close(other) }()
 	// The machine ends who takes too long.
 	ctx, cancel := context.WithTimeout(context.Background(), f.Supervisor.options.Policy.DrainFor)
 	defer cancel()
-	if _, err := taker.order(ctx, Order{Do: OrderTakeOver, Channel: 1}, []int{one}); err != nil {
-		f.lead(taker)
+	f.mu.Lock()
+	seats := taker.from(from)
+	f.mu.Unlock()
+	return f.connect(ctx, giver, taker, Order{Do: OrderHandOver}, seats)
+}
+
+// connect gives one worker the way to another, which is to take over from it, with the seats at which it waited for
+// that.
+func (f *Fleet) connect(ctx context.Context, giver, taker *link, give Order, awaited []int) error {
+	one, other, err := proc.RawPair()
+	if err == nil {
+		defer func() { _, _ = sys.Close(one), sys.Close(other) }()
+		_, err = taker.order(ctx, Order{Do: OrderTakeOver, Channel: 1, Awaits: awaited}, []int{one})
+	}
+	if err != nil {
+		if len(awaited) > 0 {
+			f.lead(taker, awaited)
+		}
 		return err
 	}
-	f.mu.Lock()
-	taker.follows = false
-	f.mu.Unlock()
-	_, err = giver.order(ctx, Order{Do: OrderHandOver, Channel: 1}, []int{other})
+	give.Channel = 1
+	_, err = giver.order(ctx, give, []int{other})
 	return err
 }
 

@@ -146,12 +146,12 @@ func (f *Fleet) started(p Place, child *proc.Child) {
 		of = f.coming
 	}
 	l := newLink(p, child, of.version)
-	l.follows = f.precedes(p.Seat)
 	f.links[p.Worker] = l
 	order := of.order(OrderServe, f.workers)
-	order.Held, order.Follows = f.held(), l.follows
+	order.Held = f.held()
 	var err error
 	order.Sockets, err = of.sockets.For(p.Seat, f.workers)
+	order.Awaits = f.begin(l, seatsOf(p.Seat, order.Sockets))
 	f.mu.Unlock()
 	if err == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), orderTime)
@@ -207,6 +207,7 @@ func (f *Fleet) notice(e Event) {
 			return
 		}
 		l.serves = true
+		f.reclaim(l)
 		f.announce()
 		go f.admit(l)
 		if e.Generation == f.generation && l.version < f.work.version {

@@ -1,44 +1,99 @@
 package supervise
 
-import "context"
+import (
+	"context"
+	"slices"
 
-// This file is about datagrams in a roll. A worker that takes the place of one that serves leaves the datagrams at
-// their common sockets to that one, until it has handed its sessions over; or until it is clear that it will not.
+	"github.com/myriad-server/myriad/internal/app"
+)
 
-// precedes reports that a worker serves from the same sockets as one that begins at a seat. Under mu.
-func (f *Fleet) precedes(seat int) bool {
-	for _, l := range f.links {
-		if l.serves && l.place.Seat == seat {
-			return true
+// This file is about who reads datagrams. The sockets of a seat outlive its workers, and two that read from the same
+// ones would both begin sessions for a client. So a worker that begins to serve sockets leaves the datagrams to the one
+// that does so yet, until that has handed its sessions over, or it is clear that it will not.
+
+// servant is who serves the sockets of a seat, besides one that begins to; 0: nobody. Under mu.
+func (f *Fleet) servant(seat int, besides *link) ID {
+	for id, l := range f.links {
+		if l != besides && l.serves && l.awaits[seat] == 0 && (l.place.Seat == seat || l.more[seat]) {
+			return id
 		}
 	}
-	return false
+	return 0
 }
 
-// free has those lead who wait for a worker that leaves, or has ended, to hand over to them. Its heir will hear from
-// it. Under mu.
+// begin enters what a worker begins to serve, and returns the seats at which it has to wait for another one. Under mu.
+func (f *Fleet) begin(l *link, seats []int) (awaits []int) {
+	for _, seat := range seats {
+		if who := f.servant(seat, l); who != 0 {
+			l.awaits[seat] = who
+			awaits = append(awaits, seat)
+		}
+		if seat != l.place.Seat {
+			l.more[seat] = true
+		}
+	}
+	return awaits
+}
+
+// seatsOf are the seats that sockets belong to, of a worker of some seat.
+func seatsOf(own int, given []app.Given) []int {
+	seats := []int{own}
+	for _, g := range given {
+		if g.Extra && !slices.Contains(seats, g.Seat) {
+			seats = append(seats, g.Seat)
+		}
+	}
+	return seats
+}
+
+// from are the seats at which a worker waits for another one, and does not any more. Under mu.
+func (l *link) from(who ID) (seats []int) {
+	for seat, id := range l.awaits {
+		if id == who {
+			seats = append(seats, seat)
+			delete(l.awaits, seat)
+		}
+	}
+	return seats
+}
+
+// free has those lead who wait for a worker that leaves, or has ended. Its heir will hear from it. Under mu.
 func (f *Fleet) free(e Event) {
-	var wait []*link
-	for _, l := range f.links {
-		switch {
-		case l.place.Seat != e.Seat || l.place.Worker == e.Worker:
-		case l.follows && l.place.Worker != e.Heir:
-			wait = append(wait, l)
-		case l.serves && !l.follows:
-			return // it is this one that they wait for
+	for id, l := range f.links {
+		if id == e.Heir {
+			continue
 		}
-	}
-	for _, l := range wait {
-		l.follows = false
-		go f.lead(l)
+		if seats := l.from(e.Worker); len(seats) > 0 {
+			go f.lead(l, seats)
+		}
 	}
 }
 
-// lead tells a worker that nobody will hand over to it.
-func (f *Fleet) lead(l *link) {
+// lead tells a worker that nobody will hand over to it at some seats.
+func (f *Fleet) lead(l *link, seats []int) {
 	ctx, cancel := context.WithTimeout(context.Background(), orderTime)
 	defer cancel()
-	if _, err := l.order(ctx, Order{Do: OrderLead}, nil); err != nil {
+	if _, err := l.order(ctx, Order{Do: OrderLead, Awaits: seats}, nil); err != nil {
 		f.options.Log.Warn("a worker does not hear that it follows nobody", "worker", uint64(l.place.Worker), "cause", err)
 	}
+}
+
+// reclaim has a worker that is ready take the sockets of its seat back from one that has served them meanwhile. Under
+// mu.
+func (f *Fleet) reclaim(l *link) {
+	seat := l.place.Seat
+	giver := f.links[l.awaits[seat]]
+	if giver == nil || giver.place.Seat == seat {
+		return // its predecessor, who hands over when it is told to go
+	}
+	delete(l.awaits, seat)
+	delete(giver.more, seat)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), orderTime)
+		defer cancel()
+		if err := f.connect(ctx, giver, l, Order{Do: OrderGiveBack, Seat: seat}, []int{seat}); err != nil {
+			f.options.Log.Warn("a worker has not given the sockets of a seat back", "seat", seat,
+				"worker", uint64(giver.place.Worker), "to", uint64(l.place.Worker), "cause", err)
+		}
+	}()
 }

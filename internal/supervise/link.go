@@ -21,13 +21,17 @@ type link struct {
 	// Under the fleet's lock:
 	version uint64 // of the work that it has
 	serves  bool
-	follows bool // it was started beside one that serves at its seat
+	more    map[int]bool // seats that nobody has, whose sockets it serves
+	awaits  map[int]ID   // who serves the sockets of its seats yet, and is to hand over
 }
 
 var errLost = errors.New("the worker has ended before it answered")
 
 func newLink(p Place, child *proc.Child, version uint64) *link {
-	return &link{place: p, child: child, waiting: map[uint64]chan Answer{}, version: version}
+	return &link{
+		place: p, child: child, waiting: map[uint64]chan Answer{}, version: version,
+		more: map[int]bool{}, awaits: map[int]ID{},
+	}
 }
 
 // order sends an order, and waits for the answer.

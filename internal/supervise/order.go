@@ -25,7 +25,8 @@ const (
 	OrderAdopt    = "adopt"     // sockets of a seat that nobody has any more
 	OrderHandOver = "hand over" // give all connections to another worker, and drain
 	OrderTakeOver = "take over" // take the connections of another worker
-	OrderLead     = "lead"      // whoever was to hand over will not
+	OrderGiveBack = "give back" // leave the sockets of a seat to the worker that has it now
+	OrderLead     = "lead"      // whoever was awaited will not hand over
 )
 
 // Order is what a worker is to do.
@@ -45,8 +46,10 @@ type Order struct {
 	Sockets []app.Given `json:"sockets,omitempty"`
 	Channel int         `json:"channel,omitempty"`
 
-	// Follows says that another worker serves the same sockets yet: OrderTakeOver comes, or OrderLead.
-	Follows bool `json:"follows,omitempty"`
+	// Awaits are seats whose sockets another worker serves yet: OrderTakeOver comes, or OrderLead, and names them.
+	Awaits []int `json:"awaits,omitempty"`
+	// Seat is that of OrderGiveBack.
+	Seat int `json:"seat,omitempty"`
 
 	channel int
 }

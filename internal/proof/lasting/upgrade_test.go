@@ -25,8 +25,8 @@ func TestUpgrade(t *testing.T) {
 	})
 }
 
-// sessionMoves tells whether a loss is that a client of UDP goes on in another session, with no datagram lost: one that
-// comes while its session is on its way to another process begins a session there.
+// sessionMoves tells whether a loss is that a client of UDP goes on in another session, with no datagram lost: the
+// kernel sends it to another socket.
 func sessionMoves(_ *stand, l loss) bool {
 	return l.Kind == "UDP session" && l.Cause == errMoved.Error()
 }
@@ -41,7 +41,7 @@ func (s *server) replaced(t testing.TB, old []int) {
 }
 
 // TestScale has one worker become four, and one again. The kernel spreads datagrams over the sockets that there are by
-// a hash, so a session of UDP may go on at another worker, as another session; no datagram is lost.
+// a hash, so the first time a session of UDP may go on at another worker, as another session; no datagram is lost.
 func TestScale(t *testing.T) {
 	for _, model := range models() {
 		t.Run(model, func(t *testing.T) {

@@ -3,8 +3,10 @@ package upgrade
 import (
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -168,5 +170,61 @@ func TestDatagramsOfOneKilled(t *testing.T) {
 	}
 	if again, err := a.ask(2); err != nil || again != name {
 		t.Errorf("a client was %s and is %s, %v", name, again, err)
+	}
+}
+
+// TestDatagramsScaled has workers come and go whose sockets outlive them: each client keeps its session, whoever serves
+// the socket that the kernel has for it.
+func TestDatagramsScaled(t *testing.T) {
+	for _, driver := range []string{"epoll", "uring"} {
+		t.Run(driver, func(t *testing.T) { datagramsScaled(t, driver) })
+	}
+}
+
+func datagramsScaled(t *testing.T, driver string) {
+	far := namesDatagrams(t)
+	file := filepath.Join(t.TempDir(), "c.yaml")
+	text := fmt.Sprintf("engine: {processes: 4, driver: %s}\nlisteners:\n"+
+		"  - {address: \"udp://127.0.0.1:0\", protocol: udp, to: [\"%s\"]}\n", driver, far.LocalAddr())
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := launch(t, "serve", "--config", file)
+	address, _ := strings.CutPrefix(s.URLs()[0], "udp://")
+	askers := make([]*asker, 20)
+	for i := range askers {
+		c, err := net.Dial("udp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		askers[i] = &asker{Conn: c}
+		if askers[i].name, err = askers[i].ask(0); err != nil {
+			t.Fatalf("%v\n%s", err, s.Log)
+		}
+	}
+	workers, ready, ended, back := 4, 4, 0, 0
+	for _, next := range []int{1, 4, 2, 1, 3} {
+		query := url.Values{"workers": {strconv.Itoa(next)}}
+		if err := s.ask("POST", "/v1/scale", query, nil); err != nil {
+			t.Fatalf("%v\n%s", err, s.Log)
+		}
+		for round := range 2 { // while it goes on, and afterwards
+			for _, a := range askers {
+				if name, err := a.ask(round); err != nil || name != a.name {
+					t.Errorf("%d to %d workers: a client was %s and is %q, %v\n%s", workers, next, a.name, name, err, s.Log)
+					return
+				}
+			}
+			if round > 0 {
+				break
+			}
+			ready, ended = ready+max(next-workers, 0), ended+max(workers-next, 0)
+			back += max(next-workers, 0)
+			s.Await(t, `msg="worker is ready"`, ready)
+			s.Await(t, `msg="worker has ended"`, ended)
+			s.Await(t, `msg="gave the sockets of a seat back"`, back)
+		}
+		workers = next
 	}
 }
