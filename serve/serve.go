@@ -154,10 +154,12 @@ type Listener struct {
 	// Network is "tcp", "udp" or "unix".
 	Network string
 	// Open returns the listening descriptor, bound, non-blocking and close-on-exec. It
-	// is called once with worker 0; under ReusePort once for each loop. The
+	// is called once with worker 0; under ReusePort once for each loop, unless Alone. The
 	// descriptor belongs to the model, which closes it. -1 stands for a socket that
 	// another process accepts from: connections come by Arrive of [Steering].
 	Open func(worker int) (fd int, err error)
+	// Alone says that there is one descriptor for all loops, whatever the site says.
+	Alone bool
 	// Closed, if set, is told that the descriptor of Open(worker) has been closed.
 	Closed func(worker int)
 	// Handler makes handlers for the connections of a stream socket: one for each loop,

@@ -51,6 +51,10 @@ func (f *serverFlags) run(c console, overrides []config.Override) error {
 
 // runAlone serves in this process, or supervises those that do.
 func (f *serverFlags) runAlone(c console, overrides []config.Override, next *succession) error {
+	passed, err := proc.Activated()
+	if err != nil {
+		return fmt.Errorf("the sockets of the service manager: %w", err)
+	}
 	loaded, warnings, err := app.Known().Load(f.Config, append(overrides, f.overrides()...))
 	if err != nil {
 		return usage(err)
@@ -70,7 +74,10 @@ func (f *serverFlags) runAlone(c console, overrides []config.Override, next *suc
 		return err
 	}
 	if loaded.Engine.Processes > 0 && next.before == nil {
-		return f.supervise(overrides, level, log)
+		return f.supervise(overrides, passed, level, log)
+	}
+	if next.adminLent, err = plan.Activate(passed); err != nil {
+		return err
 	}
 	again := func() (*app.Plan, error) {
 		source, err := f.source(overrides)
@@ -91,7 +98,7 @@ func (f *serverFlags) runAlone(c console, overrides []config.Override, next *suc
 	if err != nil {
 		return err
 	}
-	admin, err := startAdmin(server, loaded.Admin, level, log)
+	admin, err := startAdmin(server, loaded.Admin, next.adminLent, level, log)
 	if err != nil {
 		return err
 	}
@@ -122,10 +129,12 @@ func (f *serverFlags) source(overrides []config.Override) (source supervise.Sour
 	return source, err
 }
 
-// startAdmin starts the admin API, if there is to be one. A place that nobody has named is none to fail for.
-func startAdmin(server *app.App, at config.AutoOrOffOrAddress, level *slog.LevelVar, log *slog.Logger,
+// startAdmin starts the admin API, if there is to be one, at a socket that was lent, if that is not 0. A place that
+// nobody has named is none to fail for.
+func startAdmin(server *app.App, at config.AutoOrOffOrAddress, lent int, level *slog.LevelVar, log *slog.Logger,
 ) (*control.Server, error) {
 	admin := control.New(server, level)
+	admin.Lend(lent)
 	if at.Off {
 		return admin, nil
 	}

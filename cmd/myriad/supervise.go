@@ -22,7 +22,9 @@ type supervisor struct {
 }
 
 // supervise keeps worker processes that serve, until a signal.
-func (f *serverFlags) supervise(overrides []config.Override, level *slog.LevelVar, log *slog.Logger) error {
+func (f *serverFlags) supervise(overrides []config.Override, passed []proc.Named, level *slog.LevelVar,
+	log *slog.Logger,
+) error {
 	s := &supervisor{log: log}
 	signals := make(chan os.Signal, 16)
 	signal.Ignore(syscall.SIGPIPE)
@@ -30,6 +32,10 @@ func (f *serverFlags) supervise(overrides []config.Override, level *slog.LevelVa
 	source, err := f.source(overrides)
 	if err != nil {
 		return usage(err)
+	}
+	adminLent, err := source.Plan.Activate(passed)
+	if err != nil {
+		return err
 	}
 	for _, warning := range source.Plan.Warnings {
 		log.Warn(warning)
@@ -52,7 +58,7 @@ func (f *serverFlags) supervise(overrides []config.Override, level *slog.LevelVa
 		return err
 	}
 	defer s.fleet.Close()
-	admin, err := s.startAdmin(source.Plan.Config, level)
+	admin, err := s.startAdmin(source.Plan.Config, adminLent, level)
 	if err != nil {
 		return err
 	}

@@ -18,10 +18,11 @@ type crew struct {
 	model config.ProcessModel
 }
 
-// startAdmin starts the admin API that answers for all workers, if there is to be one. A place that nobody has named is
-// none to fail for.
-func (s *supervisor) startAdmin(c *config.Config, level *slog.LevelVar) (*control.Server, error) {
+// startAdmin starts the admin API that answers for all workers, if there is to be one, at a socket that was lent, if it
+// is not 0. A place that nobody has named is none to fail for.
+func (s *supervisor) startAdmin(c *config.Config, lent int, level *slog.LevelVar) (*control.Server, error) {
 	admin := control.NewAbove(crew{s, c.Engine.ProcessModel}, version, level, s.log)
+	admin.Lend(lent)
 	if c.Admin.Off {
 		return admin, nil
 	}

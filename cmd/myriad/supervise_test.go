@@ -34,13 +34,21 @@ type fleet struct {
 // startFleet runs the program, and waits until all workers serve.
 func startFleet(t *testing.T, arguments ...string) *fleet {
 	t.Helper()
-	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
 	binary, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{command: exec.Command(binary, append([]string{"serve"}, arguments...)...), ended: make(chan struct{})}
-	p.command.Args[0] = "myriad"
+	command := exec.Command(binary, append([]string{"serve"}, arguments...)...)
+	command.Args[0] = "myriad"
+	return runFleet(t, command)
+}
+
+// runFleet is startFleet for a command.
+func runFleet(t *testing.T, command *exec.Cmd) *fleet {
+	t.Helper()
+	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
+	command.Env = append(command.Environ(), "XDG_RUNTIME_DIR="+os.Getenv("XDG_RUNTIME_DIR"))
+	p := &process{command: command, ended: make(chan struct{})}
 	p.command.Stderr = &p.log
 	p.command.WaitDelay = patience
 	if err := p.command.Start(); err != nil {

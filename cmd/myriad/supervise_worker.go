@@ -76,7 +76,7 @@ func (w *worker) run(c console, signals <-chan os.Signal) error {
 	if err != nil {
 		return w.fail(err)
 	}
-	admin, err := startAdmin(w.server, w.adminPlace(plan.Config), w.level, w.log)
+	admin, err := startAdmin(w.server, w.adminPlace(plan.Config), 0, w.level, w.log)
 	if err != nil {
 		return w.fail(err)
 	}

@@ -96,6 +96,8 @@ type succession struct {
 	channel *proc.Channel
 	held    int64 // how many connections it had when it started this process
 
+	adminLent int // the socket of a service manager for the admin API; 0: there is none
+
 	server  *app.App
 	service *service
 	admin   *control.Server
@@ -151,6 +153,9 @@ func (s *succession) inherit(plan *app.Plan, o *app.Options) error {
 	defer cancel()
 	heritage, err := app.Inherit(ctx, s.channel, plan, version, s.adminAt)
 	o.Given, o.Admin, o.Awaits = heritage.Given, heritage.Admin, []int{0}
+	if heritage.AdminLent {
+		s.adminLent = heritage.Admin
+	}
 	serving := o.Ready
 	o.Ready = func(a *app.App) {
 		if serving != nil {
@@ -199,7 +204,7 @@ func (s *succession) upgrade(ctx context.Context, path string) (*app.Moved, erro
 	}
 	next := app.Successor{Start: start, Limit: successorLimit, AdminAt: s.adminAt}
 	if s.adminAt != "" {
-		next.Admin = s.admin.Copy
+		next.Admin, next.AdminLent = s.admin.Copy, s.admin.Lent()
 	}
 	moved, err := s.server.Upgrade(ctx, next)
 	if err != nil {

@@ -99,6 +99,9 @@ func New(p *Plan, o Options) (*App, error) {
 		Recording: g.recording(),
 		Log:       slog.New(pauses{o.Log.Handler(), p.Capacity.Limiter}),
 	}
+	if o.Worker && slices.ContainsFunc(o.Given, func(g Given) bool { return g.Lent }) {
+		a.site.Options.Shared = true // the other workers accept from the same one
+	}
 	for i := range p.Config.Listeners {
 		_, l, err := g.listener(i)
 		if err != nil {

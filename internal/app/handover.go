@@ -211,9 +211,12 @@ func (d *departure) undo() error {
 		if d.options.Worker {
 			group = listen.Inherited(f.group.Spec(), fds) // the file of a unix socket is the supervisor's
 		}
+		if f.group.Lent() {
+			group = listen.Lent(f.group.Spec(), fds[0])
+		}
 		l := serve.Listener{
 			Name: f.config.Address.String(), Network: string(f.config.Address.Network), Open: group.Open,
-			Closed: group.Closed,
+			Closed: group.Closed, Alone: group.Lent(),
 		}
 		delete(d.kept, f)
 		err := d.g.serveAgain(f, &l)

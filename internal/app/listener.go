@@ -45,6 +45,7 @@ func (g *generation) listener(i int) (*front, serve.Listener, error) {
 	made := serve.Listener{
 		Name: l.Address.String(), Network: string(l.Address.Network), Open: f.group.Open, Closed: f.group.Closed,
 	}
+	made.Alone = f.group.Lent()
 	if spec.ReusePort && l.ReusePort == config.Auto && given == nil {
 		made.Open = alone(spec, f.group)
 	}

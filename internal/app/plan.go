@@ -31,6 +31,8 @@ type Plan struct {
 	Warnings []string
 	// Unused are warnings too: engine keys that were said, and that the model and the driver make no use of.
 	Unused []config.Problem
+
+	lent map[int]int // sockets of a service manager, by listener
 }
 
 // Known is the names that a configuration may choose from.

@@ -23,6 +23,8 @@ type Successor struct {
 	// Admin, if set, is a copy of the listening socket of the admin API, or -1, and AdminAt what both processes call it.
 	Admin   func() int
 	AdminAt string
+	// AdminLent says that the socket is a service manager's.
+	AdminLent bool
 }
 
 // ErrUpgrading refuses an upgrade, a reload or its preview while an upgrade is under way, or behind one.
@@ -123,13 +125,15 @@ func (a *App) offer(s *Successor) ([]handover.Socket, error) {
 		for place, fd := range fds {
 			if fd >= 0 {
 				key := keys[f.place(g.plan)].where
-				sockets = append(sockets, handover.Socket{Key: key, Place: place, Bound: bound, FD: fd})
+				sockets = append(sockets, handover.Socket{
+					Key: key, Place: place, Bound: bound, Lent: f.group.Lent(), FD: fd,
+				})
 			}
 		}
 	}
 	if s.Admin != nil {
 		if fd := s.Admin(); fd >= 0 {
-			sockets = append(sockets, handover.Socket{Key: s.AdminAt, FD: fd})
+			sockets = append(sockets, handover.Socket{Key: s.AdminAt, Lent: s.AdminLent, FD: fd})
 		}
 	}
 	return sockets, nil
@@ -139,8 +143,9 @@ func (a *App) offer(s *Successor) ([]handover.Socket, error) {
 type Heritage struct {
 	// Given are sockets for listeners of the plan.
 	Given []Given
-	// Admin is the listening socket of the admin API; 0: there is none.
-	Admin int
+	// Admin is the listening socket of the admin API, which may be a service manager's; 0: there is none.
+	Admin     int
+	AdminLent bool
 }
 
 // Inherit asks the process at the other end of a channel, which is in its Upgrade, for what a server of the plan needs.
@@ -166,10 +171,11 @@ func Inherit(ctx context.Context, channel *proc.Channel, p *Plan, version, admin
 		i, ok := places[s.Key]
 		switch {
 		case s.Key == adminAt && h.Admin == 0:
-			h.Admin = s.FD
+			h.Admin, h.AdminLent = s.FD, s.Lent
 		case ok:
 			h.Given = append(h.Given, Given{
-				Listener: i, Place: s.Place % each, Bound: bound(s.Bound), Extra: s.Place >= each, FD: s.FD,
+				Listener: i, Place: s.Place % each, Bound: bound(s.Bound), Extra: s.Place >= each, Lent: s.Lent,
+				FD: s.FD,
 			})
 		default: // the new configuration does not have it
 			_ = sys.Close(s.FD)

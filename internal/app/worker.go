@@ -26,7 +26,9 @@ type Given struct {
 	// Extra says that the socket is that of a seat that nobody has: it is accepted from besides the worker's own.
 	Extra bool `json:"extra,omitempty"`
 	Seat  int  `json:"seat,omitempty"` // then
-	FD    int  `json:"-"`
+	// Lent says that a service manager has opened the socket, and keeps it.
+	Lent bool `json:"lent,omitempty"`
+	FD   int  `json:"-"`
 }
 
 // Sockets are the listening sockets of all workers, by seat. A worker has a seat, and whoever follows it there has the
@@ -47,6 +49,7 @@ type socketSet struct {
 	lone     bool // one worker alone serves it: datagrams that cannot be spread
 	parent   bool // the process above the workers accepts, and the first seat's socket is its own
 	apart    bool // each seat has a port of its own, and the process above serves the entry
+	lent     int  // the socket that a service manager has opened, for the entry or for all; 0: none
 	entry    *listen.Group
 	entryFD  int
 	seats    []*seatSockets
@@ -76,7 +79,7 @@ func OpenSockets(p *Plan, seats int, before *Sockets) (*Sockets, error) {
 		l := &p.Config.Listeners[i]
 		set := s.inherit(l, before) // of those that are alike the first ones stay: their names do
 		if set == nil {
-			set = newSocketSet(p, l)
+			set = newSocketSet(p, l, p.lent[i])
 			set.name = keys[i].where
 		}
 		s.sets = append(s.sets, set)
@@ -101,14 +104,14 @@ func (s *Sockets) inherit(l *config.Listener, before *Sockets) *socketSet {
 	return nil
 }
 
-func newSocketSet(p *Plan, l *config.Listener) *socketSet {
-	set := &socketSet{listener: l, each: 1}
+func newSocketSet(p *Plan, l *config.Listener, lent int) *socketSet {
+	set := &socketSet{listener: l, each: 1, lent: lent}
 	model, stream := p.Config.Engine.ProcessModel, !datagrams(l)
 	internet := l.Address.Network != config.Unix
 	shares := internet && l.ReusePort != config.No
 	set.parent = stream && model == config.ProcessPrefork
 	set.apart = stream && internet && model == config.ProcessPorts
-	set.spread = set.apart || shares && (model == config.ProcessReusePort || !stream)
+	set.spread = set.apart || lent == 0 && shares && (model == config.ProcessReusePort || !stream)
 	set.lone = !stream && !set.spread
 	if shares && set.spread && p.Accept == serve.ReusePort {
 		set.each = max(p.Loops, 1)
@@ -128,7 +131,7 @@ func (s *socketSet) fill(seats int) error {
 		}
 	}
 	for len(s.seats) < seats {
-		seat := &seatSockets{group: listen.NewGroup(s.specFor(len(s.seats)))}
+		seat := &seatSockets{group: s.groupOf(s.specFor(len(s.seats)), s.apart)}
 		open := seat.group.Open
 		first := len(s.seats) == 0 || s.apart
 		if first && s.spec.ReusePort && s.listener.ReusePort == config.Auto && !datagrams(s.listener) {
@@ -145,6 +148,14 @@ func (s *socketSet) fill(seats int) error {
 		s.seats = append(s.seats, seat)
 	}
 	return nil
+}
+
+// groupOf opens sockets, or is the one that there is, unless they are others beside it.
+func (s *socketSet) groupOf(spec listen.Spec, beside bool) *listen.Group {
+	if s.lent > 0 && !beside {
+		return listen.Lent(spec, s.lent)
+	}
+	return listen.NewGroup(spec)
 }
 
 // specFor is what the sockets of a seat are opened from.
@@ -215,7 +226,8 @@ func (s *Sockets) forSeat(seat, workers int) ([]Given, error) {
 			return nil, err
 		}
 		for place, fd := range some {
-			given = append(given, Given{Listener: i, Place: place, Bound: set.bound(seat), FD: fd})
+			lent := set.lent > 0 && !set.apart
+			given = append(given, Given{Listener: i, Place: place, Bound: set.bound(seat), Lent: lent, FD: fd})
 		}
 	}
 	for lost := workers; lost < s.seats; lost++ {
@@ -307,10 +319,15 @@ func (s *Sockets) URLs() (urls, warnings []string) {
 var errNoSocket = errors.New("this worker was given no socket for it")
 
 // givenGroup is the group of a listener whose sockets another process has opened. It takes them out of what was given.
-func (a *App) givenGroup(listener int, spec listen.Spec) (*listen.Group, error) {
+func (g *generation) givenGroup(listener int, spec listen.Spec) (*listen.Group, error) {
+	if fd, ok := g.plan.lent[listener]; ok {
+		return listen.Lent(spec, fd), nil
+	}
+	a := g.App
 	a.giving.Lock()
 	defer a.giving.Unlock()
 	var fds []int
+	lent := false
 	a.given = slices.DeleteFunc(a.given, func(g Given) bool {
 		if g.Listener != listener || g.Extra {
 			return false
@@ -319,6 +336,7 @@ func (a *App) givenGroup(listener int, spec listen.Spec) (*listen.Group, error) 
 			fds = append(fds, -1)
 		}
 		fds[g.Place] = g.FD
+		lent = lent || g.Lent
 		if g.Bound.IsValid() {
 			spec.Address = g.Bound
 		}
@@ -327,7 +345,10 @@ func (a *App) givenGroup(listener int, spec listen.Spec) (*listen.Group, error) 
 	if fds == nil {
 		return nil, fmt.Errorf("listen on %s: %w", spec, errNoSocket)
 	}
-	if !a.options.Worker {
+	switch {
+	case lent:
+		return listen.Lent(spec, fds[0]), nil
+	case !a.options.Worker:
 		return listen.Succeeding(spec, fds), nil
 	}
 	return listen.Inherited(spec, fds), nil

@@ -44,7 +44,7 @@ func (s *Sockets) Fronts() (fronts []Front) {
 func (s *socketSet) openEntry() (err error) {
 	spec := s.spec
 	spec.ReusePort = false
-	s.entry = listen.NewGroup(spec)
+	s.entry = s.groupOf(spec, false)
 	if s.entryFD, err = s.entry.Open(0); err != nil {
 		s.entry = nil
 	}

@@ -51,6 +51,7 @@ type Server struct {
 	tracing tracing
 	group   sync.WaitGroup
 	socket  *listen.Socket
+	lent    int // the socket of a service manager; 0: there is none
 
 	listener net.Listener
 	end      context.CancelFunc

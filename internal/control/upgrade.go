@@ -77,9 +77,15 @@ func (s *Server) Copy() int {
 	return copied
 }
 
-// Own makes the file of a socket that was a predecessor's this server's.
+// Lend has Start listen at a socket that a service manager has opened, and keeps: its file stays. 0 is none.
+func (s *Server) Lend(fd int) { s.lent = fd }
+
+// Lent reports that Lend has given a socket.
+func (s *Server) Lent() bool { return s.lent > 0 }
+
+// Own makes the file of a socket that was a predecessor's this server's, unless it is lent.
 func (s *Server) Own() {
-	if s.socket != nil {
+	if s.socket != nil && s.lent == 0 {
 		s.socket.Own()
 	}
 }
@@ -98,10 +104,15 @@ func (s *Server) open(at config.AutoOrOffOrAddress) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.app != nil && s.app.AdminSocket() > 0 {
+	switch {
+	case s.lent > 0:
+		s.socket = &listen.Socket{FD: s.lent, Spec: spec}
+	case s.app != nil && s.app.AdminSocket() > 0:
 		s.socket = &listen.Socket{FD: s.app.AdminSocket(), Spec: spec}
-	} else if s.socket, err = listen.Open(spec); err != nil {
-		return nil, err
+	default:
+		if s.socket, err = listen.Open(spec); err != nil {
+			return nil, err
+		}
 	}
 	file := os.NewFile(uintptr(s.socket.FD), "admin")
 	l, err := net.FileListener(file) // which has a descriptor of its own

@@ -70,7 +70,9 @@ type Socket struct {
 	Place int    `json:"place"`
 	// Bound is the address with the port; it has none for a unix socket.
 	Bound netip.AddrPort `json:"bound"`
-	FD    int            `json:"-"`
+	// Lent says that it is a service manager's, which keeps it.
+	Lent bool `json:"lent,omitempty"`
+	FD   int  `json:"-"`
 }
 
 // ErrRefused says that the other process does not hand over to this one.

@@ -17,6 +17,7 @@ type Group struct {
 	opened  bool
 	given   []int // inherited, by worker; -1: taken
 	heir    bool  // of the process that has opened what is inherited
+	lent    bool  // somebody else keeps the socket, and its file
 }
 
 // NewGroup makes a group that opens sockets from s. More than one worker needs s.ReusePort.

@@ -115,7 +115,7 @@ func bind(s Spec) (int, error) {
 	if err != nil {
 		return -1, os.NewSyscallError("socket", err)
 	}
-	if err = setOptions(fd, s, family == sys.Inet6); err == nil {
+	if err = setOptions(fd, s, family == sys.Inet6, false); err == nil {
 		err = os.NewSyscallError("bind", sys.Bind(fd, raw))
 	}
 	if err == nil && kind == sys.Stream {
@@ -135,21 +135,25 @@ type option struct {
 	sys.Option
 }
 
-func setOptions(fd int, s Spec, six bool) error {
+// setOptions sets the options of a socket, which may be bound already.
+func setOptions(fd int, s Spec, six, bound bool) error {
 	tcp := s.Network == "tcp"
 	internet := !s.unix()
 	probing := tcp && s.KeepAlive.On
 	everywhere := s.Network == "udp" && s.Address.Addr().IsUnspecified() // what comes is answered from where it came to
 	// SO_REUSEADDR is left out for udp, where it lets a second process take the datagrams away.
 	for _, o := range []option{
-		{"SO_REUSEADDR", tcp, sys.Option{Level: sys.LevelSocket, Name: sys.ReuseAddress, Value: 1}},
-		{"SO_REUSEPORT", internet && s.ReusePort, sys.Option{Level: sys.LevelSocket, Name: sys.ReusePort, Value: 1}},
+		{"SO_REUSEADDR", tcp && !bound, sys.Option{Level: sys.LevelSocket, Name: sys.ReuseAddress, Value: 1}},
+		{
+			"SO_REUSEPORT", internet && s.ReusePort && !bound,
+			sys.Option{Level: sys.LevelSocket, Name: sys.ReusePort, Value: 1},
+		},
 		{"SO_SNDBUF", s.SendBuffer > 0, sys.Option{Level: sys.LevelSocket, Name: sys.SendBuffer, Value: s.SendBuffer}},
 		{
 			"SO_RCVBUF", s.ReceiveBuffer > 0,
 			sys.Option{Level: sys.LevelSocket, Name: sys.ReceiveBuffer, Value: s.ReceiveBuffer},
 		},
-		{"IPV6_V6ONLY", six, sys.Option{Level: sys.LevelIPv6, Name: sys.V6Only, Value: number(s.V6Only)}},
+		{"IPV6_V6ONLY", six && !bound, sys.Option{Level: sys.LevelIPv6, Name: sys.V6Only, Value: number(s.V6Only)}},
 		{"IP_PKTINFO", everywhere && !six, sys.TellHome4},
 		{"IPV6_RECVPKTINFO", everywhere && six, sys.TellHome6},
 		{"TCP_NODELAY", tcp && s.NoDelay, sys.Option{Level: sys.LevelTCP, Name: sys.NoDelay, Value: 1}},

@@ -48,10 +48,13 @@ func Succeeding(s Spec, descriptors []int) *Group {
 	return g
 }
 
-// Own makes the files of unix sockets those of this process, which removes them at the end.
+// Own makes the files of unix sockets those of this process, which removes them at the end, unless they are lent.
 func (g *Group) Own() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.lent {
+		return
+	}
 	for _, socket := range g.sockets {
 		socket.Own()
 	}

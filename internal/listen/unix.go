@@ -44,7 +44,7 @@ func openUnix(s Spec) (*Socket, error) {
 
 func bindUnix(socket *Socket, raw []byte, path bool) error {
 	s, fd := socket.Spec, socket.FD
-	if err := setOptions(fd, s, false); err != nil {
+	if err := setOptions(fd, s, false, false); err != nil {
 		return err
 	}
 	if path {

@@ -36,7 +36,7 @@ func (r *running) make(l *serve.Listener) (*served, error) {
 	n := len(r.workers)
 	s := &served{
 		Listener: l, number: make([]atomic.Int32, n), handlers: make([]conn.DatagramHandler, n), descriptors: make([]int, n),
-		placed: r.site.Accept == serve.OneAcceptor || l.Network == "unix",
+		placed: r.site.Accept == serve.OneAcceptor || l.Network == "unix" || l.Alone,
 	}
 	for i := range s.descriptors {
 		s.descriptors[i] = -1
