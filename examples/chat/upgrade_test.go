@@ -22,7 +22,7 @@ import (
 func talkers(address string, disturb func()) *crowd {
 	return &crowd{
 		Address: []string{address}, Users: 100, Rooms: 1, Talkers: 4, Every: 10 * time.Millisecond, Words: 80,
-		Within: 3 * hang,
+		Within: 6 * hang,
 		spoken: func(number int) {
 			if number == 10 {
 				disturb()
