@@ -272,7 +272,8 @@ func TestRareArrivals(t *testing.T) {
 			break
 		}
 	}
-	if r := perform(t, p); r.Duration < 1990*time.Millisecond || r.Requests.Good == 0 || r.Requests.Good != r.Requests.Due {
+	r := perform(t, p)
+	if r.Duration < 1990*time.Millisecond || r.Requests.Good == 0 || r.Requests.Good != r.Requests.Due {
 		t.Errorf("seed %d: measured for %v:\n%s", p.Seed, r.Duration, r)
 	}
 }

@@ -118,8 +118,8 @@ var outcomes = map[string]outcome{
 	"trailer-huge":        badBody,
 }
 
-// shortTimes are timeouts that faults run into soon. They are for these alone: a busy machine may keep a good server for
-// as long.
+// shortTimes are timeouts that faults run into soon. They are for these alone: a busy machine may keep a good server
+// for as long.
 var shortTimes = []string{
 	"upstreams.u.timeouts.first_byte=400ms", "upstreams.u.timeouts.between_bytes=400ms",
 	"upstreams.u.timeouts.send=150ms",
