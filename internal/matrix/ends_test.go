@@ -2,6 +2,7 @@ package matrix
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"syscall"
 	"testing"
@@ -129,10 +130,9 @@ func stopWaitsForHandler(t *testing.T, s *suite) {
 func stopTakesRequest(t *testing.T, s *suite) {
 	v := s.start(t)
 	c := v.dial()
-	c.get("/hello").want(200)
 	text := request("GET", "/small.txt")
-	c.send(text[:20])
-	c.silent(20 * time.Millisecond)
+	c.send(request("GET", "/hello") + text[:20]) // the server has the second when it answers the first
+	c.answer("GET").want(200)
 	v.cancel()
 	v.gone(s)
 	c.send(text[20:])
@@ -166,7 +166,7 @@ func stopMany(t *testing.T, s *suite) {
 
 // drainEnds wants the server to end though a client never takes its answer.
 func drainEnds(t *testing.T, s *suite) {
-	v := s.start(t, narrowly, "timeouts.drain=120ms")
+	v := s.start(t, narrowly, fmt.Sprint("timeouts.drain=", soon))
 	c := narrow(t, v.dial())
 	c.send(request("GET", "/large.bin"))
 	if _, err := c.readHead(); err != nil {

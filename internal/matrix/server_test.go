@@ -20,7 +20,7 @@ import (
 )
 
 // patience is how long anything may take that is going to happen.
-const patience = 15 * time.Second
+const patience = 60 * time.Second
 
 // A server is one under test: made from a configuration, or around a handler.
 type server struct {
@@ -132,8 +132,8 @@ func (v *server) run(ready <-chan struct{}, serve func(context.Context, <-chan s
 // drain is how long the end of a server may take, and soonEnough how long it takes when no client is there: a server
 // that takes longer did not notice that one has gone.
 const (
-	drain      = 10 * time.Second
-	soonEnough = 5 * time.Second
+	drain      = 45 * time.Second
+	soonEnough = 20 * time.Second
 )
 
 // stop ends the server, which must leave nothing behind. The clients must have gone.
