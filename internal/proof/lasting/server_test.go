@@ -3,7 +3,6 @@ package lasting
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -102,17 +101,13 @@ func await(t testing.TB, is func() bool, what func() string) {
 	}
 }
 
-// listening waits until somebody listens.
-func listening(t testing.TB, s *server, address string) {
+// serving waits until a server says that it serves. A connection proves nothing: before that a socket may listen for a
+// moment that only finds out whether the address is free.
+func serving(t testing.TB, s *server) {
 	t.Helper()
-	await(t, func() bool {
-		c, err := net.Dial("tcp", address)
-		if err == nil {
-			_ = c.Close()
-		}
-		return err == nil || s.Gone()
-	}, func() string { return fmt.Sprintf("a listener on %s\n%s", address, s.Log) })
-	if s.Gone() {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if !s.Says(ctx, "msg=serving", 1) {
 		t.Fatalf("the server does not start:\n%s", s.Log)
 	}
 }

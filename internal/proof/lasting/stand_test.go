@@ -50,7 +50,7 @@ func newStand(t testing.TB, driver, lines string) *stand {
 		s.group.Wait()
 	})
 	s.server = serve(t, s.configuration(-1))
-	listening(t, s.server, s.web)
+	serving(t, s.server)
 	return s
 }
 
