@@ -2,30 +2,18 @@ package proof
 
 import (
 	"fmt"
-	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/myriad-server/myriad/internal/app/apptest"
 	"github.com/myriad-server/myriad/internal/faults"
 )
 
 // number is what the environment says, or otherwise.
-func number(t testing.TB, name string, otherwise int) int {
-	t.Helper()
-	text := os.Getenv(name)
-	if text == "" {
-		return otherwise
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil {
-		t.Fatalf("%s=%q is no number", name, text)
-	}
-	return n
-}
+var number = apptest.Number
 
 // scaled is less under the race detector, with which everything takes several times as long.
 func scaled(n int) int {

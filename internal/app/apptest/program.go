@@ -252,3 +252,17 @@ func (p *Program) Stop(t testing.TB) {
 	<-p.Ended
 	<-p.silent
 }
+
+// Number is what a variable of the environment says, or what a test that runs with all others has enough of.
+func Number(t testing.TB, variable string, otherwise int) int {
+	t.Helper()
+	text := os.Getenv(variable)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("%s: %v", variable, err)
+	}
+	return n
+}

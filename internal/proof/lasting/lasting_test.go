@@ -19,7 +19,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -43,18 +42,7 @@ func TestMain(m *testing.M) {
 }
 
 // number is what the environment says, or what is enough to see whether a change has broken something.
-func number(t testing.TB, name string, otherwise int) int {
-	t.Helper()
-	text := os.Getenv(name)
-	if text == "" {
-		return otherwise
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil {
-		t.Fatalf("%s: %v", name, err)
-	}
-	return n
-}
+var number = apptest.Number
 
 // drivers are those that lasting is promised for: one that is told to try again, and one that completes.
 func drivers() []string {

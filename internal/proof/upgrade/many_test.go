@@ -10,7 +10,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,22 +17,9 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
-)
 
-// scale is how many connections TestMany has of a kind: as many as a machine of continuous integration holds, or what
-// an environment variable says.
-func scale(t *testing.T, variable string, usual int) int {
-	t.Helper()
-	text := os.Getenv(variable)
-	if text == "" {
-		return usual
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
+	"github.com/myriad-server/myriad/internal/app/apptest"
+)
 
 // repeating is an upstream that sends every message back, compressed if the client can read that.
 func repeating(w http.ResponseWriter, r *http.Request) {
@@ -159,6 +145,7 @@ func ask(t *testing.T, at string, count int) *asking {
 	a := new(asking)
 	for range count {
 		c := dial(t, at)
+		c.exchange("hi") // the server has it: it does not wait for the next process to accept it
 		a.group.Go(func() {
 			for !a.over.Load() {
 				began := time.Now()
@@ -191,8 +178,8 @@ func (a *asking) end() {
 // TestMany has connections of all kinds move: those that wait, WebSockets and tunnels that wait, and some that ask all
 // the time. The longest wait of these is logged; it depends on the machine.
 func TestMany(t *testing.T) {
-	idle, sockets := scale(t, "UPGRADE_IDLE", 500), scale(t, "UPGRADE_WEBSOCKETS", 50)
-	tunnels := scale(t, "UPGRADE_TUNNELS", 25)
+	idle, sockets := apptest.Number(t, "UPGRADE_IDLE", 500), apptest.Number(t, "UPGRADE_WEBSOCKETS", 50)
+	tunnels := apptest.Number(t, "UPGRADE_TUNNELS", 25)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
 	s := configured(t)
