@@ -42,6 +42,11 @@ func TestUpgradeReadsAnew(t *testing.T) {
 			}
 			s.configure(t, answering(at, "behind", c.other))
 			s.command(t, "upgrade")
+			await(t, func() bool { // the last of the old workers may still accept
+				return !slices.ContainsFunc(s.Members(), func(pid int) bool {
+					return slices.Contains(old, pid) && (c.lines == "" || pid != s.Process.Pid)
+				})
+			}, func() string { return fmt.Sprintf("the end of %v\n%s", old, s.Log) })
 			if text := stays.ask(t); text != "behind" {
 				t.Errorf("%q was answered behind the upgrade\n%s", text, s.Log)
 			}
