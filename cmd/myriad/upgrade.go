@@ -51,7 +51,11 @@ func (k upgradeCommand) Run(c console) error {
 		return err
 	}
 	if moved.Workers > 0 {
-		_, err := fmt.Fprintf(c.out, "%d workers of the new program serve now\n", moved.Workers)
+		who := "1 worker of the new program serves"
+		if moved.Workers > 1 {
+			who = fmt.Sprintf("%d workers of the new program serve", moved.Workers)
+		}
+		_, err := fmt.Fprintf(c.out, "%s now\n", who)
 		return err
 	}
 	printMoved(c.out, &moved.Moved)
