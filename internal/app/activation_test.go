@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/myriad-server/myriad/internal/proc"
+	"github.com/myriad-server/myriad/internal/sys"
 )
 
 // passedSockets are descriptors of sockets of every kind, and of what is none, by their names.
@@ -65,6 +66,36 @@ func (p *passedSockets) take(name string, socket any, err error) {
 	p.t.Cleanup(func() { _ = file.Close() })
 	p.t.Cleanup(func() { _ = socket.(interface{ Close() error }).Close() })
 	p.fds[name] = int(file.Fd())
+}
+
+// TestLentSocketComesBack hands over in vain, and serves at the socket of a service manager as before.
+func TestLentSocketComesBack(t *testing.T) {
+	p := openPassed(t)
+	own, err := sys.Duplicate(p.fds["unix"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan := testPlan(t, "listeners[0].address="+p.at["unix"], "routes=[{respond: {body: x}}]")
+	if _, err := plan.Activate([]proc.Named{{Name: "web", FD: own}}); err != nil {
+		t.Fatal(err)
+	}
+	r := serving(t, plan)
+	for range 3 {
+		handOverInVain(t, r)
+		if status, body, _ := r.get("/"); status != 200 || body != "x" {
+			t.Errorf("afterwards the answer is %d %q", status, body)
+		}
+	}
+	r.stop()
+	if err := <-r.done; err != nil {
+		t.Error(err)
+	}
+	r.done <- nil // for who waits for it too
+	c, err := net.Dial("unix", strings.TrimPrefix(p.at["unix"], "unix:"))
+	if err != nil {
+		t.Fatalf("the file is gone with the server: %v", err)
+	}
+	_ = c.Close()
 }
 
 // everywhere is a configuration with listeners at all of them.

@@ -43,7 +43,12 @@ type running struct {
 // test, and must then have given back every descriptor.
 func start(t *testing.T, lines ...string) *running {
 	t.Helper()
-	before := descriptors(t)
+	return serving(t, testPlan(t, lines...))
+}
+
+// testPlan is the plan of a server for tests, with its configuration changed by lines as --set takes them.
+func testPlan(t *testing.T, lines ...string) *Plan {
+	t.Helper()
 	host, err := Examine()
 	if err != nil {
 		t.Fatal(err)
@@ -52,9 +57,15 @@ func start(t *testing.T, lines ...string) *running {
 	if !slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, "engine.model=") }) {
 		settled = append(settled, "engine.loops=2")
 	}
-	lines = append(settled, lines...)
+	return planned(t, host, append(settled, lines...)...)
+}
+
+// serving starts a server of a plan.
+func serving(t *testing.T, p *Plan) *running {
+	t.Helper()
+	before := descriptors(t)
 	ready := make(chan struct{})
-	a, err := New(planned(t, host, lines...), Options{
+	a, err := New(p, Options{
 		Version: "1.2.3", Log: discarding, Ready: func(*App) { close(ready) },
 	})
 	if err != nil {

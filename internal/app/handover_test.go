@@ -34,32 +34,40 @@ func TestHandOverInVain(t *testing.T) {
 	})
 	const attempts = 5
 	for n := 1; n <= attempts; n++ {
-		channel, end, err := proc.NewPair()
-		if err != nil {
-			t.Fatal(err)
-		}
-		other, err := proc.NewChannel(end)
-		if err != nil {
-			t.Fatal(err)
-		}
-		group.Go(func() {
-			defer other.Close()
-			hello, _ := r.now().hello()
-			if _, _, err := handover.Ask(ctx, other, hello); err != nil {
-				t.Error(err)
-			}
-		})
-		moved, err := r.HandOver(ctx, channel)
-		channel.Close()
-		if err == nil {
-			t.Fatalf("handed over to nobody: %+v", *moved)
-		}
+		handOverInVain(t, r)
 		if status, body, _ := r.get("/"); status != 200 || body != "x" {
 			t.Errorf("afterwards the answer is %d %q", status, body)
 		}
 		if got := len(r.Listeners()); got != n+1 {
 			t.Errorf("after %d attempts there are %d listeners", n, got)
 		}
+	}
+}
+
+// handOverInVain hands over to one that says hello and goes away.
+func handOverInVain(t *testing.T, r *running) {
+	t.Helper()
+	channel, end, err := proc.NewPair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := proc.NewChannel(end)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var group sync.WaitGroup
+	defer group.Wait()
+	group.Go(func() {
+		defer other.Close()
+		hello, _ := r.now().hello()
+		if _, _, err := handover.Ask(t.Context(), other, hello); err != nil {
+			t.Error(err)
+		}
+	})
+	moved, err := r.HandOver(t.Context(), channel)
+	channel.Close()
+	if err == nil {
+		t.Fatalf("handed over to nobody: %+v", *moved)
 	}
 }
 
