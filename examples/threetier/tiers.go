@@ -150,9 +150,10 @@ func (t *tiers) startMyriad(ctx context.Context) error {
 	return t.launch(ctx, "myriad", t.listen, exec.Command(binary, arguments...))
 }
 
-// freeAddress finds a port on loopback that nobody listens on.
+// freeAddress finds a port on loopback that nobody listens on. Clients of this machine have theirs at 127.0.0.1: none
+// takes this one before the tier does.
 func freeAddress() (string, error) {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	l, err := net.Listen("tcp4", "127.0.0.25:0")
 	if err != nil {
 		return "", err
 	}
