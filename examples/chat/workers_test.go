@@ -35,8 +35,8 @@ type team struct {
 	rolled  chan error // the outcomes of upgrades
 }
 
-// freeAddress is one at which nobody listens. Clients of this machine have ports at 127.0.0.1: none takes this one before
-// the server does.
+// freeAddress is one at which nobody listens. Clients of this machine have ports at 127.0.0.1: none takes this one
+// before the server does.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.24:0")
