@@ -93,7 +93,7 @@ func Start(c Command) (*Child, error) {
 	defer closeNull()
 	closeStrays()
 	began := time.Now()
-	pid, pidfd, err := sys.Spawn(sys.ChildSpec{
+	pid, pidfd, err := spawn(sys.ChildSpec{
 		Path: c.Path, Args: append([]string{cmp.Or(c.Name, c.Path)}, c.Args...), Env: c.environment(names, own), Dir: c.Dir,
 		Files: files, OwnGroup: c.OwnGroup,
 	})
