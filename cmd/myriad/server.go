@@ -39,10 +39,15 @@ const cutShort = time.Second
 
 // run serves until a signal, by the configuration, the overrides of a command, and the flags that all commands have.
 func (f *serverFlags) run(c console, overrides []config.Override) error {
+	if text := os.Getenv(keptVariable); text != "" {
+		return f.follow(c, overrides, text)
+	}
 	next, err := enter()
 	switch {
 	case err != nil:
 		return err
+	case proc.IsChild() && os.Getenv(rehearsalVariable) != "":
+		return f.rehearse(overrides)
 	case next.before == nil && proc.IsChild():
 		return f.runWorker(c, overrides)
 	}
@@ -83,7 +88,11 @@ func (f *serverFlags) runAlone(c console, overrides []config.Override, next *suc
 		source, err := f.source(overrides)
 		return source.Plan, err
 	}
-	service, err := openService(loaded, log, next.before)
+	var left func(string) (int, bool)
+	if next.before != nil {
+		left = next.before.File
+	}
+	service, err := openService(loaded, log, left)
 	if err != nil {
 		return err
 	}
@@ -117,6 +126,11 @@ func (f *serverFlags) source(overrides []config.Override) (source supervise.Sour
 		}
 		source.Text = []byte(text)
 	}
+	return f.plan(source, overrides)
+}
+
+// plan plans a source that was read.
+func (f *serverFlags) plan(source supervise.Source, overrides []config.Override) (supervise.Source, error) {
 	loaded, _, err := app.Known().Parse(source.Name, string(source.Text), append(overrides, f.overrides()...))
 	if err != nil {
 		return source, err

@@ -6,9 +6,11 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"github.com/myriad-server/myriad/internal/config"
+	"github.com/myriad-server/myriad/internal/control"
 	"github.com/myriad-server/myriad/internal/proc"
 	"github.com/myriad-server/myriad/internal/supervise"
 )
@@ -19,16 +21,26 @@ type supervisor struct {
 	fleet   *supervise.Fleet
 	service *service
 	bus     *os.File // the letter that says how to get to the bus; nil: there is none
+	config  *config.Config
+	level   *slog.LevelVar
+	admin   *control.Server
+	lent    bool // the socket of the admin API is a service manager's
+	turn    int  // how many programs this process has been before
+
+	mu     sync.Mutex
+	next   string // the program that it is to go on as; empty: none
+	coming string // the version of that
+	stays  string // why it has not gone on as the last one
 }
 
 // supervise keeps worker processes that serve, until a signal.
 func (f *serverFlags) supervise(overrides []config.Override, passed []proc.Named, level *slog.LevelVar,
 	log *slog.Logger,
 ) error {
-	s := &supervisor{log: log}
+	s := &supervisor{log: log, level: level}
 	signals := make(chan os.Signal, 16)
 	signal.Ignore(syscall.SIGPIPE)
-	signal.Notify(signals, supervise.Signals()...)
+	signal.Notify(signals, supervise.Listened()...)
 	source, err := f.source(overrides)
 	if err != nil {
 		return usage(err)
@@ -49,22 +61,30 @@ func (f *serverFlags) supervise(overrides []config.Override, passed []proc.Named
 		return err
 	}
 	defer end()
-	s.fleet, err = supervise.NewFleet(supervise.FleetOptions{
-		Source: source, Load: func() (supervise.Source, error) { return f.source(overrides) },
-		Command: func() proc.Command { return s.command(sameBinary) }, Log: log, Ready: s.ready,
-		Stopping: s.service.stopping,
-	})
-	if err != nil {
+	if err := s.newFleet(f, source, overrides, nil); err != nil {
 		return err
 	}
 	defer s.fleet.Close()
-	admin, err := s.startAdmin(source.Plan.Config, adminLent, level)
-	if err != nil {
+	s.lent = adminLent > 0
+	if err := s.startAdmin(source.Plan.Config, adminLent); err != nil {
 		return err
 	}
-	defer func() { _ = admin.Close(); removeSockets() }()
+	defer s.closeAdmin()
 	adviseAtStart(source.Plan.Config, log)
 	return s.run(signals)
+}
+
+// newFleet makes the fleet, or goes on with the one that was kept.
+func (s *supervisor) newFleet(
+	f *serverFlags, source supervise.Source, overrides []config.Override, kept *supervise.Kept,
+) (err error) {
+	s.config = source.Plan.Config
+	s.fleet, err = supervise.NewFleet(supervise.FleetOptions{
+		Source: source, Load: func() (supervise.Source, error) { return f.source(overrides) },
+		Command: func() proc.Command { return s.command(sameBinary) }, Log: s.log, Ready: s.ready,
+		Stopping: s.service.stopping, Kept: kept,
+	})
+	return err
 }
 
 // sameBinary is the program that this process runs, also when its file was replaced.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -18,15 +17,22 @@ type crew struct {
 	model config.ProcessModel
 }
 
-// startAdmin starts the admin API that answers for all workers, if there is to be one, at a socket that was lent, if it
-// is not 0. A place that nobody has named is none to fail for.
-func (s *supervisor) startAdmin(c *config.Config, lent int, level *slog.LevelVar) (*control.Server, error) {
-	admin := control.NewAbove(crew{s, c.Engine.ProcessModel}, version, level, s.log)
-	admin.Lend(lent)
+// startAdmin starts the admin API that answers for all workers, if there is to be one, at a socket that is open, or (0)
+// at a new one. A place that nobody has named is none to fail for.
+func (s *supervisor) startAdmin(c *config.Config, socket int) error {
+	admin := control.NewAbove(crew{s, c.Engine.ProcessModel}, version, s.level, s.log)
+	s.mu.Lock()
+	s.admin = admin
+	s.mu.Unlock()
 	if c.Admin.Off {
-		return admin, nil
+		return nil
 	}
 	mountPages(admin)
+	if s.lent {
+		admin.Lend(socket)
+	} else {
+		admin.Take(socket)
+	}
 	address, err := admin.Start(c.Admin)
 	switch {
 	case err == nil:
@@ -34,9 +40,18 @@ func (s *supervisor) startAdmin(c *config.Config, lent int, level *slog.LevelVar
 	case c.Admin.Auto():
 		s.log.Warn("there is no admin API", "error", err)
 	default:
-		return nil, err
+		return err
 	}
-	return admin, nil
+	return nil
+}
+
+// closeAdmin ends the admin API, and removes what workers that were killed have left beside it.
+func (s *supervisor) closeAdmin() {
+	s.mu.Lock()
+	admin := s.admin
+	s.mu.Unlock()
+	_ = admin.Close()
+	_ = os.RemoveAll(filepath.Dir(workerSocket(os.Getpid(), 0)))
 }
 
 // Workers tells of the workers.
@@ -47,7 +62,7 @@ func (c crew) Workers(ctx context.Context) (control.Workers, error) {
 	}
 	all := control.Workers{
 		Condition: string(status.Condition), Model: string(c.model), Desired: status.Desired, Ready: status.Ready,
-		Retry: control.Seconds(status.RetryIn), Workers: []control.Worker{},
+		Retry: control.Seconds(status.RetryIn), Workers: []control.Worker{}, Supervisor: c.Supervisor(),
 	}
 	restarts := c.fleet.Restarts()
 	for i := range status.Workers {
@@ -85,7 +100,8 @@ func (c crew) Reload(ctx context.Context, dry bool) (*app.Change, error) {
 // Upgrade has workers of another binary take over.
 func (c crew) Upgrade(ctx context.Context, binary string) error { return c.upgrade(ctx, binary) }
 
-// upgrade has workers of a binary take over; of this program as it is by now if it is empty.
+// upgrade has workers of a binary take over; of this program as it is by now if it is empty. Then the supervisor goes
+// on as that program, too, which is asked before anything changes whether it could.
 func (s *supervisor) upgrade(ctx context.Context, binary string) error {
 	if binary == "" {
 		path, err := findProgram("")
@@ -94,10 +110,31 @@ func (s *supervisor) upgrade(ctx context.Context, binary string) error {
 		}
 		binary = path
 	}
-	return s.fleet.Upgrade(ctx, func() proc.Command { return s.command(binary) })
+	var coming string
+	if s.bus == nil {
+		var err error
+		if coming, err = s.rehearsal(binary); err != nil {
+			return err
+		}
+	}
+	if err := s.fleet.Upgrade(ctx, func() proc.Command { return s.command(binary) }); err != nil {
+		return err
+	}
+	if s.bus == nil {
+		s.become(binary, coming)
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stays = "it keeps the bus"
+	return nil
 }
 
-// removeSockets removes what workers that were killed have left beside the admin API.
-func removeSockets() { _ = os.RemoveAll(filepath.Dir(workerSocket(os.Getpid(), 0))) }
+// Supervisor tells of the supervisor itself.
+func (c crew) Supervisor() control.Supervisor {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return control.Supervisor{PID: os.Getpid(), Version: version, Turn: c.turn, Coming: c.coming, Stays: c.stays}
+}
 
 var _ control.Crew = crew{}

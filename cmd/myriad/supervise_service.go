@@ -32,14 +32,15 @@ const (
 )
 
 // openService takes the pid file, if there is to be one, and finds the service manager, if one has started this. The
-// pid file of a process before that this one follows is taken by adopt.
-func openService(c *config.Config, log *slog.Logger, before *proc.Inherited) (*service, error) {
+// pid file of who was it before is taken by adopt; left has its descriptor, and is nil where there is nobody.
+func openService(c *config.Config, log *slog.Logger, left func(name string) (fd int, ok bool)) (*service, error) {
 	s := &service{
 		log: log, ended: make(chan struct{}), manager: os.Getenv("NOTIFY_SOCKET"), path: c.PIDFile, adopted: -1,
 	}
-	if before != nil {
+	if left != nil {
 		s.watchdog, _ = time.ParseDuration(os.Getenv(watchdogVariable)) // none, if there is none
-		if fd, ok := before.File(pidFileName); ok {
+		_ = os.Unsetenv(watchdogVariable)                               // it fails for a name that is none
+		if fd, ok := left(pidFileName); ok {
 			s.adopted = fd
 		}
 	}
@@ -145,6 +146,11 @@ func (s *service) ready(status string) {
 // reloading tells that a reload has begun. Its end is ready, with what came of it.
 func (s *service) reloading() {
 	s.tell(s.notifier().Reloading("reads its configuration"))
+}
+
+// succeeding tells that another program goes on in this process. Its end is ready.
+func (s *service) succeeding() {
+	s.tell(s.notifier().Reloading("goes on as another program"))
 }
 
 // reloaded is ready for the outcome of a reload.

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/myriad-server/myriad/internal/app"
@@ -40,7 +41,8 @@ func (k upgradeCommand) Run(c console) error {
 	}
 	var moved struct {
 		app.Moved
-		Workers int `json:"workers"` // above worker processes: how many serve now
+		Workers    int                `json:"workers"` // above worker processes: how many serve now
+		Supervisor control.Supervisor `json:"supervisor"`
 	}
 	text, err := client.Ask(context.Background(), "POST", "/v1/upgrade", query, &moved)
 	if err != nil {
@@ -55,11 +57,40 @@ func (k upgradeCommand) Run(c console) error {
 		if moved.Workers > 1 {
 			who = fmt.Sprintf("%d workers of the new program serve", moved.Workers)
 		}
-		_, err := fmt.Fprintf(c.out, "%s now\n", who)
-		return err
+		fmt.Fprintf(c.out, "%s now\n", who)
+		return awaitSupervisor(c.out, client, &moved.Supervisor)
 	}
 	printMoved(c.out, &moved.Moved)
 	return nil
+}
+
+// awaitSupervisor waits until the supervisor has gone on as the other program, and says so.
+func awaitSupervisor(w io.Writer, client *control.Client, was *control.Supervisor) error {
+	const pause = 50 * time.Millisecond // the supervisor waits for many things
+	for now := *was; ; time.Sleep(pause) {
+		switch {
+		case now.Turn > was.Turn && now.Stays == "":
+			_, err := fmt.Fprintf(w, "the supervisor, process %d, is the new program too: %s\n", now.PID, now.Version)
+			return err
+		case now.Coming == "":
+			_, err := fmt.Fprintf(w, "the supervisor goes on as the program that it was: %s\n", now.Stays)
+			return err
+		}
+		var all control.Workers
+		_, err := client.Ask(context.Background(), "GET", "/v1/workers", nil, &all)
+		switch {
+		case err == nil:
+			now = all.Supervisor
+		case !lost(err):
+			return err
+		}
+	}
+}
+
+// lost tells whether an answer has not come because the supervisor goes on as another program just now.
+func lost(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) ||
+		errors.Is(err, syscall.EPIPE)
 }
 
 // printMoved says how a hand-over went.

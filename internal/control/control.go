@@ -52,6 +52,7 @@ type Server struct {
 	group   sync.WaitGroup
 	socket  *listen.Socket
 	lent    int // the socket of a service manager; 0: there is none
+	taken   int // the socket that Start is to take; 0: none
 
 	listener net.Listener
 	end      context.CancelFunc
@@ -107,7 +108,7 @@ func (s *Server) Close() error {
 		return nil
 	}
 	s.end()
-	err := s.farewell()
+	err := s.farewell(farewellTime)
 	s.socket.RemoveFile()
 	s.group.Wait()
 	return err

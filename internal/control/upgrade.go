@@ -19,6 +19,9 @@ import (
 // farewellTime is how long answers that are being given at the end may take.
 const farewellTime = time.Second
 
+// leaveTime is how long they may take where the server goes on.
+const leaveTime = 10 * time.Second
+
 // upgradeMend is what to do about a successor that has failed.
 const upgradeMend = "try the program with myriad check, see the log, and ask again"
 
@@ -107,6 +110,9 @@ func (s *Server) open(at config.AutoOrOffOrAddress) (net.Listener, error) {
 	switch {
 	case s.lent > 0:
 		s.socket = &listen.Socket{FD: s.lent, Spec: spec}
+	case s.taken > 0:
+		s.socket = &listen.Socket{FD: s.taken, Spec: spec}
+		s.socket.Own()
 	case s.app != nil && s.app.AdminSocket() > 0:
 		s.socket = &listen.Socket{FD: s.app.AdminSocket(), Spec: spec}
 	default:
@@ -123,9 +129,31 @@ func (s *Server) open(at config.AutoOrOffOrAddress) (net.Listener, error) {
 	return l, err
 }
 
-// farewell ends the answering. Answers that are being given are finished, if they can be.
-func (s *Server) farewell() error {
+// Take has Start answer at a listening socket that is open, which belongs to the server from then on.
+func (s *Server) Take(fd int) { s.taken = fd }
+
+// Leave ends the answering as Close does, and leaves the socket, with those who wait there, to the caller; 0 if there
+// is none. Answers that are being given have more time.
+func (s *Server) Leave() int {
+	if s.end == nil {
+		return 0
+	}
+	fd := max(s.Copy(), 0)
+	s.Bequeath()
 	ctx, cancel := context.WithTimeout(context.Background(), farewellTime)
+	defer cancel()
+	err := s.http.Shutdown(ctx)
+	s.end() // those who follow events do not end by themselves
+	if err != nil {
+		_ = s.farewell(leaveTime) // whoever is cut off asks again
+	}
+	s.group.Wait()
+	return fd
+}
+
+// farewell ends the answering. Answers that are being given are finished, if they can be.
+func (s *Server) farewell(limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	if s.http.Shutdown(ctx) == nil {
 		return nil

@@ -19,12 +19,26 @@ import (
 
 // Workers are the worker processes of a server that has several.
 type Workers struct {
-	Condition string   `json:"condition"` // running, short, rolling, crash loop, ...
-	Model     string   `json:"process_model"`
-	Desired   int      `json:"desired"`
-	Ready     int      `json:"ready"`
-	Retry     Seconds  `json:"retry_in_seconds,omitempty"` // until the next start, if one is waited for
-	Workers   []Worker `json:"workers"`                    // in the order of their start
+	Condition string  `json:"condition"` // running, short, rolling, crash loop, ...
+	Model     string  `json:"process_model"`
+	Desired   int     `json:"desired"`
+	Ready     int     `json:"ready"`
+	Retry     Seconds `json:"retry_in_seconds,omitempty"` // until the next start, if one is waited for
+	// Supervisor is the process above them.
+	Supervisor Supervisor `json:"supervisor"`
+	Workers    []Worker   `json:"workers"` // in the order of their start
+}
+
+// Supervisor is the process above the workers, as the program that it is now.
+type Supervisor struct {
+	PID     int    `json:"pid"`
+	Version string `json:"version"`
+	// Turn is how many programs the process was before; it goes on as another one after an upgrade.
+	Turn int `json:"turn"`
+	// Coming is the version of the program that it will go on as, when nothing is under way.
+	Coming string `json:"coming,omitempty"`
+	// Stays is why it has not gone on as the program of the last upgrade.
+	Stays string `json:"stays,omitempty"`
 }
 
 // Worker is one of them.
@@ -263,6 +277,8 @@ func (a *above) reload(w http.ResponseWriter, r *http.Request) {
 type Upgraded struct {
 	PID     int `json:"pid"` // of the supervisor, which goes on
 	Workers int `json:"workers"`
+	// Supervisor is as it is now: it goes on as the other binary after the answer.
+	Supervisor Supervisor `json:"supervisor"`
 }
 
 func (a *above) upgrade(w http.ResponseWriter, r *http.Request) {
@@ -282,5 +298,5 @@ func (a *above) upgrade(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusServiceUnavailable, err, "")
 		return
 	}
-	answer(w, http.StatusOK, Upgraded{PID: os.Getpid(), Workers: all.Ready})
+	answer(w, http.StatusOK, Upgraded{PID: os.Getpid(), Workers: all.Ready, Supervisor: all.Supervisor})
 }

@@ -55,13 +55,17 @@ func CommandOf(s os.Signal) (Command, bool) {
 	return 0, false
 }
 
-// Signals are those that mean something, for signal.Notify.
+// Signals are those that mean something.
 func Signals() (list []os.Signal) {
 	for _, m := range meanings {
 		list = append(list, m.signal)
 	}
 	return list
 }
+
+// Listened are the signals that Obey is to be given, for signal.Notify: those that mean something, and the mark by
+// which it is known that none of them is on its way.
+func Listened() []os.Signal { return append(Signals(), markSignal) }
 
 // Obey turns signals into commands until ctx ends. The channel is the caller's, which has it filled before Run begins:
 // no signal is lost then. Those that end or scale are carried out; for Reload, Upgrade and Reopen prepare is called,
@@ -74,12 +78,17 @@ func (s *Supervisor) Obey(
 		case got := <-signals:
 			command, known := CommandOf(got)
 			if !known {
+				s.mark(got)
 				continue
 			}
 			s.options.Log.Info("signal", "signal", got.String(), "command", command.String())
 			switch command {
 			case Reload, Upgrade, Reopen:
-				go func() { s.complain(command, prepare(ctx, command)) }()
+				s.underway.Add(1)
+				go func() {
+					defer s.underway.Add(-1)
+					s.complain(command, prepare(ctx, command))
+				}()
 			default:
 				s.complain(command, s.carryOut(ctx, command))
 			}

@@ -33,6 +33,8 @@ type FleetOptions struct {
 	Ready func()
 	// Stopping, if set, is called once, when the end begins.
 	Stopping func()
+	// Kept, if set, is what the program before this one has left in this process. Source is what its workers serve.
+	Kept *Kept
 }
 
 // Fleet is a server of several worker processes, seen from above: their sockets, what they serve, and their supervisor.
@@ -90,18 +92,24 @@ func NewFleet(o FleetOptions) (*Fleet, error) {
 	// A worker that was told to end does so within timeouts.drain by itself.
 	drain := time.Duration(c.Timeouts.Drain) + slack
 	policy.DrainFor, policy.TerminateFor = max(policy.DrainFor, drain), max(policy.TerminateFor, drain)
+	launch := func(Place) (proc.Command, error) { return o.Command(), nil }
+	options := Options{
+		Policy: policy, Log: o.Log, Notify: f.notice, Started: f.started, Resize: f.resize, Launch: launch,
+		Succeed: f.succeed,
+	}
+	if o.Kept != nil {
+		err := f.goOn(o.Kept, options)
+		return f, err
+	}
 	sockets, err := app.OpenSockets(o.Source.Plan, f.workers, nil)
 	if err != nil {
 		return nil, err
 	}
-	launch := func(Place) (proc.Command, error) { return o.Command(), nil }
 	f.work = task{Source: o.Source, sockets: sockets, version: 1, launch: launch}
 	f.board, err = proc.NewBoard(policy.Slots, max(o.Source.Plan.Loops, spareLoops))
+	options.Board = f.board
 	if err == nil {
-		f.Supervisor, err = New(Options{
-			Policy: policy, Board: f.board, Log: o.Log, Notify: f.notice, Started: f.started, Resize: f.resize,
-			Launch: launch, Succeed: f.succeed,
-		})
+		f.Supervisor, err = New(options)
 	}
 	if err == nil {
 		err = f.openFronts()
@@ -115,7 +123,7 @@ func NewFleet(o FleetOptions) (*Fleet, error) {
 
 // Close closes the sockets, after Run.
 func (f *Fleet) Close() {
-	f.closeFronts()
+	f.closeFronts(lastTime)
 	f.work.sockets.Retire(nil)
 	if f.board != nil {
 		f.board.Close()
@@ -162,9 +170,14 @@ func (f *Fleet) started(p Place, child *proc.Child) {
 	if err != nil {
 		f.options.Log.Error("a worker cannot be told what to serve", "worker", uint64(p.Worker), "error", err)
 	}
+	f.listen(l)
+}
+
+// listen listens to a worker until it has ended.
+func (f *Fleet) listen(l *link) {
 	l.listen()
 	f.mu.Lock()
-	delete(f.links, p.Worker)
+	delete(f.links, l.place.Worker)
 	f.mu.Unlock()
 }
 
@@ -231,7 +244,7 @@ func (f *Fleet) notice(e Event) {
 		if f.options.Stopping != nil {
 			f.options.Stopping()
 		}
-		f.closeFronts()
+		f.closeFronts(lastTime)
 		f.work.sockets.Retire(nil) // a worker that drains takes its backlog; behind it nobody would take what comes
 	case RollDone:
 		f.generation, f.work = e.Generation, f.coming

@@ -40,7 +40,9 @@ type entry struct {
 func (f *Fleet) openFronts() (err error) {
 	plan := f.work.Plan
 	f.fronts.entries = map[string]*entry{}
+	f.mu.Lock()
 	f.fronts.acceptor = front.New(front.Options{Policy: plan.Spread, Log: f.options.Log})
+	f.mu.Unlock()
 	f.fronts.engine = front.Engine{Driver: plan.Driver, Log: f.options.Log}
 	if f.fronts.engine.Model, err = standard.Model("reactor"); err != nil {
 		return err
@@ -184,21 +186,24 @@ func (f *Fleet) admit(l *link) {
 		f.options.Log.Error("a worker is given no connections", "worker", uint64(l.place.Worker), "error", err)
 		return
 	}
-	f.fronts.acceptor.Join(front.Worker{ID: uint64(l.place.Worker), Channel: channel, Shown: f.shown(l.place)})
+	f.mu.Lock()
+	acceptor := f.fronts.acceptor
+	f.mu.Unlock()
+	acceptor.Join(front.Worker{ID: uint64(l.place.Worker), Channel: channel, Shown: f.shown(l.place)})
 	f.mu.Lock()
 	serves := l.serves
 	f.mu.Unlock()
 	if !serves { // it was told to end meanwhile
-		f.fronts.acceptor.Retire(uint64(l.place.Worker))
+		acceptor.Retire(uint64(l.place.Worker))
 	}
 }
 
-// closeFronts accepts no more, and waits for a moment until the workers have what was accepted.
-func (f *Fleet) closeFronts() {
+// closeFronts accepts no more, and waits until the workers have what was accepted, up to a limit.
+func (f *Fleet) closeFronts(limit time.Duration) {
 	if f.fronts.acceptor == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), lastTime)
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	if err := f.fronts.acceptor.Close(ctx); err != nil {
 		f.options.Log.Warn("connections are lost in the end", "cause", err)

@@ -64,7 +64,11 @@ func (f *Fleet) free(e Event) {
 			continue
 		}
 		if seats := l.from(e.Worker); len(seats) > 0 {
-			go f.lead(l, seats)
+			f.underway.Add(1)
+			go func() {
+				defer f.underway.Add(-1)
+				f.lead(l, seats)
+			}()
 		}
 	}
 }
@@ -88,7 +92,9 @@ func (f *Fleet) reclaim(l *link) {
 	}
 	delete(l.awaits, seat)
 	delete(giver.more, seat)
+	f.underway.Add(1)
 	go func() {
+		defer f.underway.Add(-1)
 		ctx, cancel := context.WithTimeout(context.Background(), orderTime)
 		defer cancel()
 		if err := f.connect(ctx, giver, l, Order{Do: OrderGiveBack, Seat: seat}, []int{seat}); err != nil {

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -43,6 +44,8 @@ type Options struct {
 	Succeed func(from, heir ID) error
 	// Resize, if set, changes the number of workers for ScaleUp and ScaleDown, which is Supervisor.ScaleBy otherwise.
 	Resize func(ctx context.Context, more int) error
+	// Kept, if set, is what the program before this one has left in this process: its workers are gone on with.
+	Kept *KeptSupervisor
 	// ObserveEvery is how often the board is looked at; a second, or less where HangAfter asks for it, if it is zero.
 	ObserveEvery time.Duration
 }
@@ -58,6 +61,8 @@ type Supervisor struct {
 	children map[ID]*proc.Child
 	launches map[uint64]Launch
 	rolled   map[uint64]chan error // waiters for the end of a roll, by generation
+	underway atomic.Int64          // commands of signals that are being carried out, and hand-overs
+	marks    chan struct{}         // told by Obey; see quiet
 }
 
 // ErrStopped means that the supervisor has ended.
@@ -78,21 +83,29 @@ func New(o Options) (*Supervisor, error) {
 	if o.Board.Slots() < o.Policy.Slots {
 		return nil, fmt.Errorf("supervise: the board has %d slots, and the policy %d", o.Board.Slots(), o.Policy.Slots)
 	}
-	machine, err := NewMachine(o.Policy, rand.Uint64())
+	s := &Supervisor{
+		options: o, calls: make(chan func()), ended: make(chan struct{}), marks: make(chan struct{}, 1),
+		children: map[ID]*proc.Child{}, launches: map[uint64]Launch{1: o.Launch}, rolled: map[uint64]chan error{},
+	}
+	var err error
+	if o.Kept != nil {
+		err = s.goOn(o.Kept)
+	} else {
+		s.machine, err = NewMachine(o.Policy, rand.Uint64())
+	}
 	if err != nil {
 		return nil, err
 	}
-	return &Supervisor{
-		options: o, machine: machine, calls: make(chan func()), ended: make(chan struct{}),
-		children: map[ID]*proc.Child{}, launches: map[uint64]Launch{1: o.Launch}, rolled: map[uint64]chan error{},
-	}, nil
+	return s, nil
 }
 
 // Run starts the workers and keeps them until Drain or Stop, and until the last has ended. The end of ctx is a Drain.
 // It is called once.
 func (s *Supervisor) Run(ctx context.Context) error {
 	defer close(s.ended)
-	s.began = time.Now()
+	if s.options.Kept == nil {
+		s.began = time.Now()
+	}
 	timer, ticker := time.NewTimer(0), time.NewTicker(s.options.ObserveEvery)
 	defer timer.Stop()
 	defer ticker.Stop()
@@ -275,7 +288,11 @@ func (s *Supervisor) reach(child *proc.Child, a Action) {
 		cancel()
 	case DoDrain:
 		if a.Heir != 0 && s.options.Succeed != nil {
-			go s.bequeath(child, a)
+			s.underway.Add(1)
+			go func() {
+				defer s.underway.Add(-1)
+				s.bequeath(child, a)
+			}()
 			return
 		}
 		err = child.Signal(SignalDrain)
