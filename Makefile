@@ -14,7 +14,7 @@ JOBS ?= $(shell echo $$((2 * $$(nproc))))
 
 # How long one test binary may take, how long each fuzz target runs and how long all of them may, how many seeds the
 # simulated kernel goes through, and how often and how long each benchmark runs.
-TIMEOUT   ?= 10m
+TIMEOUT   ?= 20m
 FUZZTIME  ?= 10s
 FUZZTOTAL ?= 10m
 SEEDS     ?= 10000
