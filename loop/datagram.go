@@ -37,22 +37,25 @@ type datagrams struct {
 	stalled bool // in Loop.stalled
 	again   bool // the datagram in flight is sent for the second time
 	paused  bool // nothing is received for now
+	aside   bool // fd is an ordinary descriptor, of which the driver does not know: another process serves the socket
 
 	parting *parting // that it takes part in; nil: it stays
 }
 
 // ListenDatagrams makes the loop serve an ordinary non-blocking datagram socket with h. It comes before Run, or on
-// the loop's thread. One that is paused is not received from before ResumeDatagrams.
+// the loop's thread. One that is paused is left to another process until ResumeDatagrams, and nothing is sent by it.
 func (l *Loop) ListenDatagrams(fd int, h conn.DatagramHandler, paused bool) error {
 	local, err := sys.LocalAddress(fd)
 	if err != nil {
 		return err
 	}
-	adopted, err := l.driver.Adopt(fd)
-	if err != nil {
-		return err
+	d := &datagrams{loop: l, handler: h, local: local, fd: fd, paused: paused, aside: paused}
+	if !paused {
+		if d.fd, err = l.driver.Adopt(fd); err != nil {
+			return err
+		}
 	}
-	l.settleSocket(&datagrams{loop: l, handler: h, local: local, fd: adopted, paused: paused})
+	l.settleSocket(d)
 	l.settleIn(h)
 	return nil
 }
@@ -277,7 +280,11 @@ func (d *datagrams) close() {
 		_ = d.loop.driver.Cancel(d.send)
 	}
 	d.empty()
-	d.loop.discard(d.fd)
+	if d.aside {
+		_ = sys.Close(d.fd)
+	} else {
+		d.loop.discard(d.fd)
+	}
 	d.leave()
 	d.goOnParting()
 }

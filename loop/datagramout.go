@@ -90,7 +90,7 @@ func (l *Loop) sendDatagrams() {
 // transmit submits the first datagrams of the queue, if none are in flight.
 func (d *datagrams) transmit() {
 	n := min(len(d.queue), batchDatagrams)
-	if d.send != 0 || n == 0 || d.closed || d.stalled {
+	if d.send != 0 || n == 0 || d.closed || d.stalled || d.aside {
 		return
 	}
 	l := d.loop

@@ -21,14 +21,15 @@ type parting struct {
 	gone     func()
 	fronts   []*datagrams // the listening sockets
 	heard    int          // of these: something may still come
+	asked    bool         // the sessions were
 	sessions []*datagrams // while they are asked for
 	left     int          // sessions that have not gone
 }
 
-// DepartDatagrams has the datagram sockets that h serves not be read from any more, until ResumeDatagrams. The sessions
-// leave, with the number of their listener, if h is a conn.PortableDatagrams: take is given each of them when nothing
-// is in flight on its socket; otherwise they go on to send from it. gone is called once, when all have left. It is a
-// part of Depart, and EndDeparture ends it.
+// DepartDatagrams has the datagram sockets that h serves not be read from any more, until ResumeDatagrams. The
+// sessions leave, with the number of their listener, if h is a conn.PortableDatagrams: take is given each of them when
+// nothing is in flight on its socket; otherwise they go on to send from it. gone is called once, when all have left,
+// and what was to be sent to their clients. It is a part of Depart, and EndDeparture ends it.
 func (l *Loop) DepartDatagrams(h conn.DatagramHandler, number int, take func(p *conn.Parcel), gone func()) {
 	p := &parting{loop: l, number: number, take: take, gone: gone}
 	for _, d := range l.sockets {
@@ -65,11 +66,37 @@ func (d *datagrams) resume() {
 
 // ResumeDatagrams has the datagram sockets that h serves received from that were paused: by ListenDatagrams, or as
 // sessions have departed.
-func (l *Loop) ResumeDatagrams(h conn.DatagramHandler) {
+func (l *Loop) ResumeDatagrams(h conn.DatagramHandler) error {
 	for _, d := range l.sockets {
 		if d.serves(h) {
+			if err := d.bringBack(); err != nil {
+				return err
+			}
 			d.resume()
 		}
+	}
+	return nil
+}
+
+// bringBack makes a socket the driver's again.
+func (d *datagrams) bringBack() error {
+	if !d.aside {
+		return nil
+	}
+	fd, err := d.loop.driver.Adopt(d.fd)
+	if err != nil {
+		return err
+	}
+	d.fd, d.aside = fd, false
+	d.mark() // there may be answers of sessions that have arrived
+	return nil
+}
+
+// putAside leaves a socket to another process, if the driver lets go of it. Some drivers have the kernel tell one
+// process alone of a socket.
+func (d *datagrams) putAside() {
+	if fd, err := d.loop.driver.Part(d.fd); err == nil {
+		d.fd, d.aside = fd, true
 	}
 }
 
@@ -78,9 +105,32 @@ func (p *parting) goOn() {
 	if p.heard > 0 {
 		return
 	}
-	fronts := p.fronts
-	p.fronts = nil
-	for _, d := range fronts {
+	if !p.asked {
+		p.askAll()
+	}
+	if p.left > 0 || p.gone == nil {
+		return
+	}
+	for _, d := range p.fronts {
+		if !d.closed && (d.send != 0 || len(d.queue) > 0) {
+			d.parting = p // it is heard of when they have gone
+			return
+		}
+	}
+	for _, d := range p.fronts {
+		if _, leaves := d.handler.(conn.PortableDatagrams); leaves && !d.closed && !d.aside {
+			d.putAside()
+		}
+	}
+	gone := p.gone
+	p.gone = nil
+	gone()
+}
+
+// askAll asks for the sessions, and has those leave that can at once.
+func (p *parting) askAll() {
+	p.asked = true
+	for _, d := range p.fronts {
 		if h, ok := d.handler.(conn.PortableDatagrams); ok && !d.closed {
 			h.Sessions(d, p.invite)
 		}
@@ -89,11 +139,6 @@ func (p *parting) goOn() {
 	p.sessions = nil
 	for _, s := range sessions {
 		s.goOnParting()
-	}
-	if p.left == 0 && p.gone != nil {
-		gone := p.gone
-		p.gone = nil
-		gone()
 	}
 }
 
@@ -117,6 +162,7 @@ func (d *datagrams) goOnParting() {
 	switch {
 	case p == nil, d.recv != 0 && !d.closed:
 		return
+	case !d.opened && p.asked: // what it had to send may have gone
 	case !d.opened:
 		p.heard--
 	case d.closed: // by its handler
@@ -151,7 +197,7 @@ func (l *Loop) endPartings() {
 		if d == nil || d.parting == nil {
 			continue
 		}
-		d.parting.gone, d.parting.fronts = nil, nil
+		d.parting.gone, d.parting.asked = nil, true
 		if d.opened {
 			d.resume()
 		} else {

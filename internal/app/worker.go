@@ -210,15 +210,15 @@ func (s *Sockets) retire(kept *Sockets) {
 	}
 }
 
-// For is what the worker of a seat gets when there are so many: its own sockets, and those of seats that nobody has any
-// more and that fall to it. The descriptors stay with s.
-func (s *Sockets) For(seat, workers int) ([]Given, error) {
+// For is what the worker of a seat gets: its own sockets, and those of more seats, which nobody has any more. The
+// descriptors stay with s.
+func (s *Sockets) For(seat int, more []int) ([]Given, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.forSeat(seat, workers)
+	return s.forSeat(seat, more)
 }
 
-func (s *Sockets) forSeat(seat, workers int) ([]Given, error) {
+func (s *Sockets) forSeat(seat int, more []int) ([]Given, error) {
 	var given []Given
 	for i, set := range s.sets {
 		some, err := set.of(seat)
@@ -230,10 +230,8 @@ func (s *Sockets) forSeat(seat, workers int) ([]Given, error) {
 			given = append(given, Given{Listener: i, Place: place, Bound: set.bound(seat), Lent: lent, FD: fd})
 		}
 	}
-	for lost := workers; lost < s.seats; lost++ {
-		if lost%workers == seat {
-			given = append(given, s.extra(lost)...)
-		}
+	for _, seat := range more {
+		given = append(given, s.extra(seat)...)
 	}
 	return given, nil
 }
@@ -265,10 +263,10 @@ func (s *Sockets) Seats() int {
 }
 
 // Fresh is what For gives of listeners that before does not have.
-func (s *Sockets) Fresh(seat, workers int, before *Sockets) ([]Given, error) {
+func (s *Sockets) Fresh(seat int, more []int, before *Sockets) ([]Given, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	given, err := s.forSeat(seat, workers)
+	given, err := s.forSeat(seat, more)
 	return slices.DeleteFunc(given, func(g Given) bool { return slices.Contains(before.sets, s.sets[g.Listener]) }), err
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -165,7 +166,7 @@ func (f *Fleet) orderOne(ctx context.Context, do string, l *link, next, was *tas
 	f.mu.Lock()
 	order.Held = f.held()
 	if was != nil {
-		order.Sockets, err = next.sockets.Fresh(l.place.Seat, workers, was.sockets)
+		order.Sockets, err = next.sockets.Fresh(l.place.Seat, slices.Sorted(maps.Keys(l.more)), was.sockets)
 	}
 	f.mu.Unlock()
 	var a Answer
@@ -279,7 +280,7 @@ func (f *Fleet) scale(ctx context.Context, workers int) error {
 		return err
 	}
 	if workers >= 1 {
-		if err := f.leaveSeats(ctx, &of, was, workers); err != nil {
+		if err := f.leaveSeats(ctx, &of, workers); err != nil {
 			return err
 		}
 	}
@@ -298,12 +299,12 @@ func (f *Fleet) count(workers int) {
 }
 
 // leaveSeats gives the sockets of seats that go to workers that stay.
-func (f *Fleet) leaveSeats(ctx context.Context, of *task, was, workers int) error {
+func (f *Fleet) leaveSeats(ctx context.Context, of *task, workers int) error {
 	ctx, cancel := context.WithTimeout(ctx, orderTime)
 	defer cancel()
 	for seat := workers; seat < of.sockets.Seats(); seat++ {
-		if seat >= was && seat%was < workers {
-			continue // who has it stays
+		if f.kept(seat, workers) {
+			continue
 		}
 		for _, l := range f.serving() {
 			if l.place.Seat != seat%workers {

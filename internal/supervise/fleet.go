@@ -158,8 +158,9 @@ func (f *Fleet) started(p Place, child *proc.Child) {
 	order := of.order(OrderServe, f.workers)
 	order.Held = f.held()
 	var err error
-	order.Sockets, err = of.sockets.For(p.Seat, f.workers)
-	order.Awaits = f.begin(l, seatsOf(p.Seat, order.Sockets))
+	more := f.fallTo(p.Seat, of.sockets.Seats())
+	order.Sockets, err = of.sockets.For(p.Seat, more)
+	order.Awaits = f.begin(l, append(more, p.Seat))
 	f.mu.Unlock()
 	if err == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), orderTime)
@@ -228,7 +229,7 @@ func (f *Fleet) notice(e Event) {
 		}
 	case WorkerLeaving, WorkerKilled, WorkerDied:
 		if l := f.links[e.Worker]; l != nil {
-			l.serves = false
+			l.serves, l.leaves = false, true
 			f.announce()
 			f.fronts.acceptor.Retire(uint64(e.Worker))
 		}

@@ -1,11 +1,6 @@
 package supervise
 
-import (
-	"context"
-	"slices"
-
-	"github.com/myriad-server/myriad/internal/app"
-)
+import "context"
 
 // This file is about who reads datagrams. The sockets of a seat outlive its workers, and two that read from the same
 // ones would both begin sessions for a client. So a worker that begins to serve sockets leaves the datagrams to the one
@@ -35,15 +30,33 @@ func (f *Fleet) begin(l *link, seats []int) (awaits []int) {
 	return awaits
 }
 
-// seatsOf are the seats that sockets belong to, of a worker of some seat.
-func seatsOf(own int, given []app.Given) []int {
-	seats := []int{own}
-	for _, g := range given {
-		if g.Extra && !slices.Contains(seats, g.Seat) {
-			seats = append(seats, g.Seat)
+// fallTo are the seats that nobody has, of so many, whose sockets the worker of a seat is to serve as it starts: those
+// of the one before it there, and those that no other serves. Under mu.
+func (f *Fleet) fallTo(own, seats int) (more []int) {
+	for seat := f.workers; seat < seats; seat++ {
+		if !f.has(seat, func(l *link) bool { return l.place.Seat != own }) {
+			more = append(more, seat)
 		}
 	}
-	return seats
+	return more
+}
+
+// has tells whether a worker that stays, and is one of those meant, serves the sockets of a seat that nobody has. Under
+// mu.
+func (f *Fleet) has(seat int, meant func(l *link) bool) bool {
+	for _, l := range f.links {
+		if l.more[seat] && !l.leaves && meant(l) {
+			return true
+		}
+	}
+	return false
+}
+
+// kept tells whether one of so many workers serves the sockets of a seat beyond them already.
+func (f *Fleet) kept(seat, workers int) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.has(seat, func(l *link) bool { return l.place.Seat < workers })
 }
 
 // from are the seats at which a worker waits for another one, and does not any more. Under mu.

@@ -21,6 +21,7 @@ type link struct {
 	// Under the fleet's lock:
 	version uint64 // of the work that it has
 	serves  bool
+	leaves  bool
 	more    map[int]bool // seats that nobody has, whose sockets it serves
 	awaits  map[int]ID   // who serves the sockets of its seats yet, and is to hand over
 }

@@ -188,7 +188,7 @@ func (r *running) Resume(number int) error {
 	for _, w := range r.workers {
 		err := r.on(w, func() error {
 			if h := s.handlers[w.number]; h != nil {
-				w.loop.ResumeDatagrams(h)
+				return w.loop.ResumeDatagrams(h)
 			}
 			return nil
 		})

@@ -204,7 +204,7 @@ func datagramsScaled(t *testing.T, driver string) {
 		}
 	}
 	workers, ready, ended, back := 4, 4, 0, 0
-	for _, next := range []int{1, 4, 2, 1, 3} {
+	for _, next := range []int{3, 2, 1, 4, 2, 1, 3} {
 		query := url.Values{"workers": {strconv.Itoa(next)}}
 		if err := s.ask("POST", "/v1/scale", query, nil); err != nil {
 			t.Fatalf("%v\n%s", err, s.Log)
