@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -67,7 +68,11 @@ func printChange(w io.Writer, change *app.Change, preview bool) {
 // reload acts on a signal that says that the configuration has changed. What it does is logged by the server.
 func reload(server *app.App, log *slog.Logger, s os.Signal) error {
 	_, err := server.Again(false)
-	if err != nil {
+	switch {
+	case errors.Is(err, app.ErrUpgrading):
+		log.Warn("the configuration is not read now", "signal", s.String(), "cause", err,
+			"fix", "send the signal again when the new process serves, if the configuration has changed")
+	case err != nil:
 		log.Error("the configuration is as it was", "signal", s.String(), "cause", err,
 			"fix", "mend it, try it with myriad check or myriad reload --dry-run, and send the signal again")
 	}

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"errors"
 	"log/slog"
 	"os"
 	"sync"
 	"time"
 
+	"github.com/myriad-server/myriad/internal/app"
 	"github.com/myriad-server/myriad/internal/config"
 	"github.com/myriad-server/myriad/internal/proc"
 )
@@ -44,7 +46,7 @@ func openService(c *config.Config, log *slog.Logger, left func(name string) (fd 
 			s.adopted = fd
 		}
 	}
-	if c.PIDFile != "" && s.adopted < 0 {
+	if c.PIDFile != "" && (s.adopted < 0 || !proc.IsPIDFile(c.PIDFile, s.adopted)) {
 		pid, err := proc.OpenPIDFile(c.PIDFile)
 		if err != nil {
 			return nil, err
@@ -82,19 +84,24 @@ func (s *service) bequest() (env []string, files []proc.Named, free func(), err 
 	return env, []proc.Named{{Name: pidFileName, FD: fd}}, func() { _ = file.Close() }, nil
 }
 
-// adopt takes the pid file of the process before over, now that this one serves.
+// adopt takes the pid file of the process before over, now that this one has taken over. One at another place goes.
 func (s *service) adopt() {
 	if s.adopted < 0 {
 		return
 	}
-	pid, err := proc.AdoptPIDFile(s.path, s.adopted)
-	if s.adopted = -1; err != nil {
-		s.log.Warn("the pid file has the number of the process before", "error", err)
-		return
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.pid = pid
+	fd := s.adopted
+	s.adopted = -1
+	var err error
+	if s.path == "" || s.pid != nil {
+		err = proc.RemovePIDFile(fd)
+	} else {
+		s.pid, err = proc.AdoptPIDFile(s.path, fd)
+	}
+	if err != nil {
+		s.log.Warn("the pid file has the number of the process before", "error", err)
+	}
 }
 
 // notifier is to whom this process speaks; nil: nobody listens.
@@ -176,10 +183,11 @@ func (s *service) watch(alive func() error) {
 		ticker := time.NewTicker(s.watchdog / 2)
 		defer ticker.Stop()
 		for {
-			if err := alive(); err != nil {
-				s.log.Warn("the watchdog is not answered", "cause", err)
-			} else {
+			switch err := alive(); {
+			case err == nil:
 				s.tell(s.notifier().Watchdog())
+			case !errors.Is(err, app.ErrNotServing): // it begins, or ends
+				s.log.Warn("the watchdog is not answered", "cause", err)
 			}
 			select {
 			case <-ticker.C:

@@ -208,7 +208,6 @@ func (s *succession) takeOver(a *app.App) {
 		_ = s.before.Fail(err)
 		return
 	}
-	s.service.adopt()
 	if err := s.before.Ready(); err != nil {
 		s.log.Warn("the process before does not hear that this one serves", "cause", err)
 	}
@@ -216,6 +215,7 @@ func (s *succession) takeOver(a *app.App) {
 		s.log.Warn("the process before has ended early", "cause", err)
 	}
 	s.admin.Own()
+	s.service.adopt() // until now the other one may have had to go on
 }
 
 // upgrade has a new process take over, and this one end.

@@ -71,12 +71,16 @@ type App struct {
 	given  []Given // sockets that no listener has taken yet
 
 	upgrading atomic.Bool
+	upgrades  sync.WaitGroup
+	ending    context.Context // done when the stop begins
+	end       context.CancelFunc
 	halfway   atomic.Bool // connections have been handed over, and half of the drain is over
 }
 
 // New makes a server of a plan. It opens no listening socket yet.
 func New(p *Plan, o Options) (*App, error) {
 	a := &App{options: o, started: time.Now(), given: o.Given}
+	a.ending, a.end = context.WithCancel(context.Background())
 	g := &generation{App: a, plan: p}
 	a.current.Store(g)
 	a.openSight()
@@ -129,13 +133,17 @@ func (a *App) Serve(ctx context.Context, kill <-chan struct{}) error {
 			a.options.Ready(a)
 		}
 	}
+	defer context.AfterFunc(ctx, a.end)()
 	stopped, err := a.serve(ctx, &site, kill)
+	a.end()
 	a.report(stopped)
+	a.upgrades.Wait() // a new process that is not to be is gone behind it
 	return errors.Join(err, a.close())
 }
 
 // close gives back what New opened. The sockets are the model's, and closed already.
 func (a *App) close() error {
+	a.end()
 	a.Ungive()
 	errs := []error{a.fates.end(), a.now().close(nil)}
 	for _, end := range slices.Backward(a.closers) {

@@ -57,7 +57,7 @@ func (a *App) handOver(ctx context.Context, channel *proc.Channel, hello *handov
 ) (*Moved, error) {
 	a.reloads.Lock() // the listeners stay what they are
 	defer a.reloads.Unlock()
-	if a.steering == nil {
+	if a.steering == nil || a.ending.Err() != nil {
 		return nil, ErrNotServing
 	}
 	d := &departure{App: a, g: a.now(), places: a.now().places(hello), kept: map[*front][]int{}}
@@ -225,6 +225,9 @@ func (d *departure) undo() error {
 			number, err = d.steering.Listen(l)
 		}
 		if err != nil {
+			if !d.options.Worker {
+				group.Own() // nobody else has it
+			}
 			group.Close()
 			errs = append(errs, fmt.Errorf("nothing listens any more on %s: %w", f.url(), err))
 			continue

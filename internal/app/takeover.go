@@ -107,18 +107,16 @@ func (g *generation) hello() (h handover.Hello, at []int) {
 
 // takeOver is TakeOver behind the hello. Under reloads.
 func (a *App) takeOver(ctx context.Context, channel *proc.Channel, at, awaited []int) (taken int, err error) {
-	left := func() {
-		a.lead(awaited)
-		for _, f := range a.now().fronts {
-			if !a.options.Worker {
-				f.group.Own()
-			}
-		}
-	}
+	left := func() { a.lead(awaited) }
 	taken, err = handover.Receive(ctx, channel, func(parcels []*conn.Parcel) []error {
 		return a.arrive(parcels, at)
 	}, left)
 	left() // also if the other side has died
+	for _, f := range a.now().fronts {
+		if !a.options.Worker { // not before it is over: until then the other one may have to go on
+			f.group.Own()
+		}
+	}
 	a.options.Log.Info("took over", "connections", taken)
 	return taken, err
 }

@@ -40,12 +40,24 @@ func (a *App) Upgrade(ctx context.Context, s Successor) (*Moved, error) {
 	if !a.beginUpgrade() {
 		return nil, ErrUpgrading
 	}
+	a.upgrades.Add(1)
+	defer a.upgrades.Done()
+	// Who asks may go away; a stop has the new process end too, as it is the server that is to end.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(a.ending, cancel)()
 	moved, err := a.upgrade(ctx, &s)
-	if err != nil {
-		a.upgrading.Store(false)
+	switch {
+	case err == nil:
+		return moved, nil
+	case a.ending.Err() != nil:
+		err = fmt.Errorf("the server stops: %w", err)
+		a.options.Log.Warn("the upgrade is given up", "cause", err)
+	default:
 		a.options.Log.Error("there is no upgrade: this process serves on", "cause", err)
 	}
-	return moved, err
+	a.upgrading.Store(false)
+	return nil, err
 }
 
 // beginUpgrade keeps other upgrades and reloads from beginning; false: another upgrade has. A reload that has begun has
@@ -82,6 +94,10 @@ func (a *App) upgrade(ctx context.Context, s *Successor) (*Moved, error) {
 		return nil, fmt.Errorf("the new process (%d): %w", child.PID(), err)
 	}
 	moved.PID = child.PID()
+	if a.ending.Err() != nil {
+		a.options.Log.Info("the new process is told to stop too", "new_pid", moved.PID)
+		_ = child.Signal(syscall.SIGTERM) // or it has ended
+	}
 	return moved, nil
 }
 
@@ -101,8 +117,12 @@ func (a *App) pass(ctx context.Context, s *Successor, child *proc.Child, channel
 		return nil, fmt.Errorf("it has not asked for the listening sockets within %s", s.Limit)
 	}
 	// What it says of itself is worth more than what is seen of it from here.
+	wanted := context.AfterFunc(ctx, kill)
 	if unready := child.AwaitReady(s.Limit); unready != nil {
 		return nil, unready
+	}
+	if !wanted() {
+		return nil, ctx.Err()
 	}
 	if err != nil {
 		return nil, err

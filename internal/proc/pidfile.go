@@ -157,6 +157,30 @@ func AdoptPIDFile(path string, fd int) (*PIDFile, error) {
 	return p, nil
 }
 
+// IsPIDFile tells whether a descriptor is that of the file at the path.
+func IsPIDFile(path string, fd int) bool {
+	open, err := os.Stat(own(fd))
+	if err != nil {
+		return false
+	}
+	named, err := os.Lstat(path)
+	return err == nil && os.SameFile(open, named)
+}
+
+// own is where this process sees a file that it has open.
+func own(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
+
+// RemovePIDFile removes the pid file of a predecessor that has sent its descriptor, and lets go of it.
+func RemovePIDFile(fd int) error {
+	path, err := os.Readlink(own(fd))
+	p := &PIDFile{path: path, file: os.NewFile(uintptr(fd), path)}
+	if err != nil {
+		p.Leave()
+		return fmt.Errorf("pid file of the predecessor: %w", err)
+	}
+	return p.Remove()
+}
+
 // Duplicate is a copy of the descriptor for a successor. The lock lasts for as long as one of the copies is open.
 func (p *PIDFile) Duplicate() (fd int, err error) {
 	raw, err := p.file.SyscallConn()
