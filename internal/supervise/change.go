@@ -306,20 +306,18 @@ func (f *Fleet) leaveSeats(ctx context.Context, of *task, workers int) error {
 		if f.kept(seat, workers) {
 			continue
 		}
-		for _, l := range f.serving() {
-			if l.place.Seat != seat%workers {
-				continue
-			}
-			f.mu.Lock()
-			order := of.order(OrderAdopt, workers)
-			order.Sockets = of.sockets.Extra(seat)
-			if len(order.Sockets) > 0 {
-				order.Awaits = f.begin(l, []int{seat})
-			}
-			f.mu.Unlock()
-			if len(order.Sockets) == 0 {
-				break
-			}
+		sockets := of.sockets.Extra(seat)
+		if len(sockets) == 0 {
+			continue
+		}
+		f.mu.Lock()
+		l := f.adopter(seat%workers, workers)
+		order := of.order(OrderAdopt, workers)
+		if order.Sockets = sockets; l != nil {
+			order.Awaits = f.begin(l, []int{seat})
+		}
+		f.mu.Unlock()
+		if l != nil { // or whoever starts next gets them
 			if _, err := l.order(ctx, order, descriptorsOf(order.Sockets)); err != nil {
 				return fmt.Errorf("worker %d does not take the sockets of another over: %w", l.place.Worker, err)
 			}
@@ -347,7 +345,7 @@ func (f *Fleet) succeed(from, heir ID) error {
 	ctx, cancel := context.WithTimeout(context.Background(), f.Supervisor.options.Policy.DrainFor)
 	defer cancel()
 	f.mu.Lock()
-	seats := taker.from(from)
+	seats := f.from(taker, from)
 	f.mu.Unlock()
 	return f.connect(ctx, giver, taker, Order{Do: OrderHandOver}, seats)
 }

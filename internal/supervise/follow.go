@@ -6,14 +6,19 @@ import "context"
 // ones would both begin sessions for a client. So a worker that begins to serve sockets leaves the datagrams to the one
 // that does so yet, until that has handed its sessions over, or it is clear that it will not.
 
-// servant is who serves the sockets of a seat, besides one that begins to; 0: nobody. Under mu.
-func (f *Fleet) servant(seat int, besides *link) ID {
+// servant is who serves the sockets of a seat, or will before long, besides one that begins to; 0: nobody. One that has
+// the seat comes before one that has adopted its sockets. Under mu.
+func (f *Fleet) servant(seat int, besides *link) (who ID) {
 	for id, l := range f.links {
-		if l != besides && l.serves && l.awaits[seat] == 0 && (l.place.Seat == seat || l.more[seat]) {
+		switch {
+		case l == besides || l.leaves:
+		case l.place.Seat == seat && l.awaits[seat] == 0:
 			return id
+		case l.place.Seat == seat && who == 0, l.more[seat]:
+			who = id
 		}
 	}
-	return 0
+	return who
 }
 
 // begin enters what a worker begins to serve, and returns the seats at which it has to wait for another one. Under mu.
@@ -59,15 +64,53 @@ func (f *Fleet) kept(seat, workers int) bool {
 	return f.has(seat, func(l *link) bool { return l.place.Seat < workers })
 }
 
-// from are the seats at which a worker waits for another one, and does not any more. Under mu.
-func (l *link) from(who ID) (seats []int) {
-	for seat, id := range l.awaits {
-		if id == who {
-			seats = append(seats, seat)
-			delete(l.awaits, seat)
+// adopter is who is to serve the sockets of a seat beside its own, of so many workers: the one in a seat, if it serves,
+// or else another one that does, or will. Under mu.
+func (f *Fleet) adopter(seat, workers int) (best *link) {
+	worth := func(l *link) int {
+		switch {
+		case l == nil:
+			return 0
+		case !l.serves:
+			return 1
+		case l.place.Seat != seat:
+			return 2
+		}
+		return 3
+	}
+	for _, l := range f.links {
+		if !l.leaves && l.place.Seat < workers && worth(l) > worth(best) {
+			best = l
 		}
 	}
+	return best
+}
+
+// from are the seats at which a worker waits for another one, and does not any more: it leads there. Where somebody has
+// the seat by now, it waits for that one. Under mu.
+func (f *Fleet) from(l *link, who ID) (seats []int) {
+	for seat, id := range l.awaits {
+		if id != who {
+			continue
+		}
+		delete(l.awaits, seat)
+		if owner := f.owner(seat); owner != 0 && owner != l.place.Worker && l.place.Seat != seat {
+			l.awaits[seat] = owner
+			continue
+		}
+		seats = append(seats, seat)
+	}
 	return seats
+}
+
+// owner is the worker that has a seat, and stays; 0: nobody. Under mu.
+func (f *Fleet) owner(seat int) ID {
+	for id, l := range f.links {
+		if l.place.Seat == seat && !l.leaves {
+			return id
+		}
+	}
+	return 0
 }
 
 // free has those lead who wait for a worker that leaves, or has ended. Its heir will hear from it. Under mu.
@@ -76,7 +119,7 @@ func (f *Fleet) free(e Event) {
 		if id == e.Heir {
 			continue
 		}
-		if seats := l.from(e.Worker); len(seats) > 0 {
+		if seats := f.from(l, e.Worker); len(seats) > 0 {
 			f.underway.Add(1)
 			go func() {
 				defer f.underway.Add(-1)
