@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -49,13 +48,7 @@ func (c *client) rest() (string, error) {
 	if _, err := io.WriteString(c, "eet\r\n\r\n"); err != nil {
 		return "", err
 	}
-	answer, err := http.ReadResponse(c.in, nil)
-	if err != nil {
-		return "", err
-	}
-	text, err := io.ReadAll(answer.Body)
-	_ = answer.Body.Close()
-	return string(text), err
+	return c.answer()
 }
 
 // TestSupervisorFollows has the supervisor go on as the new program, too: connections, workers and the operator's

@@ -157,6 +157,11 @@ func (c *client) ask() (string, error) {
 	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: fleet\r\n\r\n"); err != nil {
 		return "", err
 	}
+	return c.answer()
+}
+
+// answer is the text of the next answer.
+func (c *client) answer() (string, error) {
 	answer, err := http.ReadResponse(c.in, nil)
 	if err != nil {
 		return "", err

@@ -81,7 +81,7 @@ func TestLentSocketComesBack(t *testing.T) {
 	}
 	r := serving(t, plan)
 	for range 3 {
-		handOverInVain(t, r)
+		handOverInVain(t, r, nil)
 		if status, body, _ := r.get("/"); status != 200 || body != "x" {
 			t.Errorf("afterwards the answer is %d %q", status, body)
 		}
